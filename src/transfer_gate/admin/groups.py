@@ -1,0 +1,86 @@
+"""What the coordinator knows of a consumer group: members and committed offsets."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupIdNotFound,
+    GroupLoadInProgressError,
+    NodeNotReadyError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.coordination import FindCoordinatorRequest
+
+_T = TypeVar("_T")
+#: Sends a request to a broker by its id, None any, and returns the response.
+Send = Callable[[Request[Any], int | None], Awaitable[Any]]
+
+#: How long a coordinator may take to come up or move, seconds. The first question of all makes the broker create one.
+PATIENCE_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.1
+_PASSING: Final = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+    NodeNotReadyError,
+)
+
+
+async def members(send: Send, group: str) -> int:
+    """How many members the group has now; none when there is no such group."""
+
+    async def ask() -> int:
+        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
+        ((code, _, _, _, _, found, *_),) = response.groups
+        if code == GroupIdNotFound.errno:
+            return 0
+        _raise_for(code)
+        return len(found)
+
+    return await _patiently(ask)
+
+
+async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:
+    """Offsets that the group has committed, by (topic, partition); one that it has not committed is left out."""
+
+    async def ask() -> dict[tuple[str, int], int]:
+        response = await _ask_coordinator(send, group, OffsetFetchRequest(group, None))
+        _raise_for(response.error_code)
+        offsets = {}
+        for topic, partitions in response.topics:
+            for partition, offset, _, code in partitions:
+                _raise_for(code)
+                if offset >= 0:
+                    offsets[topic, partition] = offset
+        return offsets
+
+    return await _patiently(ask)
+
+
+async def _ask_coordinator(send: Send, group: str, request: Request[Any]) -> Any:
+    found = await send(FindCoordinatorRequest(group, 0), None)
+    _raise_for(found.error_code)
+    return await send(request, found.coordinator_id)
+
+
+def _raise_for(code: int) -> None:
+    if code:
+        raise for_code(code)
+
+
+async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except _PASSING:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,222 @@
+"""Reading case files: what is in them, merged, and everything that is wrong with them with its place."""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from pydantic import Field
+
+from transfer_gate.cases.merge import merge, without_nulls
+from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.registry import Flag, Registry, Reviewed, When
+from transfer_gate.model.terms import Channel
+from transfer_gate.registry import InvalidRegistry, registry_from_objects
+from transfer_gate.registry.parse import parse_object
+from transfer_gate.yamlfile import Document, InvalidFile, Steps, load
+
+SUFFIXES: Final = (".yaml", ".yml")
+_MERGED: Final = ("at", "consents", "registry", "transfer")
+
+
+class RegistryObjects(Reviewed):
+    """Objects of the registry by id, perhaps in part: what is missing comes from the defaults."""
+
+    partners: Mapping[str, Mapping[str, Any] | None] | None = None
+    notices: Mapping[str, Mapping[str, Any] | None] | None = None
+    policy: Mapping[str, Any] | None = None
+
+
+class Expectation(Reviewed):
+    """What is expected for one partner."""
+
+    release: tuple[Channel, ...] = ()
+    quarantine: Mapping[Channel, tuple[Reason, ...]] = {}
+    contact: Mapping[str, Any] | None = None
+    attributes: Mapping[str, Any] | None = None
+    obligations: Mapping[str, Any] | None = None
+
+
+class Defaults(Reviewed):
+    """What every case of the file starts from."""
+
+    at: When | None = None
+    registry: RegistryObjects | None = None
+    transfer: Mapping[str, Any] | None = None
+    consents: tuple[Mapping[str, Any], ...] | None = None
+
+
+class WrittenCase(Defaults):
+    """A case as it stands in the file."""
+
+    name: Annotated[str, Field(min_length=1)]
+    exactly: Flag = False
+    expect: Annotated[Mapping[str, Expectation], Field(min_length=1)]
+
+
+class WrittenFile(Reviewed):
+    """A case file as it stands."""
+
+    defaults: Defaults | None = None
+    cases: tuple[WrittenCase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, merged and ready to run; `transfer` and `consents` are the JSON that the worker would read."""
+
+    path: Path
+    line: int
+    name: str
+    at: dt.datetime
+    registry: Registry
+    transfer: bytes
+    consents: tuple[bytes, ...]
+    prospect: bytes | None
+    expect: Mapping[str, Expectation]
+    exactly: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """The cases of one file."""
+
+    path: Path
+    cases: tuple[Case, ...]
+
+
+def read(paths: Sequence[Path]) -> list[CaseFile]:
+    """The case files among `paths`, which are files or folders to look through.
+
+    Raises InvalidInput that names file, line and field of everything that is wrong; NothingMatched when there is no case.
+    """
+    problems: list[str] = []
+    files: list[CaseFile] = []
+    for path in _found(paths, problems):
+        try:
+            document = load(path)
+        except InvalidFile as error:
+            problems.append(str(error))
+            continue
+        cases, wrong = _cases(document)
+        files.append(CaseFile(path, tuple(cases)))
+        problems += wrong
+    if problems:
+        raise InvalidInput("\n".join(problems), do="correct the case files; docs/how-to/case-files.md has the format")
+    if not any(file.cases for file in files):
+        raise NothingMatched("no case found", do=f"name files or folders that hold cases ({', '.join(SUFFIXES)})")
+    return files
+
+
+def _found(paths: Iterable[Path], problems: list[str]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found |= dict.fromkeys(sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES))
+        elif path.exists():
+            found[path] = None
+        else:
+            problems.append(f"{path}: no such file or folder")
+    return list(found)
+
+
+def _cases(document: Document) -> tuple[list[Case], list[str]]:
+    written, wrong = parse_object(WrittenFile, document.value)
+    if written is None:
+        return [], [document.error(problem.path, problem.what) for problem in wrong]
+    defaults = document.value.get("defaults") or {}
+    registries = _Registries(document, defaults)
+    cases: list[Case] = []
+    problems: list[str] = []
+    for index, case in enumerate(written.cases):
+        try:
+            cases.append(_case(document, index, case, defaults, registries))
+        except _WrongCaseError as error:
+            problems += error.problems
+    return cases, list(dict.fromkeys(problems))
+
+
+class _WrongCaseError(Exception):
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def _case(
+    document: Document, index: int, written: WrittenCase, defaults: Mapping[str, Any], registries: "_Registries"
+) -> Case:
+    place: Steps = ("cases", index)
+    own = document.value["cases"][index]
+    whole = merge({name: defaults.get(name) for name in _MERGED}, {name: own[name] for name in _MERGED if name in own})
+    for name in ("at", "registry", "transfer"):
+        if whole.get(name) is None:
+            raise _WrongCaseError(document.error(place, f"{name}: is required, here or in the defaults"))
+    transfer = without_nulls(whole["transfer"])
+    prospect = transfer.get("prospect_id")
+    at, _ = parse_object(_At, {"at": whole["at"]})
+    assert at is not None  # both places were checked
+    return Case(
+        path=document.path,
+        line=document.line_of(place),
+        name=written.name,
+        at=at.at,
+        registry=registries.of(index, whole["registry"]),
+        transfer=_json(transfer, document, (*place, "transfer")),
+        consents=tuple(_json(event, document, (*place, "consents")) for event in without_nulls(whole.get("consents") or [])),
+        prospect=prospect.encode() if isinstance(prospect, str) else None,
+        expect=written.expect,
+        exactly=written.exactly,
+    )
+
+
+class _At(Reviewed):
+    at: When
+
+
+def _json(value: Any, document: Document, place: Steps) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (msgspec.MsgspecError, OverflowError, ValueError, UnicodeError):
+        raise _WrongCaseError(document.error(place, "holds something that JSON can't carry")) from None
+
+
+class _Registries:
+    """The registries of one file; most cases share one, which is then parsed and compiled once."""
+
+    def __init__(self, document: Document, defaults: Mapping[str, Any]) -> None:
+        self._document = document
+        self._defaults = defaults
+        self._known: dict[bytes, Registry] = {}
+
+    def of(self, index: int, objects: Mapping[str, Any]) -> Registry:
+        """The registry of the case at `index`. Raises _WrongCaseError."""
+        content = _json(objects, self._document, ("cases", index, "registry"))
+        if content not in self._known:
+            try:
+                self._known[content] = registry_from_objects(without_nulls(objects))
+            except InvalidRegistry as error:
+                wrong = [(self._place(index, problem.path), problem.what) for problem in error.problems]
+                raise _WrongCaseError(*(self._document.error(place, what) for place, what in wrong)) from None
+        return self._known[content]
+
+    def _place(self, index: int, path: Steps) -> Steps:
+        """Where the object at `path` of a merged registry was written: in the case, or else in the defaults."""
+        own = self._document.value["cases"][index].get("registry")
+        if _depth(own, path) >= _depth(self._defaults.get("registry"), path):
+            return ("cases", index, "registry", *path)
+        return ("defaults", "registry", *path)
+
+
+def _depth(value: Any, path: Steps) -> int:
+    """How far `path` can be followed into `value`; -1 when there is nothing at all."""
+    if value is None:
+        return -1
+    for depth, step in enumerate(path):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return depth
+    return len(path)

@@ -1,0 +1,71 @@
+"""The command `transfer-gate`: one module a command group, each imported only when it is called."""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from transfer_gate import __version__
+from transfer_gate.errors import GateError
+
+#: Command -> (module that defines it, name of its click command there, one-line help).
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "worker": ("transfer_gate.cli.worker", "worker", "Decide transfers until told to stop."),
+    "topics": ("transfer_gate.cli.topics", "topics", "Create the topics that are missing."),
+    "registry": ("transfer_gate.cli.registry", "registry", "Check and compare partners, notices and policy."),
+    "policy": ("transfer_gate.cli.policy", "policy", "Test the rules with case files; explain a decision."),
+    "verify": ("transfer_gate.cli.verify", "verify", "Prove that every record ended in exactly one place."),
+    "doctor": ("transfer_gate.cli.doctor", "doctor", "Check broker, topics, registry, clock and versions."),
+    "schema": ("transfer_gate.cli.schema", "schema", "Export the schemas of what goes in and out."),
+    "kafka": ("transfer_gate.cli.kafka", "kafka", "Run a real single-node Apache Kafka for development."),
+    "demo": ("transfer_gate.cli.demo", "demo", "Watch transfers flow through the gate, end to end."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used: `--help` stays fast and Faust stays out."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of a command; None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands with their one-line helps, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "--version", prog_name="transfer-gate")
+def cli() -> None:
+    """Route prospects to partners only where the law lets them go.
+
+    Settings come from the environment, prefix TRANSFER_GATE_. Exit codes: 0 ok, 1 failed check or internal error,
+    2 usage or invalid input, 3 nothing matched, 4 partial failure, 5 refused by a guard, 6 broker unavailable,
+    130 interrupted.
+    """
+
+
+def main() -> None:
+    """Entry point: turns every error a user can cause into one message and its exit code."""
+    try:
+        code = cli(standalone_mode=False)  # click hands `Exit` back as a return value here
+        sys.exit(code if isinstance(code, int) else 0)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2 if isinstance(error, click.UsageError) else error.exit_code)
+    except GateError as error:
+        click.echo(f"transfer-gate: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,95 @@
+"""`transfer-gate registry`: check a registry folder; say in words what changed between two."""
+
+import json
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from transfer_gate.registry import Change, Inspection, compare, inspect, load_registry
+from transfer_gate.settings import load_settings
+
+Output = Literal["table", "json"]
+_OUTPUT = click.option(
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one object on stdout.",
+)
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def registry() -> None:
+    """Check and compare partners, notices and policy."""
+
+
+@registry.command()
+@click.argument("folder", metavar="[DIR]", required=False, type=_FOLDER)
+@click.option("--strict", is_flag=True, help="Exit 1 when there are warnings.")
+@_OUTPUT
+def check(folder: Path | None, strict: bool, output: Output) -> None:
+    """Check the registry in DIR (default: TRANSFER_GATE_REGISTRY) and print its revision.
+
+    Every error is told at once, as file:line: field: what is wrong; then the exit code is 2. Warnings are doubts that a
+    person should look at; they fail only with --strict, exit 1.
+    """
+    inspection = inspect(folder or load_settings().registry)
+    if output == "json":
+        click.echo(json.dumps(_as_json(inspection), ensure_ascii=False, indent=2))
+    else:
+        for finding in (*inspection.errors, *inspection.warnings):
+            click.echo(f"{finding.severity}: {finding}", err=True)
+        click.echo(f"{_counted(inspection.errors, 'error')}, {_counted(inspection.warnings, 'warning')}", err=True)
+        if inspection.registry:
+            click.echo(inspection.registry.revision)
+    if inspection.errors:
+        raise click.exceptions.Exit(2)
+    if strict and inspection.warnings:
+        raise click.exceptions.Exit(1)
+
+
+@registry.command()
+@click.argument("before", metavar="A", type=_FOLDER)
+@click.argument("after", metavar="B", type=_FOLDER)
+@_OUTPUT
+def diff(before: Path, after: Path, output: Output) -> None:
+    """Say which partners, notices and inputs of the rules differ between the registries A and B.
+
+    Exit 0 whether or not something changed; 2 when one of them is not a valid registry.
+    """
+    old, new = load_registry(before), load_registry(after)
+    changes = compare(old, new)
+    if output == "json":
+        told = {"before": old.revision, "after": new.revision, "changes": [asdict(change) for change in changes]}
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{old.revision} -> {new.revision}", err=True)
+    if not changes:
+        click.echo("nothing changed")
+    for title, group in groupby(changes, key=lambda change: change.title):
+        click.echo(title)
+        for change in group:
+            click.echo(f"  {_sentence(change)}")
+
+
+def _sentence(change: Change) -> str:
+    return f"{change.text} [{', '.join(change.rules)}]" if change.rules else change.text
+
+
+def _counted(found: tuple[object, ...], noun: str) -> str:
+    return f"{len(found)} {noun}{'' if len(found) == 1 else 's'}"
+
+
+def _as_json(inspection: Inspection) -> dict[str, object]:
+    found = inspection.registry
+    return {
+        "revision": found.revision if found else None,
+        "partners": sorted(found.partners) if found else [],
+        "notices": sorted(found.notices) if found else [],
+        "errors": [asdict(finding) for finding in inspection.errors],
+        "warnings": [asdict(finding) for finding in inspection.warnings],
+    }

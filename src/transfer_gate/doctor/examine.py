@@ -1,0 +1,49 @@
+"""The whole examination, in the order in which a person would mend things."""
+
+import time
+from collections.abc import Mapping
+
+from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.doctor import here, there
+from transfer_gate.doctor.finding import Finding
+from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.model.registry import Policy, Registry
+from transfer_gate.settings import Settings
+from transfer_gate.verify.reading import newest_timestamp
+
+
+async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
+    """Every finding, and whether the broker answered. Produces nothing and changes nothing."""
+    findings, registry = here.machine(settings)
+    try:
+        async with open_cluster(settings) as cluster:
+            findings += await _cluster(cluster, settings, registry)
+    except BrokerUnavailable as error:
+        findings.append(Finding("broker", "FAIL", error.message, error.do))
+        return tuple(findings), False
+    return tuple(findings), True
+
+
+async def _cluster(cluster: Cluster, settings: Settings, registry: Registry | None) -> list[Finding]:
+    findings = await there.broker(cluster, settings)
+    names = settings.topics
+    found = await cluster.topics()
+    transfers = await cluster.configs([names.transfers] if names.transfers in found else [])
+    findings += await there.limits(cluster, settings, transfers.get(names.transfers, {}))
+    if registry is not None:
+        findings += await there.topics(cluster, settings, registry)
+    findings.append(await _clock(cluster, settings, registry, found))
+    findings.append(await there.workers(cluster, settings))
+    return findings
+
+
+async def _clock(
+    cluster: Cluster, settings: Settings, registry: Registry | None, found: Mapping[str, FoundTopic]
+) -> Finding:
+    allowed = registry.policy.clock_skew_seconds if registry else Policy.model_fields["clock_skew_seconds"].default
+    reading = await cluster.clock()
+    if reading is not None:
+        return there.clock(reading, allowed)
+    quarantine = found.get(settings.topics.quarantine)
+    newest = await newest_timestamp(settings, quarantine.name, quarantine.partitions) if quarantine else None
+    return there.clock_by_records(newest, time.time(), allowed)

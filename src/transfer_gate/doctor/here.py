@@ -1,0 +1,124 @@
+"""Checks of this machine: Python, libraries, settings, registry, disk. No broker."""
+
+import importlib.util
+import platform
+import re
+import shutil
+import stat
+from importlib import metadata
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from transfer_gate.doctor.finding import Finding
+from transfer_gate.errors import InvalidInput
+from transfer_gate.model.registry import Registry
+from transfer_gate.registry import inspect
+from transfer_gate.settings import PREFIX, Settings
+
+_LIBRARIES: Final = ("faust-streaming", "aiokafka", "msgspec", "orjson", "pydantic")
+#: Free space under which a rocksdb state soon can't be written, and under which it is worth a look. Bytes.
+_DISK_FAIL: Final = 1 << 30
+_DISK_WARN: Final = 5 << 30
+
+
+def python() -> Finding:
+    """The interpreter."""
+    return Finding("python", "ok", f"{platform.python_implementation()} {platform.python_version()}")
+
+
+def libraries() -> Finding:
+    """Versions, against the exact ones that the package asks for: the stream relies on their insides."""
+    wrong = []
+    try:
+        pinned = dict(
+            re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;,]+)", "\n".join(metadata.requires("transfer-gate") or ()))
+        )
+    except metadata.PackageNotFoundError:
+        pinned = {}
+    for name, version in pinned.items():
+        found = _version(name)
+        if found not in (None, version):
+            wrong.append(f"{name} is {found}, must be {version}")
+    if wrong:
+        return Finding("libraries", "FAIL", "; ".join(wrong), "install as the project says: pip install transfer-gate")
+    return Finding("libraries", "ok", ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES))
+
+
+def settings_in_use(settings: Settings) -> list[Finding]:
+    """Whether credentials and personal data travel and lie protected."""
+    shown = f"app id {settings.app_id}, topic prefix {settings.topic_prefix or '(none)'}, store {settings.store}"
+    findings = [Finding("settings", "ok", shown)]
+    if not settings.security_protocol.endswith("SSL") and not _all_local(settings.bootstrap_servers):
+        findings.append(
+            Finding(
+                "encryption",
+                "warn",
+                f"{settings.security_protocol} to {settings.bootstrap_servers}: personal data travels in clear",
+                f"set {PREFIX}SECURITY_PROTOCOL to SSL or SASL_SSL",
+            )
+        )
+    secret = settings.sasl_password_file
+    if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        findings.append(Finding("password file", "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
+    return findings
+
+
+def registry(folder: Path) -> tuple[Finding, Registry | None]:
+    """The reviewed files; the registry itself when they hold no error."""
+    check = f"transfer-gate registry check {folder}"
+    try:
+        inspection = inspect(folder)
+    except InvalidInput as error:
+        return Finding("registry", "FAIL", error.message, error.do), None
+    if inspection.registry is None:
+        return Finding("registry", "FAIL", f"{folder}: {len(inspection.errors)} errors", f"see: {check}"), None
+    shown = f"{folder}, {len(inspection.registry.partners)} partners, revision {inspection.registry.revision}"
+    if inspection.warnings:
+        return Finding(
+            "registry", "warn", f"{shown}, {len(inspection.warnings)} warnings", f"see: {check}"
+        ), inspection.registry
+    return Finding("registry", "ok", shown), inspection.registry
+
+
+def store(settings: Settings) -> list[Finding]:
+    """Whether the consent table can be kept where the settings say."""
+    if settings.store == "memory://":
+        return [Finding("store", "ok", "the consent table lives in memory")]
+    if importlib.util.find_spec("rocksdict") is None:
+        return [Finding("store", "FAIL", "rocksdict is not installed", "pip install 'transfer-gate[rocksdb]'")]
+    place = settings.data_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    shown = f"{settings.data_dir}: {free / (1 << 30):.1f} GiB free"
+    if free < _DISK_FAIL:
+        return [Finding("disk", "FAIL", shown, f"make room, or move {PREFIX}DATA_DIR")]
+    if free < _DISK_WARN:
+        return [Finding("disk", "warn", shown, "a state of 10 million prospects takes some 10 GiB: watch it")]
+    return [Finding("disk", "ok", shown)]
+
+
+def machine(settings: Settings) -> tuple[list[Finding], Registry | None]:
+    """All checks of this module, and the registry when it is in order."""
+    found, read = registry(settings.registry)
+    return [python(), libraries(), *settings_in_use(settings), found, *store(settings)], read
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _all_local(servers: str) -> bool:
+    hosts = [server.strip().rpartition(":")[0].strip("[]") for server in servers.split(",") if server.strip()]
+    return all(host == "localhost" or _is_loopback(host) for host in hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,153 @@
+"""Checks of the cluster: versions, topics, limits, clock."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from transfer_gate.admin.cluster import ClockReading, Cluster
+from transfer_gate.admin.topics import Difference, Survey, survey
+from transfer_gate.doctor.finding import Finding
+from transfer_gate.model.registry import Registry
+from transfer_gate.settings import PREFIX, Settings
+
+#: Levels of the feature `metadata.version` (server-common, MetadataVersion.java) at which a Kafka release begins.
+_RELEASES: Final = ((30, "4.3"), (28, "4.2"), (26, "4.1"), (22, "4.0"), (21, "3.9"), (20, "3.8"))
+_TESTED_FROM: Final = 28
+#: A clock this far off is worth a look; further than `policy.clock_skew_seconds` decisions go wrong. Seconds.
+_CLOCK_WARN: Final = 2.0
+
+_NTP: Final = "synchronise this machine and the brokers (NTP)"
+_APPLY: Final = "run: transfer-gate topics apply"
+
+
+async def broker(cluster: Cluster, settings: Settings) -> list[Finding]:
+    """Reachable, and which version."""
+    brokers = await cluster.brokers()
+    findings = [Finding("broker", "ok", f"{settings.bootstrap_servers}: {len(brokers)} alive")]
+    level = (await cluster.features()).get("metadata.version", 0)
+    release = next((name for start, name in _RELEASES if level >= start), "older than 3.8")
+    if level >= _TESTED_FROM:
+        findings.append(Finding("kafka", "ok", f"feature level {level}, that is Kafka {release}"))
+    else:
+        found = f"feature level {level or 'unknown'}, that is Kafka {release}"
+        findings.append(Finding("kafka", "warn", found, "the gate is tested with Kafka 4.2 and newer"))
+    return findings
+
+
+async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, str]) -> list[Finding]:
+    """Limits of the broker that the settings must keep; `transfers`: settings of the input topic."""
+    configs = await cluster.broker_configs((await cluster.brokers())[0])
+    if not configs:
+        return [Finding("broker limits", "warn", "not allowed to read them", "grant DESCRIBE_CONFIGS on the cluster")]
+    findings = []
+    session_ms = settings.session_timeout_seconds * 1000
+    low, high = float(configs["group.min.session.timeout.ms"]), float(configs["group.max.session.timeout.ms"])
+    if not low <= session_ms <= high:
+        findings.append(
+            Finding(
+                "session timeout",
+                "FAIL",
+                f"{settings.session_timeout_seconds:g} s; the broker takes {low / 1000:g} to {high / 1000:g} s",
+                f"change {PREFIX}SESSION_TIMEOUT_SECONDS",
+            )
+        )
+    longest = float(configs["transaction.max.timeout.ms"]) / 1000
+    if settings.transaction_timeout_seconds > longest:
+        findings.append(
+            Finding(
+                "transaction timeout",
+                "FAIL",
+                f"{settings.transaction_timeout_seconds:g} s; the broker takes at most {longest:g} s",
+                f"change {PREFIX}TRANSACTION_TIMEOUT_SECONDS",
+            )
+        )
+    kept_minutes = float(configs["offsets.retention.minutes"])
+    input_ms = float(transfers.get("retention.ms", 0))
+    if input_ms < 0 or kept_minutes * 60_000 <= input_ms:
+        findings.append(
+            Finding(
+                "offset retention",
+                "warn",
+                f"a gate that stands still for {kept_minutes / 1440:g} days forgets where it was, and decides again",
+                "raise the broker's offsets.retention.minutes above the retention of prospect-transfers",
+            )
+        )
+    return findings or [Finding("broker limits", "ok", "timeouts and offset retention fit")]
+
+
+async def topics(cluster: Cluster, settings: Settings, registry: Registry) -> list[Finding]:
+    """Existence, partition counts, settings, replicas."""
+    seen = await survey(cluster, settings, registry)
+    findings = []
+    missing = [spec.name for spec in seen.missing()]
+    if missing:
+        findings.append(Finding("topics", "FAIL", f"missing: {', '.join(missing)}", _APPLY))
+    findings += [_difference(difference) for difference in seen.differences(settings.replication)]
+    leaderless = [topic.name for topic in seen.found.values() if topic.leaderless]
+    if leaderless:
+        findings.append(
+            Finding(
+                "leaders", "FAIL", f"partitions without leader: {', '.join(leaderless)}", "look at the brokers' logs"
+            )
+        )
+    findings += _replicas(seen, len(await cluster.brokers()))
+    if any(finding.check in ("topics", "topic") for finding in findings):
+        return findings
+    return [Finding("topics", "ok", f"{len(seen.found)} topics, {seen.partitions} partitions each"), *findings]
+
+
+def _difference(difference: Difference) -> Finding:
+    return Finding(
+        "topic",
+        "FAIL" if difference.refused else "warn",
+        f"{difference.topic}: {difference.setting} is {difference.found}, should be {difference.wanted}",
+        f"{difference.why}; `topics apply` never changes what exists",
+    )
+
+
+def _replicas(seen: Survey, brokers: int) -> Iterable[Finding]:
+    single = sorted(topic.name for topic in seen.found.values() if topic.replication == 1)
+    if single and brokers > 1:
+        yield Finding(
+            "replicas", "warn", f"one copy only: {', '.join(single)}", "a lost disk loses withdrawals: use three copies"
+        )
+    weak = sorted(
+        topic.name
+        for topic in seen.found.values()
+        if topic.replication >= 3 and int(seen.configs.get(topic.name, {}).get("min.insync.replicas", 2)) < 2
+    )
+    if weak:
+        why = "set min.insync.replicas=2: an acknowledged withdrawal must survive the loss of one broker"
+        yield Finding("replicas", "warn", f"acknowledged with one copy: {', '.join(weak)}", why)
+    unclean = sorted(
+        name for name in seen.found if seen.configs.get(name, {}).get("unclean.leader.election.enable") == "true"
+    )
+    if unclean:
+        why = "set unclean.leader.election.enable=false: an acknowledged withdrawal could vanish"
+        yield Finding("replicas", "warn", f"unclean leader election: {', '.join(unclean)}", why)
+
+
+def clock(reading: ClockReading, allowed: float) -> Finding:
+    """Our clock against the controller's; decisions compare the dates of others with ours, within `allowed` seconds."""
+    found = f"{-reading.offset:+.3f} s against the controller's (±{reading.uncertainty:.3f} s)"
+    least = abs(reading.offset) - reading.uncertainty
+    if least > allowed:
+        return Finding("clock", "FAIL", f"{found}; allowed are {allowed:g} s", _NTP)
+    return Finding("clock", "warn", found, _NTP) if least > _CLOCK_WARN else Finding("clock", "ok", found)
+
+
+def clock_by_records(newest_append_ms: int | None, now: float, allowed: float) -> Finding:
+    """The same where the cluster keeps its time to itself: the newest record of quarantine carries the broker's time
+    (LogAppendTime), so a clock behind it is wrong; one ahead of it can't be told from a quiet topic.
+    """
+    behind = newest_append_ms / 1000 - now if newest_append_ms is not None else 0.0
+    if behind > _CLOCK_WARN:
+        found = f"at least {behind:.1f} s behind the broker's, by its newest record in quarantine"
+        return Finding("clock", "FAIL" if behind > allowed else "warn", found, _NTP)
+    found = "not known: the cluster does not tell its time (right DESCRIBE on the cluster)"
+    return Finding("clock", "warn", found, "compare the clocks of this machine and the brokers by hand")
+
+
+async def workers(cluster: Cluster, settings: Settings) -> Finding:
+    """How many workers decide now."""
+    count = await cluster.group_members(settings.app_id)
+    return Finding("workers", "ok", f"{count or 'none'} in group {settings.app_id}")

@@ -1,0 +1,71 @@
+"""Three quarantined records, explained with the rule and its article; contact data masked."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from transfer_gate.local.demo.watch import Held
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.policy.catalogue import RULE
+from transfer_gate.wire.decode import decode_transfer
+
+#: Reasons that make good stories, best first.
+_TELLING: Final = (
+    "not-withdrawn",
+    "sector-ban-home-works",
+    "consent-valid-act",
+    "minor-consent",
+    "no-onward-consent",
+    "special-category-block",
+    "not-objected",
+    "electronic-optin",
+    "sector-ban-messages",
+)
+#: Reasons of the gate itself, which no article stands behind.
+_OF_THE_GATE: Final[Mapping[str, str]] = {
+    "key-mismatch": "the record's key is not its prospect_id",
+    "consent-unreadable": "a consent event of this person could not be read: it might have been a withdrawal",
+    "partner-unknown": "the registry has no such partner",
+    "partner-paused": "the partner is paused",
+}
+
+
+def explained(examples: Mapping[str, Held], count: int = 3) -> list[list[str]]:
+    """Up to `count` examples of different reasons, each a few lines; the first one of each is its heading."""
+    chosen = [reason for reason in (*_TELLING, *sorted(examples)) if reason in examples]
+    return [_explain(examples[reason]) for reason in list(dict.fromkeys(chosen))[:count]]
+
+
+def _explain(held: Held) -> list[str]:
+    transfer = decode_transfer(held.value)
+    lines = [f"{transfer.event_id} to {held.partner}: {', '.join(held.reasons)} held", f"  about {_masked(transfer)}"]
+    for reason in dict.fromkeys(reason for reasons in held.reasons.values() for reason in reasons):
+        channels = [channel for channel, reasons in held.reasons.items() if reason in reasons]
+        lines.append(f"  {reason} ({', '.join(channels)}): {_meaning(reason)}")
+    return lines
+
+
+def _meaning(reason: str) -> str:
+    if reason in _OF_THE_GATE:
+        return _OF_THE_GATE[reason]
+    rules = {str(id_): rule for id_, rule in RULE.items()}
+    rule = rules.get(reason)
+    return f"{rule.title} [{rule.reference}]" if rule else reason
+
+
+def _masked(transfer: Transfer) -> str:
+    contact = transfer.contact
+    points: Iterable[str | None] = (
+        (
+            _hidden(contact.email.value, keep_from="@") if contact.email else None,
+            _hidden(contact.phone.value, keep_from=contact.phone.value[-2:]) if contact.phone else None,
+            f"{(contact.postal.postal_code or '')[:2]}***" if contact.postal else None,
+        )
+        if contact
+        else ()
+    )
+    return ", ".join(point for point in points if point) or "(no contact point)"
+
+
+def _hidden(value: str, keep_from: str) -> str:
+    tail = value[value.rindex(keep_from) :]
+    return f"{value[: 3 if value.startswith('+') else 1]}***{tail}"

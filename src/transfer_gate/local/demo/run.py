@@ -1,0 +1,216 @@
+"""The course of the demo, and what it leaves behind: nothing, unless it was asked to."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.topics import apply_topics
+from transfer_gate.errors import GateError
+from transfer_gate.local.demo.feed import Feed, send_histories, send_transfers
+from transfer_gate.local.demo.registry import sample_registry
+from transfer_gate.local.demo.screen import Screen
+from transfer_gate.local.demo.watch import Watch
+from transfer_gate.local.demo.worker import WorkerProcess
+from transfer_gate.local.jars import Progress
+from transfer_gate.local.kafka import LocalKafka
+from transfer_gate.local.ports import free_port
+from transfer_gate.local.sample import Sample
+from transfer_gate.model.registry import Registry
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors
+from transfer_gate.verify import Account, verify
+
+PARTITIONS: Final = 4
+#: How long the transfers take to send, seconds: long enough to watch, short enough to wait.
+STREAM_SECONDS: Final = 15.0
+#: One person in so many transfers changes their mind.
+TRANSFERS_PER_CHANGE: Final = 250
+_CATCH_UP_SECONDS: Final = 90.0
+_POLL_SECONDS: Final = 0.1
+
+_T = TypeVar("_T")
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to run. `own_kafka`: on a Kafka of its own, else on the cluster of the settings, under a unique prefix."""
+
+    own_kafka: bool
+    prospects: int = 20_000
+    transfers: int = 50_000
+    seed: int = 7
+    keep: bool = False
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """How it went. `leaks`: released transfers that were sent after an acknowledged change of mind of their prospect;
+    `seconds`: from the first transfer to the end of the check.
+    """
+
+    feed: Feed
+    watch: Watch
+    account: Account
+    leaks: int
+    controls_released: int
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything promised was kept."""
+        return self.account.counts.holds and not self.leaks
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """What a demo runs on."""
+
+    settings: Settings
+    registry: Registry
+    worker: WorkerProcess
+    folder: Path
+    kafka: LocalKafka | None
+
+
+def run_demo(base: Settings, plan: Plan, screen: Screen, progress: Progress | None = None) -> tuple[Result, Stage]:
+    """Run the demo under `base` and stop everything that it started, also when it fails or is interrupted.
+
+    `progress` is told of the download of Kafka. With `plan.keep` a demo that went to its end keeps running. SIGTERM
+    counts as Ctrl-C. Raises KeyboardInterrupt, InvalidInput, BrokerUnavailable, GateError.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    folder = Path(tempfile.mkdtemp(prefix="transfer-gate-demo-"))
+    kafka = LocalKafka(folder / "kafka", progress=progress) if plan.own_kafka else None
+    kept = False
+    try:
+        if kafka is not None:
+            screen.say("starting a Kafka of its own (downloaded the first time, 112 MB)")
+            kafka.start()
+        stage = _prepare(base, folder, kafka)
+        result = asyncio.run(_perform(stage, plan, screen))
+        kept = plan.keep
+        return result, stage
+    finally:
+        if not kept:
+            if kafka is not None:
+                kafka.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> Stage:
+    app_id = f"demo-{secrets.token_hex(4)}"
+    changes: dict[str, object] = {
+        "app_id": app_id,
+        "topic_prefix": f"{app_id}.",
+        "registry": sample_registry(),
+        "data_dir": folder / "data",
+        "store": "memory://",
+        "metrics_host": "127.0.0.1",
+        "metrics_port": free_port(),
+        "partitions": base.partitions or PARTITIONS,
+        "log_format": "console",
+    }
+    if kafka is not None:
+        plain = dict.fromkeys(("sasl_mechanism", "sasl_username", "sasl_password_file", "ssl_cafile", "replication"))
+        changes |= {
+            **plain,
+            "bootstrap_servers": kafka.bootstrap_servers,
+            "security_protocol": "PLAINTEXT",
+            "topic_prefix": "",
+        }
+    settings = base.model_copy(update=changes)
+    worker = WorkerProcess(settings, folder / "worker.log")
+    return Stage(
+        settings=settings, registry=load_registry(settings.registry), worker=worker, folder=folder, kafka=kafka
+    )
+
+
+async def _perform(stage: Stage, plan: Plan, screen: Screen) -> Result:
+    async with contextlib.AsyncExitStack() as stack, broker_errors(stage.settings):
+        if stage.kafka is None:
+            screen.say(f"using {stage.settings.bootstrap_servers}; topics of the demo: {stage.settings.topic_prefix}*")
+            stack.push_async_callback(_delete_topics, stage)
+        stack.push_async_callback(stage.worker.stop)
+        result = await _stream(stage, plan, screen)
+        if plan.keep:
+            stack.pop_all()
+        return result
+
+
+async def _stream(stage: Stage, plan: Plan, screen: Screen) -> Result:
+    settings, registry, worker = stage.settings, stage.registry, stage.worker
+    failed = [report.error for report in await apply_topics(settings, registry) if report.error]
+    if failed:
+        raise GateError(f"topics could not be created: {failed[0]}", do="see: transfer-gate topics apply")
+    await worker.start()
+    screen.say(f"inventing {plan.prospects:,} prospects, starting a worker")
+    now = dt.datetime.now(dt.UTC)
+    sample = await asyncio.to_thread(Sample, registry, seed=plan.seed, now=now, prospects=plan.prospects)
+    feed, watch = Feed(), Watch(settings, settings.topics.partners(registry))
+    await asyncio.gather(send_histories(settings, sample, feed), worker.until_ready())
+    screen.say(
+        f"{feed.consents:,} consent events sent; now {plan.transfers:,} transfers, while people change their minds"
+    )
+    began = screen.elapsed
+    partitions = settings.partitions or PARTITIONS
+    async with _beside(watch.follow(partitions)), screen.progress(feed, watch):
+        rate, changes = plan.transfers / STREAM_SECONDS, max(1, plan.transfers // TRANSFERS_PER_CHANGE)
+        sending = send_transfers(settings, sample, feed, count=plan.transfers, rate=rate, changes=changes)
+        await _while_working(worker, sending)
+        account = await _while_working(worker, verify(settings, registry, wait_seconds=_CATCH_UP_SECONDS))
+        await _while_working(worker, _until_watched(watch, account))
+    return Result(
+        feed=feed,
+        watch=watch,
+        account=account,
+        leaks=len(feed.behind & watch.released_events),
+        controls_released=len(feed.controls & watch.released_events),
+        seconds=screen.elapsed - began,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run something beside the block, and end it with the block; its failure is the block's."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _while_working(worker: WorkerProcess, coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Await something as long as the worker lives. Raises GateError when it ends."""
+    task = asyncio.create_task(coroutine)
+    try:
+        while not task.done():
+            worker.check()
+            await asyncio.wait({task}, timeout=_POLL_SECONDS)
+        return task.result()
+    finally:
+        task.cancel()
+
+
+async def _until_watched(watch: Watch, account: Account) -> None:
+    """Wait until the display has seen what the check has seen; it reads the same topics a little later."""
+    seen = account.counts.released + account.counts.quarantined
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CATCH_UP_SECONDS):
+            await watch.until(seen)
+
+
+async def _delete_topics(stage: Stage) -> None:
+    """Remove the demo's topics from a cluster that is not its own; the prefix is unique, so nothing else is touched."""
+    async with open_cluster(stage.settings) as cluster:
+        await cluster.delete([name for name in await cluster.topics() if name.startswith(stage.settings.topic_prefix)])

@@ -1,0 +1,116 @@
+"""What the demo shows while it runs: a live table on a terminal, plain lines elsewhere; always on stderr."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from transfer_gate.local.demo.feed import Feed
+from transfer_gate.local.demo.watch import Watch
+
+_FRAMES_PER_SECOND: Final = 4
+_LINE_SECONDS: Final = 2.0
+_REASONS_SHOWN: Final = 8
+
+
+class Screen:
+    """Messages and progress. `terminal` None: look whether stderr is one."""
+
+    def __init__(self, terminal: bool | None = None) -> None:
+        self.console = Console(stderr=True, force_terminal=terminal, highlight=False, soft_wrap=True)
+        self._started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the demo began."""
+        return time.monotonic() - self._started
+
+    def say(self, text: str) -> None:
+        """One line with the time."""
+        self.console.print(f"[dim]{self.elapsed:5.1f} s[/dim]  {text}")
+
+    @contextlib.asynccontextmanager
+    async def progress(self, feed: Feed, watch: Watch) -> AsyncIterator[None]:
+        """Show both until the block ends."""
+        show = self._live if self.console.is_terminal else self._lines
+        task = asyncio.create_task(show(feed, watch))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _live(self, feed: Feed, watch: Watch) -> None:
+        rate = _Rate(lambda: watch.outcomes)
+        with Live(console=self.console, auto_refresh=False) as live:
+            try:
+                while True:
+                    live.update(_frame(feed, watch, rate.per_second()), refresh=True)
+                    await asyncio.sleep(1 / _FRAMES_PER_SECOND)
+            finally:
+                live.update(_frame(feed, watch, rate.per_second()), refresh=True)
+
+    async def _lines(self, feed: Feed, watch: Watch) -> None:
+        rate = _Rate(lambda: watch.outcomes)
+        while True:
+            await asyncio.sleep(_LINE_SECONDS)
+            self.say(
+                f"sent {feed.transfers:,} transfers; released {watch.released.total():,}, "
+                f"quarantined {watch.held.total():,} ({rate.per_second():,.0f}/s); "
+                f"{feed.changes} people changed their minds"
+            )
+
+
+class _Rate:
+    """Growth of a count over the last two seconds."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._seen = [(time.monotonic(), count())]
+
+    def per_second(self) -> float:
+        now, count = time.monotonic(), self._count()
+        self._seen = [(at, seen) for at, seen in self._seen if at > now - 2.5] or [(now - 1, count)]
+        first_at, first = self._seen[0]
+        self._seen.append((now, count))
+        return (count - first) / max(now - first_at, 0.001)
+
+
+def _frame(feed: Feed, watch: Watch, rate: float) -> Group:
+    head = Text(
+        f"sent {feed.transfers:,} transfers, {feed.changes} people changed their minds; {rate:,.0f} decisions a second"
+    )
+    return Group(head, partners_table(watch), reasons_table(watch, _REASONS_SHOWN))
+
+
+def partners_table(watch: Watch) -> Table:
+    """Released channels by partner."""
+    channels = sorted({channel for _, channel in watch.released})
+    table = Table(box=None, pad_edge=False, title="released", title_justify="left", title_style="bold green")
+    table.add_column("partner")
+    for channel in (*channels, "all"):
+        table.add_column(channel, justify="right")
+    for partner in sorted({partner for partner, _ in watch.released}):
+        counts = [watch.released[partner, channel] for channel in channels]
+        table.add_row(partner, *(f"{count:,}" for count in (*counts, sum(counts))))
+    return table
+
+
+def reasons_table(watch: Watch, shown: int) -> Table:
+    """Quarantined channels by their first reason, commonest first."""
+    table = Table(box=None, pad_edge=False, title="quarantined", title_justify="left", title_style="bold yellow")
+    table.add_column("first reason")
+    table.add_column("channels", justify="right")
+    for reason, count in watch.held.most_common(shown):
+        table.add_row(reason, f"{count:,}")
+    rest = watch.held.total() - sum(count for _, count in watch.held.most_common(shown))
+    if rest:
+        table.add_row("others", f"{rest:,}")
+    return table

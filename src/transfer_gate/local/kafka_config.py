@@ -1,0 +1,83 @@
+"""Configuration of the local Kafka: what a fast broker on one laptop needs, and Kafka's defaults for the rest."""
+
+from typing import Final
+
+from transfer_gate.local.ports import LOOPBACK
+
+NODE_ID: Final = 1
+
+#: Kafka's data and its log of events, below the folder that the broker runs in.
+LOG_DIR: Final = "data"
+LOG_FILE: Final = "logs/broker.log"
+
+#: The reason stands beside each line; what isn't here is Kafka's default, as a production cluster has it.
+_BROKER: Final = {
+    # A misspelt topic must fail, not appear.
+    "auto.create.topics.enable": "false",
+    # One node can't replicate; few partitions are created and loaded quickly.
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # What `topics apply` uses where TRANSFER_GATE_PARTITIONS is not set.
+    "num.partitions": "4",
+    # Production waits 3 s for more members of a new group; here there are few, and people watch.
+    "group.initial.rebalance.delay.ms": "0",
+    # Kafka refuses sessions under 6 s; tests of dead workers would wait that long each time.
+    "group.min.session.timeout.ms": "1000",
+    # After `kill -9` the controller, a part of the same process, takes the old incarnation for alive for this long and
+    # refuses the new one (DUPLICATE_BROKER_REGISTRATION). The defaults, 9 s and 2 s, made a restart take 13 s.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    # The default sizes are for a server of its own: 3 + 8 + 10 threads and 128 MiB of heap for compaction.
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "4",
+    "log.cleaner.dedupe.buffer.size": str(32 << 20),
+}
+
+LOG4J_PROPERTIES: Final = """\
+# Written at every start. Everything goes to a file that rolls at 10 MB.
+status = error
+appender.file.type = RollingFile
+appender.file.name = file
+appender.file.fileName = logs/broker.log
+appender.file.filePattern = logs/broker.log.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{ISO8601} %p %m (%c)%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 10MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+rootLogger.level = warn
+rootLogger.appenderRef.file.ref = file
+# What a reader of a failed test asks first: lives of the broker, of groups and of transactions.
+logger.server.name = kafka.server
+logger.server.level = info
+logger.coordinator.name = org.apache.kafka.coordinator
+logger.coordinator.level = info
+"""
+
+
+def server_properties(port: int, controller_port: int) -> str:
+    """`server.properties` of a combined broker and controller that listens on 127.0.0.1 only.
+
+    Paths are relative to the folder that the broker runs in: Kafka reads this file as Latin-1 and splits `log.dirs` at
+    commas, so an absolute path would have to be free of both surprises.
+    """
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": str(NODE_ID),
+        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "log.dirs": LOG_DIR,
+        **_BROKER,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

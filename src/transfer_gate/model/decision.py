@@ -1,0 +1,49 @@
+"""What a decision says: per partner, which channels may go and why the others may not (contract section 5)."""
+
+from msgspec import Struct
+
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Channel, Instant, PartyId
+from transfer_gate.model.transfer import AttributeValue, Contact
+
+
+class CallWindow(Struct, frozen=True, kw_only=True):
+    """When a consumer may be called (D223-9 C. conso.), in the consumer's own time zone."""
+
+    days: tuple[str, ...]
+    hours: tuple[str, ...]
+    public_holidays: bool
+    time_zone: str
+
+
+class Obligations(Struct, frozen=True, kw_only=True):
+    """What the partner must respect with this record. Times are UTC; attempts are per 30 calendar days and partner."""
+
+    use_before: Instant
+    art14_due_at: Instant | None = None
+    call_window: CallWindow | None = None
+    max_call_attempts: int | None = None
+
+
+class Release(Struct, frozen=True, kw_only=True):
+    """What may travel: only the points of released channels, only declared and allowed attributes (GDPR 5(1)(c))."""
+
+    contact: Contact
+    attributes: dict[str, AttributeValue]
+    obligations: Obligations
+
+
+class PartnerDecision(Struct, frozen=True, kw_only=True):
+    """The verdict on one (event, partner): requested channels = released ⊎ quarantined, always.
+
+    `released` and the keys of `quarantined` keep the order of the request; the reasons of a channel stand in the
+    order of `model.reasons.REASONS`. `release` is there exactly when `released` is not empty. `record_ids` names
+    the consent records that were relevant to any channel, `rule_errors` the rules that raised.
+    """
+
+    partner_id: PartyId
+    released: tuple[Channel, ...]
+    quarantined: dict[Channel, tuple[Reason, ...]]
+    release: Release | None
+    record_ids: tuple[str, ...] = ()
+    rule_errors: tuple[str, ...] = ()

@@ -1,0 +1,55 @@
+"""Why a channel is held back: a closed vocabulary, stable for ever, in the order of rules.md."""
+
+from typing import Final, Literal, get_args
+
+OperationalReason = Literal[
+    "undecodable",
+    "schema-invalid",
+    "key-mismatch",
+    "consent-unreadable",
+    "partner-unknown",
+    "partner-paused",
+]
+RuleId = Literal[
+    "partner-known-and-contracted",
+    "partner-role-controller",
+    "partner-listed-now",
+    "third-country-safeguard",
+    "clock-sane",
+    "use-window-open",
+    "jurisdiction-covered",
+    "contact-point-present",
+    "source-visibility-respected",
+    "not-erased-or-restricted",
+    "not-objected",
+    "not-withdrawn",
+    "electronic-optin",
+    "no-soft-optin-for-partners",
+    "purpose-specific",
+    "partner-named-at-consent",
+    "consent-valid-act",
+    "form-not-deceptive",
+    "consent-proof-individual",
+    "notice-in-force-at-collection",
+    "no-onward-consent",
+    "li-informed",
+    "li-recipient-expected",
+    "b2b-scope",
+    "phone-optout-bloctel",
+    "phone-optin",
+    "phone-named-pro-and-offer",
+    "phone-consent-one-year",
+    "phone-proof-three-years",
+    "phone-collection-statement",
+    "phone-ongoing-contract",
+    "sector-ban-home-works",
+    "sector-ban-messages",
+    "retention-three-years",
+    "minor-consent",
+    "special-category-block",
+    "payload-minimised",
+]
+Reason = OperationalReason | RuleId | Literal["rule-error"]
+
+REASONS: Final[tuple[str, ...]] = (*get_args(OperationalReason), *get_args(RuleId), "rule-error")
+RANK: Final[dict[str, int]] = {reason: rank for rank, reason in enumerate(REASONS)}

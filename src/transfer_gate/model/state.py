@@ -1,0 +1,54 @@
+"""The folded consent state of one prospect: the value of the Faust table and of its changelog.
+
+The state is a join semilattice over the consent events of the prospect: folding the same events in any order and any
+repetition gives the same state. It holds no clock: which consents lie in the future is the decision's question.
+"""
+
+import datetime as dt
+
+from msgspec import Raw, Struct
+
+from transfer_gate.model.consent import Consent
+from transfer_gate.model.terms import Channel, Identifier, PartyId, Token
+
+
+class Opposition(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A withdrawal or an objection; an empty part of its scope means all. Of equal scopes only the newest is kept."""
+
+    event_time: dt.datetime
+    event_id: Identifier
+    channels: tuple[Channel, ...] = ()
+    party_ids: tuple[PartyId, ...] = ()
+    purposes: tuple[Token, ...] = ()
+
+
+class ProspectState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything the gate remembers of one prospect. Times are UTC.
+
+    - `consents`: every version of every record, by (record_id, event_time, state rank, event_id); a version that is
+      dated in the future today replaces its predecessor only when its time has come, so none can be thrown away.
+    - `withdrawals`, `objections`: by scope.
+    - `erased_at`, `restricted_at`, `lifted_at`: the newest of each kind, by event time.
+    - `proofs`: proof id to the earliest event time under it (rules.md 1.3, *act*).
+    - `unreadable`, `resolved`: offsets of `consent-events`; the prospect is blocked by unreadable ones not
+      resolved.
+    - `sections`: named JSON values that belong to other features and pass through folding untouched.
+    """
+
+    consents: tuple[Consent, ...] = ()
+    withdrawals: tuple[Opposition, ...] = ()
+    objections: tuple[Opposition, ...] = ()
+    erased_at: dt.datetime | None = None
+    restricted_at: dt.datetime | None = None
+    lifted_at: dt.datetime | None = None
+    proofs: dict[str, dt.datetime] = {}
+    unreadable: tuple[int, ...] = ()
+    resolved: tuple[int, ...] = ()
+    sections: dict[str, Raw] = {}
+
+    def blocked(self) -> bool:
+        """Whether an unreadable consent event, which might have been a withdrawal, stands unresolved."""
+        return bool(self.unreadable) and not set(self.unreadable) <= set(self.resolved)
+
+
+EMPTY = ProspectState()

@@ -1,0 +1,133 @@
+"""A request to hand one prospect to one or more partners (contract section 2).
+
+Only the fields that the contract marks as required are required here, and a contact point must hold its value. Any
+other member may be absent or null: the rules that need it fail (rules.md 1.2). Unknown fields are ignored and never
+forwarded.
+"""
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
+
+SubjectKind = Literal["consumer", "professional", "legal_person"]
+AttributeValue = str | bool | int | float
+
+
+class LastActiveContact(Struct, frozen=True, kw_only=True):
+    """The last sign of life of the person; `open` and `delivery` don't prolong retention."""
+
+    at: Instant | None = None
+    type: Literal["click", "reply", "order", "login", "inbound_call", "form", "open", "delivery"] | None = None
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """Who the prospect is."""
+
+    kind: SubjectKind | None = None
+    birth_date: dt.date | None = None
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")] | None = None
+    job: Token | None = None
+
+
+class EmailPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An e-mail address (RFC 5321 form, checked only as far as routing by domain needs)."""
+
+    value: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
+    type: Literal["personal", "professional", "role"] | None = None
+
+
+class PhonePoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A telephone number in E.164."""
+
+    value: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{1,14}$")]
+    type: Literal["mobile", "landline", "professional"] | None = None
+
+
+class PostalPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A postal address."""
+
+    lines: Annotated[tuple[str, ...], Meta(min_length=1)]
+    postal_code: str | None = None
+    city: str | None = None
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")] | None = None
+
+
+class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The points at which the person can be reached."""
+
+    email: EmailPoint | None = None
+    phone: PhonePoint | None = None
+    postal: PostalPoint | None = None
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """How the data came to the sender; `chain` starts with the collector."""
+
+    role: Literal["primary_collector", "reseller"] | None = None
+    chain: tuple[PartyId, ...] = ()
+
+
+class Bloctel(Struct, frozen=True, kw_only=True):
+    """Result of the last check against the Bloctel opposition list (abolished on 2026-08-11)."""
+
+    listed: bool | None = None
+    checked_at: Instant | None = None
+
+
+class Contract(Struct, frozen=True, kw_only=True):
+    """A contract of the prospect with a party."""
+
+    holder: PartyId | None = None
+    status: Literal["ongoing", "ended"] | None = None
+    object: Token | None = None
+    ends_at: Instant | None = None
+
+
+class InboundRequest(Struct, frozen=True, kw_only=True):
+    """The prospect asked these partners to call back about this category."""
+
+    at: Instant | None = None
+    partner_ids: tuple[PartyId, ...] = ()
+    object: Token | None = None
+
+
+class Transfer(Struct, frozen=True, kw_only=True):
+    """One request to hand a prospect to one or more partners."""
+
+    event_id: Identifier
+    requested_at: Instant
+    prospect_id: Identifier
+    partner_ids: Annotated[
+        tuple[PartyId, ...], Meta(min_length=1, max_length=50, extra_json_schema={"uniqueItems": True})
+    ]
+    channels: Annotated[tuple[Channel, ...], Meta(min_length=1, extra_json_schema={"uniqueItems": True})]
+    purpose: Token
+    offer_category: Token | None = None
+    use_until: Instant | None = None
+    notice_version: Identifier | None = None
+    collected_at: Instant | None = None
+    last_active_contact: LastActiveContact | None = None
+    subject: Subject | None = None
+    contact: Contact | None = None
+    attributes: dict[str, AttributeValue] | None = None
+    source: Source | None = None
+    source_restricted: bool | None = None
+    partner_roles: dict[str, Literal["controller", "processor"]] | None = None
+    bloctel: Bloctel | None = None
+    contract: Contract | None = None
+    inbound_request: InboundRequest | None = None
+
+    def __post_init__(self) -> None:
+        """Hold what types can't say.
+
+        Raises ValueError, which decoding turns into a validation error; the message names fields, never values.
+        """
+        if len(self.channels) > 1 and len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels: each channel may stand once")
+        if len(self.partner_ids) > 1 and len(set(self.partner_ids)) != len(self.partner_ids):
+            raise ValueError("partner_ids: each partner may stand once")
+        if self.offer_category is None and "live_call" in self.channels:
+            raise ValueError("offer_category: required for live_call")

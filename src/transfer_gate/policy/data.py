@@ -1,0 +1,101 @@
+"""Rules about the data: its age, minors, special categories, minimisation."""
+
+import datetime as dt
+from typing import Final
+
+from transfer_gate.policy.facts import Facts
+from transfer_gate.policy.legal_time import birthday, day_of, within_years
+from transfer_gate.policy.projection import is_projection
+from transfer_gate.policy.rule import Scope, rule
+
+#: Contacts that show that the person is still there (CNIL référentiel 2022); an opened e-mail does not.
+SIGNS_OF_LIFE: Final = frozenset({"click", "reply", "order", "login", "inbound_call", "form"})
+#: LIL 45: a minor consents alone from this age.
+AGE_OF_CONSENT: Final = 15
+AGE_OF_MAJORITY: Final = 18
+
+
+@rule(
+    "retention-three-years",
+    title="Data of a prospect is kept for three years from collection or from the last sign of life",
+    reference="GDPR 5(1)(e); CNIL référentiel 2022",
+    kinds=("consumer", "professional"),
+    first_day=dt.date(2022, 2, 3),
+)
+def retention_three_years(f: Facts) -> bool:
+    """t < m + 3 years; m is the later of `event.collected_at`, which is needed, and `event.last_active_contact.at` if
+    its `type` is `click`, `reply`, `order`, `login`, `inbound_call` or `form`."""
+    m, contact = f.event.collected_at, f.event.last_active_contact
+    if m is None:
+        return False
+    if contact is not None and contact.at is not None and contact.type in SIGNS_OF_LIFE:
+        m = max(m, contact.at)
+    return within_years(f.t, m, 3)
+
+
+def _of_a_natural_person(f: Facts) -> bool:
+    # A missing kind is a consumer (1.5), here as well: silence must not open the gate to a minor.
+    return f.subject.kind in (None, "consumer") or f.subject.birth_date is not None
+
+
+@rule(
+    "minor-consent",
+    title="Below 15 a parent consents too; below 18 there is no prospecting without consent",
+    reference="GDPR 8; LIL 45",
+    kinds=("consumer", "professional"),
+    first_day=dt.date(2018, 6, 22),
+    when=_of_a_natural_person,
+    when_words="`event.subject.kind` is `consumer` or missing, or `.birth_date` present",
+)
+def minor_consent(f: Facts) -> bool:
+    """Consent: 15 on the day of `consent.event_time` (of t without c), or `consent.guardian` complete and its
+    `event_time` not future. Legitimate interest, request: 18 on the day of t. No `birth_date`:
+    `policy.minor_unknown_age` is `allow`."""
+    birth_date = f.subject.birth_date
+    if birth_date is None:
+        return f.policy.minor_unknown_age == "allow"
+    if f.basis != "consent":
+        return _has_age(birth_date, AGE_OF_MAJORITY, f.t)
+    return _has_age(birth_date, AGE_OF_CONSENT, f.consent.event_time if f.consent else f.t) or _guardian_consented(f)
+
+
+def _has_age(birth_date: dt.date, age: int, at: dt.datetime) -> bool:
+    # The year in Paris is the year in UTC, or the next: two years more are enough without a calendar.
+    return at.year - birth_date.year >= age + 2 or birthday(birth_date, age) <= day_of(at)
+
+
+def _guardian_consented(f: Facts) -> bool:
+    guardian = f.guardian
+    return (
+        guardian.party_id is not None
+        and guardian.proof_id is not None
+        and guardian.event_time is not None
+        and guardian.event_time <= f.horizon
+    )
+
+
+@rule(
+    "special-category-block",
+    title="Data that reveals a special category goes nowhere without explicit consent to it",
+    reference="GDPR 9(2)(a); COSMOSPACE",
+)
+def special_category_block(f: Facts) -> bool:
+    """For every name in `event.attributes`, forwarded or not, that has a special category: c covers, and the category
+    is in `consent.special_categories`."""
+    special = f.view.special
+    if not f.event.attributes or special.keys().isdisjoint(f.event.attributes):
+        return True
+    if f.consent is None or not f.covers:
+        return False
+    return all(special[name] in f.consent.special_categories for name in f.event.attributes if name in special)
+
+
+@rule(
+    "payload-minimised",
+    title="The record to be sent is what may be sent and nothing more",
+    reference="GDPR 5(1)(c)",
+    scope=Scope.CHANNEL,
+)
+def payload_minimised(f: Facts) -> bool:
+    """The record about to be sent is the projection of section 5: a guard against defects."""
+    return is_projection(f)

@@ -1,0 +1,318 @@
+"""The facts that rules ask for, under the names and definitions of rules.md section 1.
+
+One `Facts` serves a whole decision: it is turned to a partner, then to a channel, and every rule reads it as it stands.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+from msgspec import Struct
+
+from transfer_gate.model.consent import Consent, Guardian, Proof
+from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.transfer import AttributeValue, Bloctel, Contact, InboundRequest, Source, Subject, Transfer
+from transfer_gate.policy.kinds import BASIS, Basis, is_consumer, kind_on
+from transfer_gate.policy.legal_time import (
+    add_duration,
+    add_years,
+    elapsed,
+    midnight,
+    within_duration,
+    working_days_end,
+)
+from transfer_gate.policy.records import current_records, future_consents
+from transfer_gate.policy.view import NoticeFile, PartnerFile, RegistryView
+
+#: Loi 2025-594, art. 13: from this instant a consumer may be called only with consent, and Bloctel is over.
+PHONE_LAW: Final = midnight(dt.date(2026, 8, 11))
+CALL_BACK_WORKING_DAYS: Final = 5
+DEFAULT_WINDOW: Final = dt.timedelta(days=30)
+CALLS: Final[frozenset[Channel]] = frozenset({"live_call", "automated_call"})
+
+# An absent object is an empty one: every condition on it fails, and no rule has to ask twice.
+_NO_SUBJECT: Final = Subject()
+_NO_CONTACT: Final = Contact()
+_NO_SOURCE: Final = Source()
+_NO_BLOCTEL: Final = Bloctel()
+_NO_REQUEST: Final = InboundRequest()
+_NO_PROOF: Final = Proof()
+_NO_GUARDIAN: Final = Guardian()
+
+
+class Payload(Struct, frozen=True):
+    """What is about to be sent of the person over the released channels, and the notices of all these."""
+
+    channels: Sequence[Channel]
+    notices: Sequence[NoticeFile | None]
+    contact: Contact
+    attributes: dict[str, AttributeValue]
+
+
+@lru_cache(maxsize=16)
+def _bounds(t: dt.datetime, clock_skew: dt.timedelta) -> tuple[dt.datetime, dt.datetime]:
+    """The latest time that is not *future* (1.1), and the end of a campaign window that has none of its own."""
+    return elapsed(t, clock_skew), elapsed(t, DEFAULT_WINDOW)
+
+
+class Facts:
+    """What is known about one transfer at `t`; after `turn_to`, about one partner; after `look_at`, about one channel.
+
+    Times are aware. `horizon` is the latest time that is not *future* (1.1), W = [t, w] the campaign window (section
+    1); `payload` is what is about to be sent, once that is known.
+    """
+
+    __slots__ = (
+        "basis",
+        "channel",
+        "consent",
+        "contact",
+        "event",
+        "horizon",
+        "is_consumer",
+        "kind",
+        "live",
+        "notice",
+        "opposed",
+        "partner",
+        "partner_id",
+        "payload",
+        "policy",
+        "state",
+        "subject",
+        "t",
+        "use_until",
+        "view",
+        "w",
+        "withdrawals",
+    )
+
+    def __init__(self, view: RegistryView, event: Transfer, state: ProspectState, t: dt.datetime) -> None:
+        self.view = view
+        self.policy = view.policy
+        self.event = event
+        self.state = state
+        self.t = t
+        self.horizon, use_until = _bounds(t, view.clock_skew)
+        self.use_until = event.use_until or use_until
+        self.w = self.use_until if self.use_until > t else t
+        self.subject = event.subject or _NO_SUBJECT
+        self.contact = event.contact or _NO_CONTACT
+        self.is_consumer = is_consumer(self.subject, self.contact, view.free_mail_domains)
+        self.live, self.withdrawals = current_records(state, self.horizon)
+        #: Whether there is anything that could stand against a transfer (1.4).
+        self.opposed = bool(self.withdrawals or state.objections or state.erased_at or state.restricted_at)
+
+    def turn_to(self, partner_id: str) -> None:
+        """Look at one partner of the transfer."""
+        self.partner_id = partner_id
+        self.partner: PartnerFile | None = self.view.partners.get(partner_id)
+        self.payload: Payload | None = None
+
+    def look_at(self, channel: Channel) -> None:
+        """Look at one channel for this partner: find its kind, relevant consent c, basis and notice n."""
+        self.channel = channel
+        self.kind = "consumer" if self.is_consumer else kind_on(channel, self.subject, self.contact)
+        self.consent = self._relevant_consent(channel)
+        self.basis = BASIS[self.kind, channel] or self._basis_of_live_call()
+        if self.basis != "consent":
+            version = self.event.notice_version
+        else:
+            version = self.consent.notice_version if self.consent else None
+        self.notice: NoticeFile | None = self.view.notices.get(version) if version is not None else None
+
+    # 1.3 The relevant consent
+
+    def _relevant_consent(self, channel: Channel) -> Consent | None:
+        nearest = None
+        for consent in self.live:
+            if channel in consent.channels and (nearest is None or self._nearness(consent) > self._nearness(nearest)):
+                nearest = consent
+        return nearest
+
+    def _nearness(self, consent: Consent) -> tuple[bool, bool, bool, bool, dt.datetime, str]:
+        return (
+            consent.lawful_basis == "consent",
+            self.event.purpose in consent.purposes,
+            self.partner_id in consent.party_ids,
+            self.channel in CALLS and self.event.offer_category in consent.offer_categories,
+            consent.event_time,
+            consent.event_id,
+        )
+
+    @property
+    def covers(self) -> bool:
+        """c *covers*: it is a consent, for this purpose and this partner."""
+        return (
+            self.consent is not None
+            and self.consent.lawful_basis == "consent"
+            and self.event.purpose in self.consent.purposes
+            and self.partner_id in self.consent.party_ids
+        )
+
+    @property
+    def proof(self) -> Proof:
+        """`consent.proof`."""
+        return (self.consent.proof if self.consent else None) or _NO_PROOF
+
+    @property
+    def guardian(self) -> Guardian:
+        """`consent.guardian`."""
+        return (self.consent.guardian if self.consent else None) or _NO_GUARDIAN
+
+    @property
+    def act(self) -> dt.datetime | None:
+        """*act(c)*: the earliest time of a consent event with the proof of c; without a proof id there is no act."""
+        proof_id = self.proof.proof_id
+        return self.state.proofs.get(proof_id) if proof_id is not None else None
+
+    @property
+    def act_ends_at(self) -> dt.datetime | None:
+        """act(c) + 1 year."""
+        return add_years(self.act, 1) if self.act is not None else None
+
+    @property
+    def expires_at(self) -> dt.datetime | None:
+        """`consent.event_time` + `consent.validity`, where there is a validity."""
+        if self.consent is None or self.consent.validity is None:
+            return None
+        return add_duration(self.consent.event_time, self.consent.validity)
+
+    def is_valid_at(self, time: dt.datetime) -> bool:
+        """Whether `time` is before `expires_at`, or c does not expire."""
+        c = self.consent
+        return c is None or c.validity is None or within_duration(time, c.event_time, c.validity)
+
+    @property
+    def left_out_as_future(self) -> bool:
+        """Whether a given or renewed consent for the channel was left out because it is dated in the future."""
+        return any(self.channel in consent.channels for consent in future_consents(self.state, self.horizon))
+
+    @property
+    def told_of_partner(self) -> bool:
+        """Whether a live record with basis legitimate interest says that the person was told of this partner."""
+        return any(
+            record.lawful_basis == "legitimate_interest"
+            and self.channel in record.channels
+            and self.event.purpose in record.purposes
+            and self.partner_id in record.party_ids
+            for record in self.live
+        )
+
+    # 1.4 Withdrawal, objection, erasure, restriction
+
+    @property
+    def standing_withdrawal(self) -> Opposition | None:
+        """A withdrawal, or a refused consent, that stands."""
+        return self._standing(self.withdrawals)
+
+    @property
+    def standing_objection(self) -> Opposition | None:
+        """An objection that stands."""
+        return self._standing(self.state.objections)
+
+    @property
+    def standing_erasure(self) -> dt.datetime | None:
+        """The time of an erasure that stands."""
+        erased_at = self.state.erased_at
+        return erased_at if erased_at is not None and not self._overcome(erased_at) else None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the newest of restriction and restriction_lifted is a restriction."""
+        restricted_at, lifted_at = self.state.restricted_at, self.state.lifted_at
+        return restricted_at is not None and (lifted_at is None or restricted_at >= lifted_at)
+
+    def _standing(self, oppositions: Iterable[Opposition]) -> Opposition | None:
+        for x in oppositions:
+            if (
+                (not x.channels or self.channel in x.channels)
+                and (not x.purposes or self.event.purpose in x.purposes)
+                and (not x.party_ids or self._is_named_in(x.party_ids))
+                and not self._overcome(x.event_time)
+            ):
+                return x
+        return None
+
+    def _is_named_in(self, party_ids: tuple[str, ...]) -> bool:
+        brands = self.partner.brands if self.partner else (self.partner_id,)
+        return any(brand in party_ids for brand in brands)
+
+    def _overcome(self, time: dt.datetime) -> bool:
+        return self.covers and self.act is not None and self.act > time
+
+    # 1.5 Basis of a live call to a consumer, exceptions
+
+    def _basis_of_live_call(self) -> Basis:
+        if self.w < PHONE_LAW:
+            return "legitimate_interest"
+        if self.call_back_until is not None:
+            return "request"
+        return "legitimate_interest" if self.is_press or self.own_contract else "consent"
+
+    @property
+    def is_press(self) -> bool:
+        """*press*."""
+        return self.event.offer_category == "press"
+
+    @property
+    def own_contract(self) -> bool:
+        """*own contract*: a running contract with this very partner, about something related."""
+        contract = self.event.contract
+        return (
+            contract is not None
+            and contract.holder == self.partner_id
+            and contract.status == "ongoing"
+            and (contract.ends_at is None or contract.ends_at > self.use_until)
+            and self.view.related(self.event.offer_category, contract.object)
+        )
+
+    @property
+    def call_back_until(self) -> dt.datetime | None:
+        """*call-back*: the midnight that ends the fifth working day after the request, while it lasts."""
+        request = self.event.inbound_request or _NO_REQUEST
+        if (
+            self.channel != "live_call"
+            or self.t < PHONE_LAW
+            or self.partner_id not in request.partner_ids
+            or request.object is None
+            or request.object != self.event.offer_category
+            or request.at is None
+            or request.at > self.horizon
+        ):
+            return None
+        end = working_days_end(request.at, CALL_BACK_WORKING_DAYS)
+        return end if self.t < end else None
+
+    @property
+    def phone_rules_apply(self) -> bool:
+        """*phone consent rules* (decree 2026-662)."""
+        return (
+            self.channel in CALLS
+            and self.kind == "consumer"
+            and self.basis == "consent"
+            and self.consent is not None
+            and self.w >= PHONE_LAW
+            and not self.is_press
+            and not self.own_contract
+        )
+
+    # Objects of the transfer that may be absent
+
+    @property
+    def source(self) -> Source:
+        """`event.source`."""
+        return self.event.source or _NO_SOURCE
+
+    @property
+    def bloctel(self) -> Bloctel:
+        """`event.bloctel`."""
+        return self.event.bloctel or _NO_BLOCTEL
+
+    @property
+    def partner_role(self) -> str | None:
+        """`event.partner_roles` for this partner, else `partner.role`."""
+        own = (self.event.partner_roles or {}).get(self.partner_id)
+        return own or (self.partner.role if self.partner else None)

@@ -1,0 +1,136 @@
+"""Folding consent events into the state of a prospect (contract section 3).
+
+The fold is a join: commutative, associative, idempotent. Events may arrive late, twice or in any order, and the state
+is the same to the byte. It has no clock: which consents lie in the future is for the decision to say (rules.md 1.3).
+"""
+
+import bisect
+import datetime as dt
+from typing import Final, Literal, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from transfer_gate.model.consent import (
+    Consent,
+    ConsentEvent,
+    ConsentGiven,
+    Erasure,
+    Objection,
+    Resolution,
+    Restriction,
+    RestrictionLifted,
+    Scope,
+    Withdrawal,
+)
+from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.policy.legal_time import utc
+
+#: Of equal times in one record the graver state wins (contract section 3).
+STATE_RANK: Final = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
+
+Word = TypeVar("Word", bound=str)
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectState:  # noqa: ARG001 - see below
+    """The state after one more readable event, which stood at `offset` of `consent-events`.
+
+    Returns the very same object when the event changes nothing. The offset of a readable event leaves no trace: a
+    repeated event has another one, and must give the same state.
+    """
+    match event:
+        case ConsentGiven():
+            return _with_consent(state, event)
+        case Withdrawal():
+            withdrawals = _with_opposition(state.withdrawals, event)
+            return state if withdrawals is state.withdrawals else replace(state, withdrawals=withdrawals)
+        case Objection():
+            objections = _with_opposition(state.objections, event)
+            return state if objections is state.objections else replace(state, objections=objections)
+        case Erasure():
+            newest = _newest(state.erased_at, event.event_time)
+            return state if newest == state.erased_at else replace(state, erased_at=newest)
+        case Restriction():
+            newest = _newest(state.restricted_at, event.event_time)
+            return state if newest == state.restricted_at else replace(state, restricted_at=newest)
+        case RestrictionLifted():
+            newest = _newest(state.lifted_at, event.event_time)
+            return state if newest == state.lifted_at else replace(state, lifted_at=newest)
+        case Resolution():
+            resolved = tuple(sorted({*state.resolved, *event.resolves}))
+            return state if resolved == state.resolved else replace(state, resolved=resolved)
+
+
+def fold_unreadable(state: ProspectState, offset: int) -> ProspectState:
+    """The state after an event at `offset` that can't be read, and so might have been a withdrawal."""
+    if offset in state.unreadable:
+        return state
+    return replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
+
+
+def _with_consent(state: ProspectState, event: ConsentGiven) -> ProspectState:
+    consent = _version(event)
+    consents = state.consents
+    if consent not in consents:
+        ordered = list(consents)
+        bisect.insort(ordered, consent, key=_order)
+        consents = tuple(ordered)
+    proofs = state.proofs
+    proof_id = consent.proof.proof_id if consent.proof else None
+    if proof_id is not None and (proof_id not in proofs or consent.event_time < proofs[proof_id]):
+        proofs = dict(sorted({**proofs, proof_id: consent.event_time}.items()))
+    if consents is state.consents and proofs is state.proofs:
+        return state
+    return replace(state, consents=consents, proofs=proofs)
+
+
+def _version(event: ConsentGiven) -> Consent:
+    """What the state keeps of a consent event: everything but the prospect, times in UTC."""
+    members = {name: getattr(event, name) for name in Consent.__struct_fields__}
+    members["event_time"] = utc(event.event_time)
+    if event.proof is not None and event.proof.kept_until is not None:
+        members["proof"] = replace(event.proof, kept_until=utc(event.proof.kept_until))
+    if event.guardian is not None and event.guardian.event_time is not None:
+        members["guardian"] = replace(event.guardian, event_time=utc(event.guardian.event_time))
+    return Consent(**members)
+
+
+def _order(consent: Consent) -> tuple[str, dt.datetime, int, str, bytes]:
+    # Two events that share everything down to the id but differ in content are a defect of the source; their bytes
+    # decide, so that the order of arrival does not.
+    return (consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id, _encode(consent))
+
+
+def _with_opposition(known: tuple[Opposition, ...], event: Withdrawal | Objection) -> tuple[Opposition, ...]:
+    scope = event.scope or Scope()
+    new = Opposition(
+        event_time=utc(event.event_time),
+        event_id=event.event_id,
+        channels=_part(scope.channels),
+        party_ids=_part(scope.party_ids),
+        purposes=_part(scope.purposes),
+    )
+    by_scope = {_scope(opposition): opposition for opposition in known}
+    old = by_scope.get(_scope(new))
+    if old is not None and (old.event_time, old.event_id) >= (new.event_time, new.event_id):
+        return known
+    by_scope[_scope(new)] = new
+    return tuple(by_scope[scope] for scope in sorted(by_scope))
+
+
+def _scope(opposition: Opposition) -> tuple[tuple[str, ...], ...]:
+    return (opposition.channels, opposition.party_ids, opposition.purposes)
+
+
+def _part(part: tuple[Word, ...] | Literal["all"] | None) -> tuple[Word, ...]:
+    # A source that writes ["all"] means everything: read as the name of one party, it would lose an objection.
+    if part is None or part == "all" or "all" in part:
+        return ()
+    return tuple(sorted(set(part)))
+
+
+def _newest(known: dt.datetime | None, time: dt.datetime) -> dt.datetime:
+    time = utc(time)
+    return time if known is None or time > known else known

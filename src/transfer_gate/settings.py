@@ -1,0 +1,115 @@
+"""Settings: the environment (and a `.env` file), prefix `TRANSFER_GATE_` (contract section 7).
+
+An unknown `TRANSFER_GATE_` name is an error, because a misspelt setting must not silently take its default.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from transfer_gate.errors import InvalidInput
+from transfer_gate.model.topics import Topics
+
+PREFIX = "TRANSFER_GATE_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set from outside. Durations are seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    bootstrap_servers: str = Field(default="127.0.0.1:9092", description="Kafka brokers, `host:port`, comma separated.")
+    app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
+        default="transfer-gate", description="Consumer group, changelog owner and transactional-id prefix."
+    )
+    topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = Field(
+        default="", description="Goes in front of every topic name."
+    )
+    registry: Path = Field(default=Path("registry"), description="Folder of partners, notices and policy.")
+    data_dir: Path = Field(default=Path(".transfer-gate"), description="Local files: rocksdb state, the local Kafka.")
+    store: Literal["memory://", "rocksdb://"] = Field(default="memory://", description="Where the consent table lives.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=9464, description="0 takes any free port.")
+    log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="As in Kafka clients."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="Required with SASL."
+    )
+    sasl_username: str | None = Field(default=None, description="Required with SASL.")
+    sasl_password_file: Path | None = Field(default=None, description="File that holds the SASL password.")
+    ssl_cafile: Path | None = Field(default=None, description="CA certificates that sign the brokers' (PEM).")
+    partitions: Annotated[int, Field(ge=1, le=10000)] | None = Field(
+        default=None, description="For `topics apply`; default: the broker's."
+    )
+    replication: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None, description="For `topics apply`; default: the broker's."
+    )
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=1800)] = Field(
+        default=10.0, description="A worker silent for this long loses its partitions."
+    )
+    transaction_timeout_seconds: Annotated[float, Field(ge=1, le=900)] = Field(
+        default=30.0, description="The broker aborts a round that takes longer."
+    )
+    max_round_records: Annotated[int, Field(ge=1, le=100000)] = Field(
+        default=2000, description="Most input records in one transaction."
+    )
+    max_inbox_records: Annotated[int, Field(ge=1, le=1000000)] = Field(
+        default=8000, description="Fetched records that may wait per partition and topic before fetching pauses."
+    )
+
+    @model_validator(mode="after")
+    def _no_silent_plaintext(self) -> Self:
+        if self.security_protocol.startswith("SASL"):
+            missing = [
+                name
+                for name in ("sasl_mechanism", "sasl_username", "sasl_password_file")
+                if getattr(self, name) is None
+            ]
+            if missing:
+                names = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
+                raise ValueError(f"{self.security_protocol} needs {names}")
+        elif self.sasl_username or self.sasl_password_file or self.sasl_mechanism:
+            raise ValueError(
+                f"SASL credentials are set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}: "
+                "they would not be used; set SASL_SSL"
+            )
+        if self.ssl_cafile and not self.security_protocol.endswith("SSL"):
+            raise ValueError(f"{PREFIX}SSL_CAFILE is set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}")
+        return self
+
+    @property
+    def topics(self) -> Topics:
+        """Names of the topics of this installation."""
+        return Topics(self.topic_prefix, self.app_id)
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read the environment and `env_file`.
+
+    Raises InvalidInput that names every unknown or wrong setting.
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    given = dict(os.environ)
+    if env_file is not None and env_file.is_file():
+        given |= {name: value or "" for name, value in dotenv_values(env_file).items()}
+    unknown = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        hints = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in unknown}
+        listed = ", ".join(f"{name} (did you mean {near[0]}?)" if near else name for name, near in hints.items())
+        raise InvalidInput(f"unknown setting: {listed}", do="see docs/reference/settings.md for the names that exist")
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = f"{PREFIX}{'_'.join(str(part) for part in problem['loc'])}".upper() if problem["loc"] else "settings"
+            lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        raise InvalidInput("; ".join(lines), do="see docs/reference/settings.md") from None

@@ -1,0 +1,140 @@
+"""The Faust app: which topics, which agents, which table."""
+
+import logging
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import faust
+from faust.types import StreamT
+
+from transfer_gate.errors import InvalidInput
+from transfer_gate.model.registry import Registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.gate import Gate
+from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.slices import MemorySlice, Slice
+from transfer_gate.stream.table import ConsentTable, SliceFactory
+
+#: Most records of one look at the fetched ones, over all partitions.
+POLL_RECORDS: Final = 10_000
+#: Bytes that one fetch may bring of one partition.
+FETCH_BYTES: Final = 2 << 20
+
+
+def build_app(settings: Settings, registry: Registry, partitions: int) -> tuple[GateApp, Gate]:
+    """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share."""
+    topics = settings.topics
+    options = client_options(settings)
+    timeout = settings.session_timeout_seconds
+    app = GateApp(
+        settings.app_id,
+        broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
+        broker_credentials=_credentials(options),
+        store="memory://",
+        datadir=str(settings.data_dir / "faust"),
+        web_enabled=False,
+        autodiscover=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=partitions,
+        key_serializer="raw",
+        value_serializer="raw",
+        broker_session_timeout=timeout,
+        broker_heartbeat_interval=timeout / 3,
+        broker_request_timeout=max(90.0, timeout + 10),
+        broker_rebalance_timeout=max(60.0, timeout),
+        broker_max_poll_records=POLL_RECORDS,
+        consumer_max_fetch_size=FETCH_BYTES,
+        consumer_auto_offset_reset="earliest",
+        table_standby_replicas=0,
+        stream_wait_empty=False,
+    )
+    table = cast(
+        ConsentTable,
+        app.tables.add(
+            ConsentTable(
+                app,
+                name="consent",
+                partitions=partitions,
+                key_type=bytes,
+                value_type=bytes,
+                changelog_topic=app.topic(
+                    topics.changelog,
+                    partitions=partitions,
+                    key_type=bytes,
+                    value_type=bytes,
+                    internal=False,
+                    acks=False,
+                ),
+            )
+        ),
+    )
+    gate = Gate(
+        settings,
+        options,
+        Rulebook.of(topics, registry),
+        table.slices,
+        slice_factory(settings),
+        rejoin=app.rejoin,
+        crash=app.crash,
+    )
+    app.batch_topics = frozenset({topics.transfers, topics.consents})
+    app.consumer_options = {}
+    app.input_topic = topics.transfers
+    app.may_fetch = gate.may_fetch
+    app.on_assigned = gate.open
+    app.on_released = gate.release
+
+    def batches(name: str) -> Any:
+        return app.topic(name, partitions=partitions, key_type=bytes, value_type=bytes, acks=False)
+
+    @app.agent(batches(topics.consents), isolated_partitions=True, name="consents")
+    async def consents(stream: StreamT[Any]) -> None:
+        async for event in stream.events():
+            await gate.receive(topics.consents, event.message.partition, event.message.value)
+
+    @app.agent(batches(topics.transfers), isolated_partitions=True, name="transfers")
+    async def transfers(stream: StreamT[Any]) -> None:
+        async for event in stream.events():
+            await gate.receive(topics.transfers, event.message.partition, event.message.value)
+
+    return app, gate
+
+
+def slice_factory(settings: Settings) -> SliceFactory:
+    """How the consent table of a partition is kept. Raises InvalidInput when `rocksdb://` lacks its library."""
+    if settings.store == "memory://":
+        return lambda _: MemorySlice()
+    try:
+        from transfer_gate.stream.rocks import RocksSlice
+    except ImportError:
+        raise InvalidInput(
+            "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"
+        ) from None
+
+    def open_slice(number: int) -> Slice:
+        return RocksSlice(settings.data_dir / "state" / settings.topics.changelog / str(number))
+
+    return open_slice
+
+
+def _credentials(options: Mapping[str, Any]) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    context: ssl.SSLContext | None = options.get("ssl_context")
+    if options["security_protocol"].startswith("SASL"):
+        # Without a context Faust talks in clear whatever the protocol says; client_options made one for SASL_SSL.
+        return faust.SASLCredentials(
+            username=options["sasl_plain_username"],
+            password=options["sasl_plain_password"],
+            mechanism=options["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
+def quiet_logs(level: int) -> None:
+    """Faust and aiokafka format log lines that nobody sees; their own level stops that."""
+    for name in ("faust", "aiokafka", "mode", "asyncio"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -1,0 +1,94 @@
+"""The read barrier: up to where must consent be applied before a transfer of this partition may be decided?
+
+The answer is the partition's *high watermark*: every event that the broker acknowledged to a producer with
+`acks=all` lies below it, also one that stands behind somebody's open transaction. The last stable offset, which
+`read_committed` clients are given, stops in front of that transaction and would miss such an event. See
+docs/explanation/architecture.md.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.structs import TopicPartition
+
+#: ListOffsets: ask for the end of the log, as `read_uncommitted` (KIP-98).
+LATEST: Final = -1
+READ_UNCOMMITTED: Final = 0
+LONGEST_WAIT: Final = 0.5
+
+
+class Watermarks:
+    """High watermarks of one topic, on a connection that never long-polls; concurrent askers share one request.
+
+    An answer counts for askers that came before its request was sent, never for later ones.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        self._client = AIOKafkaClient(**{**options, "client_id": f"{options['client_id']}-barrier"})
+        self._topic = topic
+        self._asking: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[int, asyncio.Future[int]]] = []
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's connection errors when no broker answers."""
+        await self._client.bootstrap()
+        await self._client.set_topics([self._topic])
+
+    async def close(self) -> None:
+        """Disconnect; askers that still wait are cancelled."""
+        if self._asking is not None:
+            self._asking.cancel()
+        for _, answer in self._waiting:
+            answer.cancel()
+        await self._client.close()
+
+    async def end(self, partition: int) -> int:
+        """The high watermark of `partition`, asked after this call; waits for as long as the broker can't tell."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append((partition, answer))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await answer
+
+    async def _ask(self) -> None:
+        wait = 0.001
+        while self._waiting:
+            asked, self._waiting = self._waiting, []
+            began = time.monotonic()
+            ends = await self._list_offsets({partition for partition, _ in asked})
+            for partition, answer in asked:
+                if answer.done():
+                    continue
+                if partition in ends:
+                    answer.set_result(ends[partition])
+                else:
+                    self._waiting.append((partition, answer))
+            if len(ends) < len({partition for partition, _ in asked}):
+                self._client.force_metadata_update()
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+            elif time.monotonic() - began < LONGEST_WAIT:
+                wait = 0.001
+
+    async def _list_offsets(self, partitions: set[int]) -> dict[int, int]:
+        """What the leaders answered; partitions without a usable answer are left out."""
+        by_leader: dict[int, list[tuple[int, int]]] = {}
+        for partition in partitions:
+            leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+            if leader is not None and leader != -1:
+                by_leader.setdefault(leader, []).append((partition, LATEST))
+        ends: dict[int, int] = {}
+        for leader, asked in by_leader.items():
+            request = OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)])
+            try:
+                response = await self._client.send(leader, request)
+            except kafka.KafkaError:
+                continue
+            for _, answers in response.topics:
+                ends |= {partition: end for partition, code, _, end in answers if code == 0 and end >= 0}
+        return ends

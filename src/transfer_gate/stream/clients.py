@@ -1,0 +1,96 @@
+"""How every Kafka client of the gate connects: brokers, TLS and SASL, from the settings."""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
+
+from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.settings import PREFIX, Settings
+
+#: What an unreachable cluster raises inside aiokafka, whichever client asked.
+UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments with which any aiokafka client reaches the cluster of `settings`.
+
+    aiokafka talks in clear when it is given credentials but no TLS context, so the context is made here for every
+    protocol that has TLS in its name, with host names checked (RFC 9525).
+
+    Raises InvalidInput when the password or the CA file can't be read, or SASL is asked for but not complete.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+        "client_id": settings.app_id,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _tls(settings)
+    if settings.security_protocol.startswith("SASL"):
+        if settings.sasl_mechanism is None or not settings.sasl_username:
+            raise InvalidInput(
+                f"{settings.security_protocol} without mechanism or user name",
+                do=f"set {PREFIX}SASL_MECHANISM, {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD_FILE",
+            )
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = _password(settings)
+    return options
+
+
+def silence_clients() -> None:
+    """Keep aiokafka's own log lines away from the user of a command, who is told what happened once, by an error."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+@asynccontextmanager
+async def broker_errors(settings: Settings) -> AsyncIterator[None]:
+    """Turn what aiokafka raises when the cluster can't be reached into one message for the user.
+
+    Raises BrokerUnavailable instead of connection, time-out and authentication errors.
+    """
+    try:
+        yield
+    except UNREACHABLE as error:
+        raise BrokerUnavailable(
+            f"no answer from the Kafka cluster at {settings.bootstrap_servers} ({type(error).__name__})",
+            do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
+        ) from error
+    except KafkaError as error:
+        raise BrokerUnavailable(
+            f"the Kafka cluster at {settings.bootstrap_servers} refused a request: {error}",
+            do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
+        ) from error
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    if settings.ssl_cafile is None:
+        return ssl.create_default_context()
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{PREFIX}SSL_CAFILE {settings.ssl_cafile} can't be used: {error.strerror or error}",
+            do="give a PEM file with the certificates that sign the brokers'",
+        ) from error
+
+
+def _password(settings: Settings) -> str:
+    file = settings.sasl_password_file
+    name = f"{PREFIX}SASL_PASSWORD_FILE"
+    if file is None:
+        raise InvalidInput(f"{settings.security_protocol} without password", do=f"set {name}")
+    try:
+        password = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
+        ) from error
+    if not password:
+        raise InvalidInput(f"{name} {file} is empty", do="write the password into it")
+    return password

@@ -1,0 +1,191 @@
+"""The gate of one worker: its partitions, what happens to them at every rebalance, and how failures are met."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from faust.types import TP
+
+from transfer_gate.errors import GateError
+from transfer_gate.observe import metrics
+from transfer_gate.settings import Settings
+from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.hooks import Fetch
+from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
+from transfer_gate.stream.restore import restore
+from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.table import SliceFactory
+from transfer_gate.stream.transaction import Fenced, RoundFailed, TransactionalWriter
+
+logger = logging.getLogger(__name__)
+
+
+def utc_now() -> dt.datetime:
+    """The clock of a worker."""
+    return dt.datetime.now(dt.UTC)
+
+
+class Gate:
+    """Owns a Partition for every partition assigned to this worker.
+
+    `rejoin` asks the group for a new round: the way out of every doubt about a commit, because it fences, catches
+    up and reads the committed offsets again. `crash` ends the worker with an error that only a person can mend.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        book: Rulebook,
+        slices: dict[int, Slice],
+        new_slice: SliceFactory,
+        *,
+        rejoin: Callable[[], Any],
+        crash: Callable[[BaseException], Any],
+        clock: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._book = book
+        self._slices = slices
+        self._new_slice = new_slice
+        self._rejoin = rejoin
+        self._crash = crash
+        self._clock = clock
+        self._writers: dict[int, TransactionalWriter] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.watermarks = Watermarks(options, book.consents)
+        #: Whether the partitions that the group gave us are open; False from a revocation to the end of the next
+        #: restore.
+        self.assigned = False
+
+    async def start(self) -> None:
+        """Connect what all partitions share."""
+        await self.watermarks.start()
+
+    async def close(self) -> None:
+        """Give everything up."""
+        await self.release()
+        for table in self._slices.values():
+            table.close()
+        self._slices.clear()
+        await self.watermarks.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every assigned partition decides. A worker without partitions is ready: it is a standby."""
+        return self.assigned and all(partition.decides for partition in self.partitions.values())
+
+    def may_fetch(self, tp: TP) -> bool:
+        """Whether the inbox of this topic partition has room.
+
+        Consents have an inbox of their own: they are fetched while transfers wait for them.
+        """
+        partition = self.partitions.get(tp.partition)
+        if partition is None:
+            return False
+        inbox = partition.consents if tp.topic == self._book.consents else partition.transfers
+        return not inbox.full
+
+    async def receive(self, topic: str, number: int, fetch: Fetch) -> None:
+        """Pass one fetch to its partition."""
+        partition = self.partitions.get(number)
+        if partition is None:
+            return  # given up meanwhile; the next owner reads it from the committed offset
+        try:
+            partition.receive(topic, fetch.records, fetch.end)
+        except ValueError as error:
+            await self._doubt(number, error)
+
+    async def open(self, numbers: set[int]) -> None:
+        """Own these partitions, and no others: fence, catch the table up, decide.
+
+        Fencing comes first: once `InitProducerId` returns, no earlier owner can commit, so the changelog's end and
+        the committed offsets stand still (KIP-98). Partitions kept over a rebalance are fenced and caught up as
+        well: somebody else may have owned them while this worker was cut off.
+        """
+        await self.release()
+        for gone in set(self._slices) - numbers:
+            self._slices.pop(gone).close()
+        for gone in set(self._writers) - numbers:
+            await self._writers.pop(gone).close()
+        topics = (
+            self._book.changelog,
+            self._book.quarantine,
+            self._book.decisions,
+            *self._book.partner_topics.values(),
+        )
+        for number in numbers - set(self._writers):
+            self._writers[number] = TransactionalWriter(
+                self._options,
+                f"{self._settings.app_id}-{number}",
+                self._settings.app_id,
+                self._settings.transaction_timeout_seconds,
+            )
+        await asyncio.gather(*(self._writers[number].fence(topics) for number in numbers))
+        for number in numbers - set(self._slices):
+            self._slices[number] = self._new_slice(number)
+        read = await restore(
+            self._options,
+            self._book.changelog,
+            {number: self._slices[number] for number in numbers},
+            lambda number, left: metrics.RESTORE_REMAINING.labels(str(number)).set(left),
+        ) if numbers else 0  # fmt: skip
+        metrics.RESTORED.inc(read)
+        metrics.REBALANCES.inc()
+        metrics.ASSIGNED.set(len(numbers))
+        self.partitions = {number: self._new_partition(number) for number in sorted(numbers)}
+        for number, partition in self.partitions.items():
+            self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
+        self.assigned = True
+        logger.info("deciding partitions %s (%d changelog records read)", sorted(numbers), read)
+
+    async def release(self) -> None:
+        """End the rounds that run and give the partitions up; tables and connections stay for a quick return."""
+        self.assigned = False
+        running, self._running = self._running, {}
+        for partition in self.partitions.values():
+            partition.leave()
+        if running:
+            _, late = await asyncio.wait(running.values(), timeout=RELEASE_SECONDS)
+            for task in late:
+                task.cancel()  # its transaction is ended by the next owner's fence
+            for task in late:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self.partitions = {}
+
+    def _new_partition(self, number: int) -> Partition:
+        return Partition(
+            number,
+            self._book,
+            self._slices[number],
+            self._writers[number],
+            self.watermarks,
+            round_records=self._settings.max_round_records,
+            inbox_records=self._settings.max_inbox_records,
+            clock=self._clock,
+        )
+
+    async def _run(self, partition: Partition) -> None:
+        try:
+            await partition.run()
+        except RoundFailed as error:
+            metrics.TRANSACTIONS.labels("fenced" if isinstance(error, Fenced) else "failed").inc()
+            await self._doubt(partition.number, error)
+        except GateError as error:
+            await self._crash(error)
+        except Exception as error:
+            logger.exception("partition %d failed", partition.number)
+            await self._crash(error)
+
+    async def _doubt(self, number: int, error: Exception) -> None:
+        logger.warning("partition %d: %s (%s); rejoining the group", number, type(error).__name__, error)
+        self.partitions.pop(number, None)
+        self.assigned = False
+        await self._rejoin()

@@ -1,0 +1,198 @@
+"""What a verdict becomes: the records for partner, quarantine and decisions topics (contract section 5). Pure."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final
+
+from msgspec import Struct
+
+from transfer_gate import __version__
+from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.topics import Topics
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.stream.inbox import Record
+from transfer_gate.wire import headers, ids
+from transfer_gate.wire.records import (
+    ANY_CHANNEL,
+    ConsentSeen,
+    DecisionPolicy,
+    DecisionRecord,
+    PolicyStamp,
+    ReleasedRecord,
+    SourcePlace,
+    encode,
+)
+
+#: One record to write: topic, key, value, headers.
+Output = tuple[str, bytes | None, bytes | None, headers.Headers]
+
+_NO_HEADERS: Final[headers.Headers] = ()
+
+
+class Rulebook(Struct, frozen=True):
+    """By what a worker decides, for as long as it runs: topics, registry, and what of them every record repeats."""
+
+    topics: Topics
+    registry: Registry
+    partner_topics: dict[str, str]
+    stamp: PolicyStamp
+    policy: DecisionPolicy
+    #: Prefixed topic names, spelt once: building them for every record would cost as much as a rule.
+    transfers: str
+    consents: str
+    quarantine: str
+    decisions: str
+    changelog: str
+
+    @classmethod
+    def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
+        """Rulebook of a registry."""
+        jurisdiction, revision = registry.policy.jurisdiction, registry.revision
+        return cls(
+            topics,
+            registry,
+            dict(topics.partners(registry)),
+            PolicyStamp(jurisdiction=jurisdiction, revision=revision),
+            DecisionPolicy(jurisdiction=jurisdiction, revision=revision, gate_version=__version__),
+            topics.transfers,
+            topics.consents,
+            topics.quarantine,
+            topics.decisions,
+            topics.changelog,
+        )
+
+
+class Outputs:
+    """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
+
+    __slots__ = ("_at", "_at_text", "_book", "outcomes")
+
+    def __init__(self, book: Rulebook, at: dt.datetime) -> None:
+        self._book = book
+        self._at = at
+        self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        #: (party id or "", "released" or the first reason) to number of channels; for metrics.
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    def of_decisions(
+        self,
+        record: Record,
+        transfer: Transfer,
+        decisions: Sequence[PartnerDecision],
+        position: int,
+        stage: headers.Stage = "policy",
+    ) -> list[Output]:
+        """For each partner: what it gets, what is held back, and the evidence."""
+        topic, partition, offset = record.topic, record.partition, record.offset
+        source = SourcePlace(topic=topic, partition=partition, offset=offset)
+        digest = sha256(record.value or b"").hexdigest()
+        key = transfer.prospect_id.encode()
+        outputs: list[Output] = []
+        for decision in decisions:
+            decision_id = ids.decision_id(topic, partition, offset, decision.partner_id)
+            if decision.release is not None:
+                outputs.append(self._release(transfer, decision, decision_id, key))
+            if decision.quarantined:
+                outputs.append(
+                    self._quarantine(record, decision.partner_id, decision.quarantined, position, stage, decision_id)
+                )
+            evidence = DecisionRecord(
+                decision_id=decision_id,
+                decided_at=self._at,
+                source=source,
+                event_id=transfer.event_id,
+                prospect_id=transfer.prospect_id,
+                partner_id=decision.partner_id,
+                released=decision.released,
+                quarantined=decision.quarantined,
+                consent=ConsentSeen(offset=position, record_ids=decision.record_ids),
+                policy=self._book.policy,
+                input_sha256=digest,
+                attempt=1,
+                replay_run=None,
+                rule_errors=decision.rule_errors,
+            )
+            outputs.append((self._book.decisions, key, encode(evidence), _NO_HEADERS))
+        return outputs
+
+    def of_whole(self, record: Record, position: int, stage: headers.Stage, reason: Reason) -> list[Output]:
+        """Quarantine of a record of which nothing more can be said, and the evidence."""
+        decision_id = ids.decision_id(record.topic, record.partition, record.offset)
+        held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
+        evidence = DecisionRecord(
+            decision_id=decision_id,
+            decided_at=self._at,
+            source=SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset),
+            event_id=None,
+            prospect_id=None,
+            partner_id=None,
+            released=(),
+            quarantined=held,
+            consent=ConsentSeen(offset=position, record_ids=()),
+            policy=self._book.policy,
+            input_sha256=sha256(record.value or b"").hexdigest(),
+            attempt=1,
+            replay_run=None,
+        )
+        return [
+            self._quarantine(record, "", held, position, stage, decision_id),
+            (self._book.decisions, record.key, encode(evidence), _NO_HEADERS),
+        ]
+
+    def of_unreadable_consent(self, record: Record, position: int) -> Output:
+        """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
+        return self._quarantine(record, "", {ANY_CHANNEL: ("consent-unreadable",)}, position, "consent", None)
+
+    def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
+        partner, release = decision.partner_id, decision.release
+        if release is None:
+            raise ValueError("nothing was released")
+        transfer_id = ids.transfer_id(transfer.event_id, partner)
+        released = ReleasedRecord(
+            transfer_id=transfer_id,
+            decision_id=decision_id,
+            event_id=transfer.event_id,
+            partner_id=partner,
+            prospect_id=transfer.prospect_id,
+            released_at=self._at,
+            purpose=transfer.purpose,
+            offer_category=transfer.offer_category,
+            channels=decision.released,
+            contact=release.contact,
+            attributes=release.attributes,
+            obligations=release.obligations,
+            policy=self._book.stamp,
+        )
+        self.outcomes[partner, "released"] += len(decision.released)
+        return self._book.partner_topics[partner], key, encode(released), headers.of_release(transfer_id, decision_id)
+
+    def _quarantine(
+        self,
+        record: Record,
+        partner: str,
+        reasons: Mapping[str, tuple[Reason, ...]] | Mapping[Channel, tuple[Reason, ...]],
+        position: int,
+        stage: headers.Stage,
+        decision_id: str | None,
+    ) -> Output:
+        topic, partition, offset = record.topic, record.partition, record.offset
+        for of_channel in reasons.values():
+            self.outcomes[partner, of_channel[0]] += 1
+        ours = headers.of_quarantine(
+            record.headers,
+            quarantine_id=ids.quarantine_id(topic, partition, offset, partner),
+            stage=stage,
+            partner_id=partner or None,
+            reasons=reasons,
+            source=(topic, partition, offset, record.timestamp),
+            decision_id=decision_id,
+            revision=self._book.stamp.revision,
+            consent_offset=position,
+            quarantined_at=self._at_text,
+        )
+        return self._book.quarantine, record.key, record.value, ours

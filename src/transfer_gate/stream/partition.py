@@ -1,0 +1,166 @@
+"""One partition, one owner, one transaction at a time: fold, wait at the barrier, decide, commit."""
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+
+from transfer_gate.observe import metrics
+from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.rounds import Round
+from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.transaction import TransactionalWriter
+
+logger = logging.getLogger(__name__)
+
+#: How long a round that runs may take to end when the partition is given up, seconds.
+RELEASE_SECONDS: Final = 5.0
+
+
+class Watermark(Protocol):
+    """Who knows up to where consent must be applied before a partition may decide."""
+
+    async def end(self, partition: int) -> int:
+        """The high watermark of the partition's consent topic, as of after the call."""
+
+
+class Waiting(Struct, frozen=True):
+    """Transfers in front of the barrier: they are decided once consent is applied up to `need`.
+
+    `at` was read before `need` was asked for: every consent event acknowledged before `at` lies below `need`.
+    """
+
+    records: Sequence[Record]
+    end: int
+    at: dt.datetime
+    since: float
+    need: int
+
+
+class Partition:
+    """Decides the transfers of one partition for as long as this worker owns it.
+
+    Raises out of `run`: RoundFailed and Fenced when ownership or the outcome of a commit is in doubt; GateError when
+    nothing but a person can help.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        book: Rulebook,
+        table: Slice,
+        writer: TransactionalWriter,
+        watermark: Watermark,
+        *,
+        round_records: int,
+        inbox_records: int,
+        clock: Callable[[], dt.datetime],
+    ) -> None:
+        self.number = number
+        self.transfers = Inbox(inbox_records)
+        self.consents = Inbox(inbox_records)
+        #: Consent events below this offset are applied; None until the first fetch told where we stand.
+        self.applied: int | None = None
+        self._book = book
+        self._table = table
+        self._writer = writer
+        self._watermark = watermark
+        self._round_records = round_records
+        self._clock = clock
+        self._work = asyncio.Event()
+        self._leaving = False
+        self._waiting: Waiting | None = None
+        self._label = str(number)
+
+    def receive(self, topic: str, records: Sequence[Record], end: int) -> None:
+        """Take one fetch of an input topic. Raises ValueError when its offsets go backwards."""
+        inbox = self.consents if topic == self._book.consents else self.transfers
+        inbox.put(records, end)
+        self._work.set()
+
+    def leave(self) -> None:
+        """End after the round that runs; what waits is left to the next owner."""
+        self._leaving = True
+        self._work.set()
+
+    @property
+    def decides(self) -> bool:
+        """Whether consent is known up to some position, so that transfers can be decided."""
+        return self.applied is not None
+
+    async def run(self) -> None:
+        """Work until told to leave."""
+        while not self._leaving:
+            await self._work.wait()
+            self._work.clear()
+            while await self._round():
+                pass
+        metrics.BARRIER_WAITING.labels(self._label).set(0)
+
+    async def _round(self) -> bool:
+        """One transaction, if there is something to write; False when there is only to wait, or to leave."""
+        if self._leaving:
+            return False
+        if self._waiting is None:
+            self._waiting = await self._meet_barrier()
+        consents = self.consents.take(self._round_records)
+        position = consents[1] if consents else self.applied
+        ready = self._waiting if self._waiting and position is not None and position >= self._waiting.need else None
+        if consents is None and ready is None:
+            return False
+        work = Round(self._book, self._table, self.number, ready.at if ready else self._clock())
+        offsets: dict[str, int] = {}
+        if consents:
+            work.fold(*consents)
+            offsets[self._book.consents] = consents[1]
+        if ready:
+            work.decide(ready.records, position or 0)
+            offsets[self._book.transfers] = ready.end
+        work.close()
+        if (consents and consents[0]) or ready:
+            await self._commit(work, offsets)
+        self.applied = position
+        metrics.CONSENT_POSITION.labels(self._label).set(position or 0)
+        self._count(work, consents, ready)
+        return True
+
+    async def _meet_barrier(self) -> Waiting | None:
+        taken = self.transfers.take(self._round_records)
+        if taken is None or not taken[0]:
+            return None
+        at, since = self._clock(), time.monotonic()
+        need = await self._watermark.end(self.number)
+        metrics.BARRIER_WAITING.labels(self._label).set(len(taken[0]))
+        return Waiting(*taken, at, since, need)
+
+    async def _commit(self, work: Round, offsets: dict[str, int]) -> None:
+        began = time.monotonic()
+        await self._writer.commit(work.batches, offsets)
+        # Only now the table may know: a failed transaction leaves it as it was.
+        end = self._writer.changelog_end(self._book.changelog)
+        self._table.update(work.changes, max(self._table.position, end or 0))
+        metrics.TRANSACTIONS.labels("committed").inc()
+        metrics.TRANSACTION_SECONDS.observe(time.monotonic() - began)
+
+    def _count(self, work: Round, consents: tuple[Sequence[Record], int] | None, ready: Waiting | None) -> None:
+        if consents:
+            metrics.EVENTS.labels(self._book.consents).inc(len(consents[0]))
+        if work.unreadable_consents:
+            metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
+        for (partner, outcome), channels in work.outcomes.items():
+            known = partner if partner in self._book.partner_topics else "unknown" if partner else "none"
+            metrics.DECISIONS.labels(known, outcome).inc(channels)
+        for rule, times in work.rule_errors.items():
+            metrics.RULE_ERRORS.labels(rule).inc(times)
+        if ready:
+            self._waiting = None
+            metrics.BARRIER_WAITING.labels(self._label).set(0)
+            metrics.EVENTS.labels(self._book.transfers).inc(len(ready.records))
+            metrics.BARRIER_SECONDS.observe(time.monotonic() - ready.since)
+            metrics.LATENCY_SECONDS.observe(max(0.0, time.time() - ready.records[0].timestamp / 1000))
+        metrics.PROSPECTS.labels(self._label).set(len(self._table))

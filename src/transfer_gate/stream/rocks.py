@@ -1,0 +1,86 @@
+"""`rocksdb://`: a slice on local disk, for a state larger than memory. Needs the library rocksdict (extra `rocksdb`).
+
+States and the changelog position that they stand for are written in one atomic batch, so whatever a crash leaves
+behind is the table as it was at some committed position; the rest is read from the changelog's tail.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from rocksdict import Options, Rdict, WriteBatch
+
+from transfer_gate.errors import GateError
+
+_POSITION: Final = b"\x00position"
+_STATE: Final = b"\x01"
+
+
+class RocksSlice:
+    """See Slice. `position` is kept beside the states."""
+
+    __slots__ = ("_db", "_path", "position")
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises GateError when the folder can't be used, for instance because another worker has it
+        open.
+        """
+        self._path = path
+        self._db = self._open()
+        raw: Any = self._db.get(_POSITION)
+        self.position = int(raw) if raw is not None else 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """See Slice."""
+        value: bytes | None = self._db.get(_STATE + key)
+        return value
+
+    def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
+        """See Slice."""
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(_STATE + key)
+            else:
+                batch.put(_STATE + key, value)
+        batch.put(_POSITION, b"%d" % position)
+        self._db.write(batch)
+        self.position = position
+
+    def clear(self) -> None:
+        """See Slice."""
+        self._db.close()
+        Rdict.destroy(str(self._path), self._options())
+        self._db = self._open()
+        self.position = 0
+
+    def close(self) -> None:
+        """See Slice."""
+        self._db.close()
+
+    def __len__(self) -> int:
+        """An estimate: RocksDB does not count."""
+        return max(0, int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0) - 1)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """See Slice."""
+        entries: Any = self._db.items(from_key=_STATE)
+        for key, value in entries:
+            yield key[1:], value
+
+    def _open(self) -> Rdict:
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            return Rdict(str(self._path), self._options())
+        except Exception as error:  # rocksdict raises bare Exception
+            raise GateError(
+                f"the state folder {self._path} can't be opened: {type(error).__name__}: {error}",
+                do="give every worker its own TRANSFER_GATE_DATA_DIR, check rights and disk space; "
+                "the folder may be deleted: it is rebuilt from the changelog",
+            ) from error
+
+    @staticmethod
+    def _options() -> Options:
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        return options

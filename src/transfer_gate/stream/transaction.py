@@ -1,0 +1,323 @@
+"""One Kafka transaction per round (KIP-98), on one connection pair of its own.
+
+aiokafka's producer takes five round trips in a row and sleeps 20 to 100 ms when the markers of the previous
+transaction are still being written. Here the requests that don't depend on each other overlap, and the retry waits
+are short:
+
+AddPartitionsToTxn, AddOffsetsToTxn   pipelined on the coordinator's connection Produce...,         TxnOffsetCommit
+side by side EndTxn
+
+A retry resends the same bytes under the same sequence numbers, so it can't double a record (KIP-98, idempotence).
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+)
+from aiokafka.structs import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.errors import GateError
+from transfer_gate.stream.batches import Batches
+
+#: First and longest wait between tries of one request, seconds. Markers of a transaction take a few milliseconds.
+FIRST_WAIT: Final = 0.001
+LONGEST_WAIT: Final = 0.1
+#: Brokers remember the last five batches of a producer, so that many may be repeated (KIP-98).
+MOST_IN_FLIGHT: Final = 5
+
+_FENCED: Final = (
+    kafka.InvalidProducerEpoch,
+    kafka.ProducerFenced,
+    kafka.InvalidProducerIdMapping,
+    kafka.TransactionCoordinatorFenced,
+)
+_COORDINATOR_MOVED: Final = (kafka.CoordinatorNotAvailableError, kafka.NotCoordinatorError)
+_DENIED: Final = (
+    kafka.TransactionalIdAuthorizationFailed,
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+)
+_DISCONNECTED: Final = (kafka.NodeNotReadyError, kafka.RequestTimedOutError, kafka.KafkaConnectionError)
+
+
+_REFUSED: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+#: Codes that aiokafka has no class for (Kafka protocol guide).
+_INVALID_RECORD: Final = 87
+_PRODUCER_FENCED: Final = 90
+_PASSING: Final = (kafka.ConcurrentTransactions, kafka.UnknownTopicOrPartitionError)
+
+
+class RoundFailed(Exception):
+    """The transaction did not end in a known commit. The partition must be fenced and caught up before it goes on."""
+
+
+class Fenced(RoundFailed):
+    """Another worker owns the partition now, or the coordinator timed the transaction out (KIP-98 fencing)."""
+
+
+class _RetryLater(Exception):
+    """A refusal that passes by itself."""
+
+
+class AccessDenied(GateError):
+    """The broker's ACLs refuse the gate something that it needs."""
+
+
+class RecordRefused(GateError):
+    """The broker will never take a record of this round, for instance because it is too large for its topic."""
+
+
+class _Chunk(Struct, frozen=True):
+    """One record batch on its way."""
+
+    topic: str
+    partition: int
+    data: bytes
+    count: int
+
+
+class TransactionalWriter:
+    """The transactional producer of one partition.
+
+    `transactional_id` is the fence between owners: whoever called `fence` last may commit, nobody else.
+    """
+
+    def __init__(self, options: Mapping[str, Any], transactional_id: str, group_id: str, timeout: float) -> None:
+        self._client = AIOKafkaClient(**{**options, "client_id": f"{transactional_id}-writer"})
+        self._coordinators: dict[CoordinationType, int] = {}
+        self._transactional_id = transactional_id
+        self._group_id = group_id
+        self._timeout = timeout
+        self._started = False
+        self._producer_id = -1
+        self._epoch = -1
+        self._sequences: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._deadline = 0.0
+
+    async def close(self) -> None:
+        """Close the connections; an open transaction is left to the next owner's fence, or to its timeout."""
+        if self._started:
+            self._started = False
+            await self._client.close()
+
+    def changelog_end(self, topic: str) -> int | None:
+        """Offset after the last record that a committed round wrote to `topic`, if one did."""
+        return self._ends.get(topic)
+
+    async def fence(self, topics: tuple[str, ...]) -> None:
+        """Shut every earlier owner out and end what it left open; know the leaders of `topics`.
+
+        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        self._deadline = time.monotonic() + 2 * self._timeout
+        if not self._started:
+            await self._client.bootstrap()
+            self._started = True
+        await self._client.set_topics(topics)
+        request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
+        wait = FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
+                self._raise_for(response.error_code)
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            self._producer_id, self._epoch = response.producer_id, response.producer_epoch
+            self._sequences.clear()
+            return
+
+    async def commit(self, batches: Batches, offsets: Mapping[str, int]) -> None:
+        """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
+
+        Raises RoundFailed or Fenced when that did not, or not knowably, happen; AccessDenied; RecordRefused.
+        """
+        self._deadline = time.monotonic() + self._timeout
+        topics = batches.topics()
+        await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
+        await self._produce(batches)
+        await self._commit_offsets(offsets, batches.partition)
+        await self._end()
+
+    async def _add_partitions(self, topics: list[str], partition: int) -> None:
+        wanted, wait = set(topics), FIRST_WAIT
+        while wanted:
+            request = AddPartitionsToTxnRequest(
+                self._transactional_id, self._producer_id, self._epoch, [(topic, [partition]) for topic in wanted]
+            )
+            try:
+                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
+                for topic, partitions in response.errors:
+                    for _, code in partitions:
+                        if code == kafka.OperationNotAttempted.errno:
+                            continue
+                        self._raise_for(code, topic)
+                        wanted.discard(topic)
+            except _RetryLater:
+                wait = await self._pause(wait)
+
+    async def _add_offsets(self) -> None:
+        request = AddOffsetsToTxnRequest(self._transactional_id, self._producer_id, self._epoch, self._group_id)
+        await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
+
+    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int) -> None:
+        if not offsets:
+            return
+        request = TxnOffsetCommitRequest(
+            self._transactional_id,
+            self._group_id,
+            self._producer_id,
+            self._epoch,
+            [(topic, [(partition, offset, "")]) for topic, offset in offsets.items()],
+        )
+        wait = FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
+                for topic, partitions in response.errors:
+                    for _, code in partitions:
+                        self._raise_for(code, topic)
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            return
+
+    async def _end(self) -> None:
+        request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, True)
+        await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
+
+    async def _until_done(
+        self,
+        request: AddOffsetsToTxnRequest | EndTxnRequest,
+        kind: CoordinationType,
+        key: str,
+    ) -> None:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                self._raise_for((await self._send_coordinator(request, kind, key)).error_code)
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            return
+
+    async def _produce(self, batches: Batches) -> None:
+        """Send the n-th batch of every topic in the n-th request, in order per connection.
+
+        Raises what `commit` raises.
+        """
+        requests: list[list[_Chunk]] = []
+        for topic, built in batches.close().items():
+            for index, (builder, count) in enumerate(built):
+                sequence = self._sequences.get(topic, 0)
+                builder.set_producer_state(self._producer_id, self._epoch, sequence)
+                self._sequences[topic] = (sequence + count) & 0x7FFFFFFF
+                if index == len(requests):
+                    requests.append([])
+                requests[index].append(_Chunk(topic, batches.partition, bytes(builder.build()), count))
+        for start in range(0, len(requests), MOST_IN_FLIGHT):
+            window = requests[start : start + MOST_IN_FLIGHT]
+            left = await asyncio.gather(*(self._produce_once(chunks) for chunks in window))
+            for failed in left:  # whatever failed is repeated one by one, so that sequences stay in order
+                chunks, wait = failed, FIRST_WAIT
+                while chunks:
+                    wait = await self._pause(wait)
+                    chunks = await self._produce_once(chunks)
+
+    async def _produce_once(self, chunks: list["_Chunk"]) -> list["_Chunk"]:
+        """One try, one request per leader; returns what is left to send."""
+        by_leader: dict[int, list[_Chunk]] = {}
+        left: list[_Chunk] = []
+        for chunk in chunks:
+            leader = self._client.cluster.leader_for_partition(TopicPartition(chunk.topic, chunk.partition))
+            if leader is None or leader == -1:
+                left.append(chunk)
+            else:
+                by_leader.setdefault(leader, []).append(chunk)
+        for rest in await asyncio.gather(*(self._produce_to(node, part) for node, part in by_leader.items())):
+            left += rest
+        if left:
+            self._client.force_metadata_update()
+        return left
+
+    async def _produce_to(self, leader: int, chunks: list["_Chunk"]) -> list["_Chunk"]:
+        request = ProduceRequest(
+            transactional_id=self._transactional_id,
+            required_acks=-1,
+            timeout=int(self._timeout * 1000),
+            topics=[(chunk.topic, [(chunk.partition, chunk.data)]) for chunk in chunks],
+        )
+        try:
+            response = await self._client.send(leader, request)
+        except _DISCONNECTED:
+            return chunks
+        sent = {chunk.topic: chunk for chunk in chunks}
+        left: list[_Chunk] = []
+        for topic, partitions in response.topics:
+            for _, code, base_offset, *_ in partitions:
+                if code == kafka.DuplicateSequenceNumber.errno:
+                    continue  # an earlier try of ours arrived after all, at an offset that nobody tells any more
+                try:
+                    self._raise_for(code, topic)
+                except _RetryLater:
+                    left.append(sent[topic])
+                else:
+                    self._ends[topic] = base_offset + sent[topic].count
+        return left
+
+    async def _send_coordinator(self, request: Any, kind: CoordinationType, key: str) -> Any:
+        try:
+            node = self._coordinators.get(kind)
+            if node is None:
+                node = self._coordinators[kind] = await self._client.coordinator_lookup(kind, key)
+                if not await self._client.ready(node, group=ConnectionGroup.COORDINATION):
+                    raise kafka.NodeNotReadyError(node)
+            return await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+        except (*_DISCONNECTED, *_COORDINATOR_MOVED) as error:
+            self._coordinators.clear()
+            self._client.force_metadata_update()
+            raise _RetryLater(type(error).__name__) from None
+
+    async def _pause(self, wait: float) -> float:
+        if time.monotonic() + wait > self._deadline:
+            raise RoundFailed("the cluster did not take the transaction in time")
+        await asyncio.sleep(wait)
+        return min(wait * 2, LONGEST_WAIT)
+
+    def _raise_for(self, code: int, topic: str = "") -> None:
+        """Nothing for success, _RetryLater for what passes by itself, and the others as `commit` says."""
+        if code == 0:
+            return
+        error = kafka.for_code(code)
+        if issubclass(error, _FENCED) or code == _PRODUCER_FENCED:
+            raise Fenced(error.__name__)
+        if issubclass(error, _DENIED):
+            raise AccessDenied(
+                f"the broker refuses access ({error.__name__}) to {topic or self._transactional_id}",
+                do="grant the gate's principal the rights listed in docs/reference/access.md",
+            )
+        if issubclass(error, _REFUSED) or code == _INVALID_RECORD:
+            raise RecordRefused(
+                f"topic {topic} refuses a record ({error.__name__})",
+                do="raise max.message.bytes of that topic to what `transfer-gate topics apply` lists, then restart",
+            )
+        if issubclass(error, _COORDINATOR_MOVED):
+            self._coordinators.clear()
+            raise _RetryLater(error.__name__)
+        if issubclass(error, _PASSING) or error.retriable:
+            raise _RetryLater(error.__name__)
+        raise RoundFailed(error.__name__)

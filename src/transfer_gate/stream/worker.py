@@ -1,0 +1,83 @@
+"""Run one worker: check what it needs, decide until told to stop, leave cleanly."""
+
+import asyncio
+import logging
+import signal
+from typing import Final
+
+from transfer_gate import __version__
+from transfer_gate.admin.topics import check_topics
+from transfer_gate.errors import BrokerUnavailable, GateError
+from transfer_gate.observe import metrics
+from transfer_gate.observe.health import serve_health
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream.app import build_app
+from transfer_gate.stream.hooks import GateApp
+
+logger = logging.getLogger(__name__)
+
+#: A stop that takes longer than this is cut short; the rounds themselves end within RELEASE_SECONDS of
+#: `stream.partition`.
+STOP_SECONDS: Final = 9.0
+
+
+async def run_worker(settings: Settings) -> None:
+    """Decide until SIGTERM or SIGINT, then finish the rounds that run and return.
+
+    Raises InvalidInput when the registry or the topics are not as they must be, BrokerUnavailable, and any
+    GateError that stopped the stream.
+    """
+    registry = load_registry(settings.registry)
+    partitions = await check_topics(settings, registry)
+    app, gate = build_app(settings, registry, partitions)
+    metrics.BUILD.info({"version": __version__, "revision": registry.revision})
+    health = await serve_health(settings.metrics_host, settings.metrics_port, lambda: gate.ready)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        try:
+            await gate.start()
+        except Exception as error:
+            raise BrokerUnavailable(
+                f"the broker went away: {type(error).__name__}", do="start the worker again"
+            ) from error
+        logger.info(
+            "worker of %s starts: version %s, registry %s, %d partitions",
+            settings.app_id,
+            __version__,
+            registry.revision,
+            partitions,
+        )
+        await _until(app, stop)
+    finally:
+        try:
+            await asyncio.wait_for(_leave(app), STOP_SECONDS)
+        except TimeoutError:
+            logger.warning("the stop took longer than %s s and was cut short; nothing is lost", STOP_SECONDS)
+        await gate.close()
+        await health.cleanup()
+    logger.info("worker stopped")
+
+
+async def _until(app: GateApp, stop: asyncio.Event) -> None:
+    await app.start()
+    stopping = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(app.wait_until_stopped())
+    await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, ended):
+        task.cancel()
+    reason = app.crash_reason
+    if reason is not None and not stop.is_set():
+        if isinstance(reason, GateError):
+            raise reason
+        raise GateError(
+            f"the stream stopped: {type(reason).__name__}: {reason}",
+            do="see the log above; nothing is lost, start again",
+        ) from reason
+
+
+async def _leave(app: GateApp) -> None:
+    await app.stop()

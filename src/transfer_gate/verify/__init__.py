@@ -1,0 +1,200 @@
+"""Prove promise 2 from the outside: read what went in and what came out, join them, count (contract section 7)."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from aiokafka import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.errors import InvalidInput
+from transfer_gate.model.registry import Registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors
+from transfer_gate.verify.consents import UnreadableConsents
+from transfer_gate.verify.inputs import Inputs
+from transfer_gate.verify.outcomes import Outcomes
+from transfer_gate.verify.reading import Offsets, bounds, committed_records
+from transfer_gate.wire.headers import SOURCE_TOPIC
+
+_POLL_SECONDS: Final = 0.2
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What `verify --json` prints; all but `inputs` count (input record, partner, channel)."""
+
+    inputs: int
+    expected: int
+    released: int
+    quarantined: int
+    missing: int
+    duplicated: int
+    misrouted: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the promise was kept."""
+        return not (self.missing or self.duplicated or self.misrouted)
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """Counts, and what was left out of them.
+
+    `undecided`: input records that the gate had not come to, though they were waited for. `replayed`: outcomes of later
+    attempts. `outside`: outcomes of records that retention deleted or that came after the start of this run.
+    `shortened`: output topics whose oldest records are gone, so that outcomes may seem missing.
+    """
+
+    counts: Counts
+    undecided: int
+    replayed: int
+    outside: int
+    shortened: tuple[str, ...]
+
+
+async def verify(
+    settings: Settings,
+    registry: Registry,
+    *,
+    wait_seconds: float = 30.0,
+    decided_only: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Account:
+    """Account for every committed record of `prospect-transfers` that stands there when this begins.
+
+    Waits up to `wait_seconds` for a running gate to come to the end of them; with `decided_only` just those count that
+    the gate had decided when this began. `say` is told what goes on. Raises InvalidInput when a topic is missing,
+    BrokerUnavailable.
+    """
+    topics = settings.topics
+    async with open_cluster(settings) as cluster, broker_errors(settings):
+        found = await cluster.topics()
+        partners = _partner_topics(settings, registry, found)
+        needed = (topics.transfers, topics.consents, topics.quarantine, topics.decisions)
+        counts = _partition_counts(found, needed)
+        begins, ends = await bounds(settings, {name: counts[name] for name in needed[:2]}, committed_only=True)
+        if decided_only:
+            committed = await cluster.committed(settings.app_id)
+            ends = {place: min(end, max(committed.get(place, 0), begins[place])) for place, end in ends.items()}
+        inputs = Inputs(_ranges(begins, ends, topics.transfers))
+        consents = UnreadableConsents(_ranges(begins, ends, topics.consents))
+        last = await _read_inputs(settings, ends, inputs, consents, say)
+        undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
+        # The high watermark: what the gate committed last may still stand behind the first open transaction of a
+        # reader's view for the moment that its markers need.
+        outputs = {name: counts[name] for name in needed[2:]}
+        outputs |= {name: found[name].partitions for name in partners.values() if name in found}
+        starts, stops = await bounds(settings, outputs, committed_only=False)
+        outcomes = Outcomes(inputs, topics.transfers, partners)
+        await _read_outcomes(settings, stops, outcomes, consents, partners.values(), say)
+    return Account(
+        counts=Counts(
+            inputs=inputs.count(),
+            expected=inputs.expected(),
+            released=outcomes.released,
+            quarantined=outcomes.quarantined,
+            missing=outcomes.missing() + consents.missing(),
+            duplicated=outcomes.duplicated + consents.duplicated,
+            misrouted=outcomes.misrouted + consents.misrouted,
+        ),
+        undecided=undecided,
+        replayed=outcomes.replayed,
+        outside=outcomes.outside + consents.outside,
+        shortened=tuple(dict.fromkeys(place.topic for place, start in starts.items() if start > 0)),
+    )
+
+
+def _partner_topics(settings: Settings, registry: Registry, found: Mapping[str, FoundTopic]) -> dict[str, str]:
+    """Party id to topic: partners of the registry, and former ones whose topic still exists under the default name."""
+    prefix = settings.topics.prefix + "partner."
+    known = dict(settings.topics.partners(registry))
+    taken = set(known.values())
+    former = {name.removeprefix(prefix): name for name in found if name.startswith(prefix) and name not in taken}
+    return former | known
+
+
+def _partition_counts(found: Mapping[str, FoundTopic], needed: Iterable[str]) -> dict[str, int]:
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")
+    return {name: found[name].partitions for name in needed}
+
+
+def _ranges(begins: Offsets, ends: Offsets, topic: str) -> dict[int, range]:
+    return {place.partition: range(begins[place], ends[place]) for place in ends if place.topic == topic}
+
+
+async def _read_inputs(
+    settings: Settings, ends: Offsets, inputs: Inputs, consents: UnreadableConsents, say: Callable[[str], None]
+) -> dict[TopicPartition, int]:
+    """Read both input topics; returns the offset of the last record of every partition that has any."""
+    topics = settings.topics
+    last: dict[TopicPartition, int] = {}
+    for topic, add in ((topics.transfers, inputs.add), (topics.consents, consents.add)):
+        count = 0
+        async for records in committed_records(settings, _of(ends, topic)):
+            for record in records:
+                add(record.partition, record.offset, record.key, record.value, record.headers)
+            last[TopicPartition(topic, records[-1].partition)] = records[-1].offset
+            count += len(records)
+        say(f"read {count:,} records of {topic}")
+    return last
+
+
+async def _caught_up(
+    cluster: Cluster,
+    group: str,
+    last: Mapping[TopicPartition, int],
+    wait_seconds: float,
+    say: Callable[[str], None],
+) -> int:
+    """Wait until the gate has committed past every input record, as long as somebody works on it.
+
+    Returns how many offsets of the transfers it lacks at the end (records and markers of upstream transactions).
+    """
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        committed = await cluster.committed(group)
+        behind = sum(max(offset + 1 - committed.get(place, 0), 0) for place, offset in last.items())
+        if not behind or time.monotonic() >= deadline or not await cluster.group_members(group):
+            return behind
+        if not told:
+            say(f"waiting for the gate to decide what is there, up to {wait_seconds:.0f} s")
+            told = True
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _read_outcomes(
+    settings: Settings,
+    stops: Offsets,
+    outcomes: Outcomes,
+    consents: UnreadableConsents,
+    partner_topics: Iterable[str],
+    say: Callable[[str], None],
+) -> None:
+    topics = settings.topics
+    consent_topic = topics.consents.encode()
+    count = 0
+    async for records in committed_records(settings, _of(stops, topics.quarantine)):
+        for record in records:
+            from_consents = any(name == SOURCE_TOPIC and text == consent_topic for name, text in record.headers)
+            (consents.copy if from_consents else outcomes.quarantine)(record.key, record.value, record.headers)
+        count += len(records)
+    say(f"read {count:,} records of {topics.quarantine}")
+    async for records in committed_records(settings, _of(stops, topics.decisions)):
+        for record in records:
+            outcomes.decision(record.value)
+    count = 0
+    async for records in committed_records(settings, _of(stops, *partner_topics)):
+        for record in records:
+            outcomes.release(record.topic, record.key, record.value)
+        count += len(records)
+    say(f"read {count:,} records of the partners' topics")
+    outcomes.join_by_event()
+
+
+def _of(ends: Offsets, *topics: str) -> Offsets:
+    return {place: end for place, end in ends.items() if place.topic in topics}

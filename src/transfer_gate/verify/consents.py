@@ -1,0 +1,50 @@
+"""Unreadable consent events and their copies in quarantine (contract section 3): one each, byte for byte.
+
+They are asked of no partner, so they are in no total; one that has no copy is missing, one too many is duplicated.
+"""
+
+from collections.abc import Mapping
+
+from transfer_gate.verify.inputs import fingerprint
+from transfer_gate.wire import headers as names
+from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.headers import Headers
+
+
+class UnreadableConsents:
+    """The unreadable ones among the consent events, by place."""
+
+    def __init__(self, ranges: Mapping[int, range]) -> None:
+        """`ranges`: the offsets of each partition that are read."""
+        self.duplicated = self.misrouted = self.outside = 0
+        self._ranges = ranges
+        self._contents: dict[tuple[int, int], int] = {}
+        self._copied: set[tuple[int, int]] = set()
+
+    def add(self, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Take in one consent event."""
+        try:
+            decode_consent(value, key)
+        except Unreadable:
+            self._contents[partition, offset] = fingerprint(key, value, headers)
+
+    def copy(self, key: bytes | None, value: bytes | None, sent: Headers) -> None:
+        """Take in one quarantine record that came from `consent-events`."""
+        ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
+        try:
+            place = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+        except (KeyError, ValueError):
+            self.misrouted += 1
+            return
+        if place[1] not in self._ranges.get(place[0], range(0)):
+            self.outside += 1
+        elif self._contents.get(place) != fingerprint(key, value, sent) or ours.get(names.STAGE) != b"consent":
+            self.misrouted += 1
+        elif place in self._copied:
+            self.duplicated += 1
+        else:
+            self._copied.add(place)
+
+    def missing(self) -> int:
+        """How many have no copy."""
+        return len(self._contents) - len(self._copied)

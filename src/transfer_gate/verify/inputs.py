@@ -1,0 +1,175 @@
+"""What the input topic asks for, in arrays: some 100 bytes an input record, so that millions fit in memory.
+
+A *unit* is what one input record asks of one partner; its channels are bits of a mask.
+"""
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from transfer_gate.model.terms import CHANNELS
+from transfer_gate.model.transfer import Contact, Transfer
+from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.wire.headers import PREFIX, Headers
+
+#: The bit of each channel in a mask; the one above stands for a record that could not be read.
+BITS: Final = {channel: 1 << place for place, channel in enumerate(CHANNELS)}
+WHOLE: Final = 1 << len(CHANNELS)
+#: The partner of a unit whose record could not be read.
+NOBODY: Final = ""
+
+#: Shapes of an input record.
+READABLE: Final = 0
+UNDECODABLE: Final = 1
+SCHEMA_INVALID: Final = 2
+KEY_MISMATCH: Final = 3
+
+
+def mask_of(channels: Iterable[str]) -> int:
+    """Channels as bits. Raises KeyError for a word that is no channel."""
+    mask = 0
+    for channel in channels:
+        mask |= BITS[channel]  # type: ignore[index]  # any string may come in; the KeyError is the answer
+    return mask
+
+
+def fingerprint(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Stands for the bytes of a record without the gate's headers; equal records are equal within this process."""
+    return hash((key, value, tuple([header for header in headers if not header[0].startswith(PREFIX)])))
+
+
+def points_of(contact: Contact | None) -> tuple[int, int, int]:
+    """Stand for the e-mail address, the number and the postal address of a person; 0 for one that is absent."""
+    if contact is None:
+        return 0, 0, 0
+    email, phone, postal = contact.email, contact.phone, contact.postal
+    return (
+        hash(email.value) if email else 0,
+        hash(phone.value) if phone else 0,
+        hash((postal.lines, postal.postal_code, postal.city, postal.country)) if postal else 0,
+    )
+
+
+class PartitionInputs:
+    """The input records of one partition, in the order of their offsets, and what became of their units.
+
+    Columns of one length: `offsets`, `shapes`, `contents` (fingerprints), `events`, `people`, `emails`, `phones`,
+    `postals` (hashes), `first` (its units are `first[i]` up to `first[i + 1]`). Columns by unit: `partners`, `asked`,
+    `released`, `held`.
+    """
+
+    def __init__(self) -> None:
+        self.offsets, self.contents, self.events, self.people = array("q"), array("q"), array("q"), array("q")
+        self.emails, self.phones, self.postals = array("q"), array("q"), array("q")
+        self.shapes = array("b")
+        self.first = array("q", [0])
+        self.partners, self.asked, self.released, self.held = array("i"), array("B"), array("B"), array("B")
+
+    def position(self, offset: int) -> int | None:
+        """Where the record of an offset stands in the columns; None when it was not read."""
+        index = bisect_left(self.offsets, offset)
+        return index if index < len(self.offsets) and self.offsets[index] == offset else None
+
+    def units(self, index: int) -> range:
+        """The units of a record."""
+        return range(self.first[index], self.first[index + 1])
+
+    def unit_of(self, index: int, partner: int) -> int | None:
+        """The unit of a record and a partner; None when it was not asked for."""
+        for unit in self.units(index):
+            if self.partners[unit] == partner:
+                return unit
+        return None
+
+    def begin(self, offset: int, content: int, shape: int) -> None:
+        """Start the next record; `units_of` or `whole` must follow."""
+        self.offsets.append(offset)
+        self.contents.append(content)
+        self.shapes.append(shape)
+
+    def identify(self, event: int, person: int, points: tuple[int, int, int]) -> None:
+        """Complete a record: its event, its person, their contact points."""
+        self.events.append(event)
+        self.people.append(person)
+        for column, point in zip((self.emails, self.phones, self.postals), points, strict=True):
+            column.append(point)
+
+    def ask(self, partner: int, mask: int) -> None:
+        """Add a unit to the record that was begun last."""
+        self.partners.append(partner)
+        self.asked.append(mask)
+        self.released.append(0)
+        self.held.append(0)
+
+    def end(self) -> None:
+        """End the record that was begun last."""
+        self.first.append(len(self.partners))
+
+
+class Inputs:
+    """Every input record, by partition."""
+
+    def __init__(self, ranges: Mapping[int, range]) -> None:
+        """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account."""
+        self.ranges = ranges
+        self.partitions: dict[int, PartitionInputs] = {}
+        self.partner_ids: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def add(self, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Take in the next record of its partition."""
+        part = self.partitions.get(partition)
+        if part is None:
+            part = self.partitions[partition] = PartitionInputs()
+        try:
+            transfer = decode_transfer(value)
+        except (Undecodable, SchemaInvalid) as error:
+            shape = UNDECODABLE if isinstance(error, Undecodable) else SCHEMA_INVALID
+            part.begin(offset, fingerprint(key, value, headers), shape)
+            part.identify(0, 0, (0, 0, 0))
+            part.ask(self.number(NOBODY), WHOLE)
+        else:
+            shape = READABLE if transfer.prospect_id.encode() == key else KEY_MISMATCH
+            part.begin(offset, fingerprint(key, value, headers), shape)
+            self._ask(part, transfer)
+        part.end()
+
+    def _ask(self, part: PartitionInputs, transfer: Transfer) -> None:
+        part.identify(hash(transfer.event_id), hash(transfer.prospect_id), points_of(transfer.contact))
+        mask = mask_of(transfer.channels)
+        for partner in transfer.partner_ids:
+            part.ask(self.number(partner), mask)
+
+    def number(self, partner: str) -> int:
+        """A small number for a partner id, always the same."""
+        number = self._numbers.get(partner)
+        if number is None:
+            number = self._numbers[partner] = len(self.partner_ids)
+            self.partner_ids.append(partner)
+        return number
+
+    def count(self) -> int:
+        """How many input records there are."""
+        return sum(len(part.offsets) for part in self.partitions.values())
+
+    def expected(self) -> int:
+        """How many (input record, partner, channel) there are; a record that could not be read is one."""
+        return sum(mask.bit_count() for part in self.partitions.values() for mask in part.asked)
+
+    def last_offset(self, partition: int) -> int:
+        """Offset of the last record of a partition; -1 when there is none."""
+        part = self.partitions.get(partition)
+        return part.offsets[-1] if part is not None else -1
+
+    def within(self, partition: int, offset: int) -> bool:
+        """Whether an input record at this place would have been read: neither deleted by retention nor too late."""
+        return offset in self.ranges.get(partition, range(0))
+
+    def by_event(self) -> dict[int, list[tuple[PartitionInputs, int]]]:
+        """Hash of an event id to its records. Large: only for released records that have no decision."""
+        places: dict[int, list[tuple[PartitionInputs, int]]] = {}
+        for part in self.partitions.values():
+            for index, event in enumerate(part.events):
+                places.setdefault(event, []).append((part, index))
+        return places

@@ -1,0 +1,273 @@
+"""What became of each unit: takes in quarantine, decisions and partner records, and counts what is not as promised.
+
+Contract section 6, promise 2: for every (input record, partner, channel) exactly one outcome, released or quarantined.
+Only first decisions (attempt 1, of the input topic) are outcomes of input records; what a replay decides later is set
+apart.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.transfer import Contact
+from transfer_gate.verify.inputs import (
+    BITS,
+    KEY_MISMATCH,
+    NOBODY,
+    READABLE,
+    SCHEMA_INVALID,
+    UNDECODABLE,
+    Inputs,
+    PartitionInputs,
+    fingerprint,
+    mask_of,
+    points_of,
+)
+from transfer_gate.wire import headers as names
+from transfer_gate.wire.headers import Headers
+from transfer_gate.wire.ids import quarantine_id
+
+_STAGES: Final = {READABLE: b"policy", UNDECODABLE: b"decode", SCHEMA_INVALID: b"schema", KEY_MISMATCH: b"schema"}
+_EMAIL: Final = BITS["email"]
+_PHONE: Final = BITS["sms"] | BITS["automated_call"] | BITS["live_call"]
+_POSTAL: Final = BITS["postal"]
+#: Place of a decision that is not the first one about its input record.
+_REPLAYED: Final = -1
+
+_CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
+
+
+class _Source(Struct):
+    topic: str
+    partition: int
+    offset: int
+
+
+class _Decision(Struct):
+    """The part of a decision record that joins a released record to its input record."""
+
+    decision_id: str
+    source: _Source
+    released: tuple[str, ...]
+    attempt: int
+
+
+class _Released(Struct):
+    """The part of a released record that says for whom it is, and about whom."""
+
+    decision_id: str
+    event_id: str
+    partner_id: str
+    prospect_id: str
+    channels: tuple[Channel, ...]
+    contact: Contact
+
+
+_DECISION: Final = msgspec.json.Decoder(_Decision)
+_RELEASED: Final = msgspec.json.Decoder(_Released)
+
+
+class _Release(Struct, frozen=True):
+    """A released record by numbers and hashes."""
+
+    partner: int
+    mask: int
+    event: int
+    person: int
+    points: tuple[int, int, int]
+
+
+class Outcomes:
+    """Counts over all outcome records; take in quarantine and decisions first, then partner topics.
+
+    `released` and `quarantined` count well-routed outcomes with repetitions, so that
+    expected = released + quarantined - duplicated + missing. A misrouted outcome is none: its unit may be missing too.
+    """
+
+    def __init__(self, inputs: Inputs, transfers: str, partner_topics: Mapping[str, str]) -> None:
+        """`transfers` is the input topic, `partner_topics` party id to topic."""
+        self.released = self.quarantined = self.duplicated = self.misrouted = 0
+        self.replayed = self.outside = 0
+        self._inputs = inputs
+        self._transfers = transfers
+        self._topics = partner_topics
+        self._decisions: dict[int, int] = {}
+        self._undecided: list[_Release] = []
+
+    def missing(self) -> int:
+        """Channels of units without any outcome."""
+        return sum(
+            (asked & ~(released | held)).bit_count()
+            for part in self._inputs.partitions.values()
+            for asked, released, held in zip(part.asked, part.released, part.held, strict=True)
+        )
+
+    def quarantine(self, key: bytes | None, value: bytes | None, sent: Headers) -> None:
+        """Take in one record of the quarantine topic whose source is not `consent-events`."""
+        ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
+        try:
+            topic = ours[names.SOURCE_TOPIC].decode()
+            partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+            attempt = int(ours.get(names.ATTEMPT, b"1"))
+            partner = ours.get(names.PARTNER, b"").decode()
+            channels = _CHANNELS.decode(ours.get(names.CHANNELS, b"[]"))
+            identity = ours[names.QUARANTINE_ID].decode()
+        except (KeyError, ValueError, msgspec.DecodeError):
+            self.misrouted += 1
+            return
+        count = max(len(channels), 1)
+        if attempt > 1:
+            self.replayed += count
+            return
+        found = self._find(partition, offset) if topic == self._transfers else None
+        if found is None:
+            self._not_found(topic == self._transfers and not self._inputs.within(partition, offset), count)
+            return
+        part, index = found
+        right = (
+            fingerprint(key, value, sent) == part.contents[index]
+            and identity == quarantine_id(topic, partition, offset, partner)
+            and _held_at(part.shapes[index], partner, ours.get(names.STAGE))
+            and bool(partner) == bool(channels)
+        )
+        if right:
+            self._hold(part, index, partner, mask_of(channels))
+        else:
+            self.misrouted += count
+
+    def decision(self, value: bytes | None) -> None:
+        """Take in one record of `transfer-decisions`."""
+        try:
+            decision = _DECISION.decode(value or b"")
+        except msgspec.DecodeError:
+            return  # explains nothing; a released record is then joined by its event
+        if decision.released:
+            source = decision.source
+            first = source.topic == self._transfers and decision.attempt == 1
+            self._decisions[hash(decision.decision_id)] = source.partition << 48 | source.offset if first else _REPLAYED
+
+    def release(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Take in one record of a partner's topic."""
+        try:
+            record = _RELEASED.decode(value or b"")
+        except msgspec.DecodeError:
+            self.misrouted += 1
+            return
+        mask = mask_of(record.channels)
+        right = (
+            self._topics.get(record.partner_id) == topic
+            and key == record.prospect_id.encode()
+            and mask.bit_count() == len(record.channels) > 0
+            and _no_other_points(mask, record.contact)
+        )
+        if not right:
+            self.misrouted += max(len(record.channels), 1)
+            return
+        release = _Release(
+            self._inputs.number(record.partner_id),
+            mask,
+            hash(record.event_id),
+            hash(record.prospect_id),
+            points_of(record.contact),
+        )
+        place = self._decisions.get(hash(record.decision_id))
+        if place is None:
+            self._undecided.append(release)
+        elif place == _REPLAYED:
+            self.replayed += mask.bit_count()
+        else:
+            partition, offset = place >> 48, place & (1 << 48) - 1
+            found = self._find(partition, offset)
+            if found is None:
+                self._not_found(not self._inputs.within(partition, offset), mask.bit_count())
+            else:
+                self._release(*found, release)
+
+    def join_by_event(self) -> None:
+        """Join released records that no decision explains to the input records of their event; call it last."""
+        if not self._undecided:
+            return
+        places = self._inputs.by_event()
+        for release in self._undecided:
+            # One event may stand in several input records: take the one in which this repeats least.
+            candidates = places.get(release.event, [])
+            found = min(candidates, key=lambda place: self._repeats(place[0], place[1], release), default=None)
+            if found is None:
+                self.misrouted += release.mask.bit_count()
+            else:
+                self._release(*found, release)
+        self._undecided.clear()
+
+    def _find(self, partition: int, offset: int) -> tuple[PartitionInputs, int] | None:
+        part = self._inputs.partitions.get(partition)
+        index = part.position(offset) if part else None
+        return None if part is None or index is None else (part, index)
+
+    def _not_found(self, outside: bool, count: int) -> None:
+        """An outcome of no input record that was read: outside of what was to be read, or else invented."""
+        if outside:
+            self.outside += count
+        else:
+            self.misrouted += count
+
+    def _repeats(self, part: PartitionInputs, index: int, release: _Release) -> int:
+        unit = part.unit_of(index, release.partner)
+        if unit is None:
+            return 1 << 16
+        return (release.mask & (part.released[unit] | part.held[unit])).bit_count()
+
+    def _hold(self, part: PartitionInputs, index: int, partner: str, mask: int) -> None:
+        if partner == NOBODY:  # one quarantine record for the whole input record: every unit of it is held
+            for each in part.units(index):
+                self._count_held(part, each, part.asked[each])
+            return
+        unit = part.unit_of(index, self._inputs.number(partner))
+        if unit is None:
+            self.misrouted += mask.bit_count()
+        else:
+            self._count_held(part, unit, mask)
+
+    def _release(self, part: PartitionInputs, index: int, release: _Release) -> None:
+        unit = part.unit_of(index, release.partner)
+        of_source = (part.emails[index], part.phones[index], part.postals[index])
+        right = (
+            part.shapes[index] == READABLE
+            and release.event == part.events[index]
+            and release.person == part.people[index]
+            and all(sent in (0, given) for sent, given in zip(release.points, of_source, strict=True))
+        )
+        if unit is None or not right:
+            self.misrouted += release.mask.bit_count()
+            return
+        mask = self._asked_only(part, unit, release.mask)
+        self.released += mask.bit_count()
+        part.released[unit] |= mask
+
+    def _count_held(self, part: PartitionInputs, unit: int, mask: int) -> None:
+        mask = self._asked_only(part, unit, mask)
+        self.quarantined += mask.bit_count()
+        part.held[unit] |= mask
+
+    def _asked_only(self, part: PartitionInputs, unit: int, mask: int) -> int:
+        """The channels that were asked for; counts the others as misrouted and repetitions as duplicated."""
+        self.misrouted += (mask & ~part.asked[unit]).bit_count()
+        mask &= part.asked[unit]
+        self.duplicated += (mask & (part.released[unit] | part.held[unit])).bit_count()
+        return mask
+
+
+def _held_at(shape: int, partner: str, stage: bytes | None) -> bool:
+    """Whether the stage fits what was wrong; under a foreign key it may also be held as a whole."""
+    return stage == _STAGES[shape] or (shape == KEY_MISMATCH and partner == NOBODY and stage == b"policy")
+
+
+def _no_other_points(mask: int, contact: Contact) -> bool:
+    """Whether only contact points of the released channels are there (rules.md 5)."""
+    return (
+        (contact.email is None or bool(mask & _EMAIL))
+        and (contact.phone is None or bool(mask & _PHONE))
+        and (contact.postal is None or bool(mask & _POSTAL))
+    )

@@ -1,0 +1,111 @@
+"""Read whole topics as a `read_committed` consumer sees them, up to offsets that were fixed beforehand."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import client_options
+
+#: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
+_ABORT_SECONDS: Final = 30.0
+_POLL_MS: Final = 250
+_BATCH: Final = 5000
+
+Offsets = Mapping[TopicPartition, int]
+
+
+async def bounds(settings: Settings, partitions: Mapping[str, int], *, committed_only: bool) -> tuple[Offsets, Offsets]:
+    """First and end offset of every partition of the topics in `partitions` (name to count), which must exist.
+
+    `committed_only`: the end is where the first open transaction begins (last stable offset), else the high watermark.
+    """
+    places = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
+    if not places:
+        return {}, {}
+    consumer = _consumer(settings, "read_committed" if committed_only else "read_uncommitted")
+    await consumer.start()
+    try:
+        return await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    finally:
+        await consumer.stop()
+
+
+async def committed_records(settings: Settings, ends: Offsets) -> AsyncIterator[list[ConsumerRecord]]:
+    """Committed records from the beginning of each partition to its end offset (exclusive), in lists of one partition.
+
+    Waits for transactions that are open below an end offset; aborted records never show up. Raises BrokerUnavailable
+    when such a transaction outlives its timeout, or the broker stops answering.
+    """
+    consumer = _consumer(settings, "read_committed")
+    await consumer.start()
+    try:
+        consumer.assign(list(ends))
+        await consumer.seek_to_beginning(*ends)
+        waiting = dict(ends)
+        await _drop_finished(consumer, waiting)
+        patience = settings.transaction_timeout_seconds + _ABORT_SECONDS
+        deadline = time.monotonic() + patience
+        while waiting:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+            for place, records in fetched.items():
+                within = [record for record in records if record.offset < ends[place]]
+                if within:
+                    yield within
+            if await _drop_finished(consumer, waiting) or fetched:
+                deadline = time.monotonic() + patience
+            elif time.monotonic() > deadline:
+                places = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(waiting))
+                raise BrokerUnavailable(
+                    f"nothing more to read for {patience:.0f} s, yet the end is not reached: {places}",
+                    do="a transaction hangs there, or the broker is gone: see kafka-transactions.sh find-hanging",
+                )
+    finally:
+        await consumer.stop()
+
+
+async def _drop_finished(consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, int]) -> bool:
+    finished = [place for place, end in waiting.items() if await consumer.position(place) >= end]
+    for place in finished:
+        consumer.pause(place)
+        del waiting[place]
+    return bool(finished)
+
+
+def _consumer(settings: Settings, isolation: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        **client_options(settings),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level=isolation,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+    )
+
+
+async def newest_timestamp(settings: Settings, topic: str, partitions: int) -> int | None:
+    """The greatest timestamp among the last committed records of a topic, ms since the epoch; None if there is none."""
+    begins, ends = await bounds(settings, {topic: partitions}, committed_only=True)
+    places = [place for place in ends if ends[place] > begins[place]]
+    if not places:
+        return None
+    consumer = _consumer(settings, "read_committed")
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        for place in places:
+            # The last offset is a transaction's marker as a rule; a few more catch the record before it.
+            consumer.seek(place, max(begins[place], ends[place] - 10))
+        newest = None
+        waiting = {place: ends[place] for place in places}
+        deadline = time.monotonic() + 5
+        while waiting and time.monotonic() < deadline:
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
+                newest = max(newest or 0, *(record.timestamp for record in records))
+            await _drop_finished(consumer, waiting)
+        return newest
+    finally:
+        await consumer.stop()

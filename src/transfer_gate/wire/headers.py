@@ -1,0 +1,95 @@
+"""Record headers that the gate writes (contract section 5): the one place where they are spelt."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from transfer_gate.model.terms import Channel
+from transfer_gate.wire.records import ANY_CHANNEL
+
+Headers = Sequence[tuple[str, bytes | None]]
+Stage = Literal["decode", "schema", "consent", "policy"]
+
+PREFIX: Final = "tg-"
+FORMAT: Final = "tg-format"
+QUARANTINE_ID: Final = "tg-quarantine-id"
+STAGE: Final = "tg-stage"
+PARTNER: Final = "tg-partner"
+CHANNELS: Final = "tg-channels"
+REASON: Final = "tg-reason"
+REASONS: Final = "tg-reasons"
+SOURCE_TOPIC: Final = "tg-source-topic"
+SOURCE_PARTITION: Final = "tg-source-partition"
+SOURCE_OFFSET: Final = "tg-source-offset"
+SOURCE_TIMESTAMP_MS: Final = "tg-source-timestamp-ms"
+DECISION_ID: Final = "tg-decision-id"
+POLICY_REVISION: Final = "tg-policy-revision"
+CONSENT_OFFSET: Final = "tg-consent-offset"
+QUARANTINED_AT: Final = "tg-quarantined-at"
+FIRST_QUARANTINED_AT: Final = "tg-first-quarantined-at"
+ATTEMPT: Final = "tg-attempt"
+REPLAY_RUN: Final = "tg-replay-run"
+TRANSFER_ID: Final = "tg-transfer-id"
+CONTENT_TYPE: Final = "content-type"
+
+_JSON: Final = b"application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | None]]:
+    """Headers of a record on a partner's topic."""
+    return [
+        (TRANSFER_ID, transfer_id.encode()),
+        (DECISION_ID, decision_id.encode()),
+        (CONTENT_TYPE, _JSON),
+    ]
+
+
+def without_ours(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """Inbound headers of a live topic, without those that only the gate may set."""
+    return [header for header in headers if not header[0].startswith(PREFIX)]
+
+
+def of_quarantine(
+    inbound: Headers,
+    *,
+    quarantine_id: str,
+    stage: Stage,
+    partner_id: str | None,
+    reasons: Mapping[Channel, Sequence[str]] | Mapping[str, Sequence[str]],
+    source: tuple[str, int, int, int],
+    decision_id: str | None,
+    revision: str,
+    consent_offset: int,
+    quarantined_at: str,
+) -> list[tuple[str, bytes | None]]:
+    """Headers of a first quarantine: the source's own, then ours.
+
+    `reasons` is channel to reasons, with the one key `*` when the record could not be read; `source` is topic,
+    partition, offset and timestamp (ms since the epoch); `quarantined_at` is RFC 3339.
+    """
+    headers = without_ours(inbound) if inbound else []
+    topic, partition, offset, timestamp_ms = source
+    first = next(iter(reasons.values()))[0]
+    headers += [
+        (FORMAT, b"1"),
+        (QUARANTINE_ID, quarantine_id.encode()),
+        (STAGE, stage.encode()),
+        (REASON, first.encode()),
+        (REASONS, _encode(reasons)),
+        (SOURCE_TOPIC, topic.encode()),
+        (SOURCE_PARTITION, b"%d" % partition),
+        (SOURCE_OFFSET, b"%d" % offset),
+        (SOURCE_TIMESTAMP_MS, b"%d" % timestamp_ms),
+        (POLICY_REVISION, revision.encode()),
+        (CONSENT_OFFSET, b"%d" % consent_offset),
+        (QUARANTINED_AT, quarantined_at.encode()),
+        (FIRST_QUARANTINED_AT, quarantined_at.encode()),
+        (ATTEMPT, b"1"),
+    ]
+    if partner_id is not None and ANY_CHANNEL not in reasons:
+        headers += [(PARTNER, partner_id.encode()), (CHANNELS, _encode(list(reasons)))]
+    if decision_id is not None:
+        headers.append((DECISION_ID, decision_id.encode()))
+    return headers

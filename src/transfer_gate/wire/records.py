@@ -1,0 +1,95 @@
+"""What the gate writes: the record a partner gets, and the decision record that explains it (contract section 5)."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from transfer_gate.model.decision import Obligations
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
+from transfer_gate.model.transfer import AttributeValue, Contact
+
+#: Stands for the channels of a record that could not be read, in `quarantined` and in the header `tg-reasons`.
+ANY_CHANNEL: Final = "*"
+
+
+class PolicyStamp(Struct, frozen=True, kw_only=True):
+    """Under which law and which reviewed files a record was released."""
+
+    jurisdiction: str
+    revision: str
+
+
+class DecisionPolicy(Struct, frozen=True, kw_only=True):
+    """Under which law, which reviewed files and which code a decision was taken."""
+
+    jurisdiction: str
+    revision: str
+    gate_version: str
+
+
+class ReleasedRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a partner gets, and nothing more. Times are UTC."""
+
+    transfer_id: str
+    decision_id: str
+    event_id: Identifier
+    partner_id: PartyId
+    prospect_id: Identifier
+    released_at: Instant
+    purpose: Token
+    offer_category: Token | None
+    channels: tuple[Channel, ...]
+    contact: Contact
+    attributes: dict[str, AttributeValue]
+    obligations: Obligations
+    policy: PolicyStamp
+
+
+class SourcePlace(Struct, frozen=True, kw_only=True):
+    """Where the decided record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class ConsentSeen(Struct, frozen=True, kw_only=True):
+    """What the decision knew of the prospect's consent.
+
+    `offset` is the position in this partition of `consent-events`: every event below it was applied, none at or
+    above it.
+    """
+
+    offset: int
+    record_ids: tuple[str, ...]
+
+
+class DecisionRecord(Struct, frozen=True, kw_only=True):
+    """The evidence of one decision about one partner; no contact data. Times are UTC.
+
+    For an input record that could not be read, `event_id`, `prospect_id` and `partner_id` are null and
+    `quarantined` has the one key `*`. `input_sha256` is the hash of the source's value. `rule_errors` names rules
+    that raised.
+    """
+
+    decision_id: str
+    decided_at: Instant
+    source: SourcePlace
+    event_id: Identifier | None
+    prospect_id: Identifier | None
+    partner_id: PartyId | None
+    released: tuple[Channel, ...]
+    quarantined: Mapping[str, tuple[Reason, ...]] | Mapping[Channel, tuple[Reason, ...]]
+    consent: ConsentSeen
+    policy: DecisionPolicy
+    input_sha256: str
+    attempt: int
+    replay_run: str | None
+    rule_errors: tuple[str, ...] = ()
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+encode = _ENCODER.encode

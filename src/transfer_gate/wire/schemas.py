@@ -1,0 +1,296 @@
+"""JSON Schemas (2020-12) of everything that others read or write, generated from the code that reads and writes it."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, get_args
+
+import msgspec
+from pydantic import BaseModel
+
+from transfer_gate.model.consent import ConsentEvent
+from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.registry import Notice, Partner, Policy
+from transfer_gate.model.terms import CHANNELS
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.wire import headers
+from transfer_gate.wire.records import ANY_CHANNEL, DecisionRecord, ReleasedRecord
+
+Schema: TypeAlias = dict[str, Any]
+
+#: Version of the shapes: what a reader of version 1 can read stays version 1.
+VERSION: Final = "v1"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+#: `format` only annotates in 2020-12, and a time without an offset must not pass.
+_INSTANT: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+_UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_NUMBER: Final = r"^(0|[1-9][0-9]*)$"
+
+
+def schemas() -> dict[str, Schema]:
+    """Name of each schema, such as `transfer`, to the schema."""
+    return {name: build(name) for name, build in _BUILDERS.items()}
+
+
+def schema_id(name: str) -> str:
+    """The `$id` of a schema: a name, not an address (RFC 8141)."""
+    return f"urn:transfer-gate:schema:{VERSION}:{name}"
+
+
+def _transfer(name: str) -> Schema:
+    schema = _of_structs(name, Transfer)
+    has_live_call = {
+        "properties": {"channels": {"contains": {"const": "live_call"}}},
+        "required": ["channels"],
+    }
+    with_category = {
+        "properties": {"offer_category": {"type": "string"}},
+        "required": ["offer_category"],
+    }
+    return schema | {"if": has_live_call, "then": with_category}
+
+
+def _consent(name: str) -> Schema:
+    about = "A consent, withdrawal, objection, erasure, restriction or resolution; its prospect_id is the record's key."
+    return _of_structs(name, ConsentEvent, title="ConsentEvent", description=about)
+
+
+def _released(name: str) -> Schema:
+    schema = _of_structs(name, ReleasedRecord)
+    for part in _parts(schema):
+        if "properties" in part:
+            part["additionalProperties"] = False
+    return schema
+
+
+def _decision(name: str) -> Schema:
+    schema = _of_structs(name, DecisionRecord)
+    schema["properties"]["quarantined"]["propertyNames"] = {"enum": [*CHANNELS, ANY_CHANNEL]}
+    return schema
+
+
+def _of_model(model: type[BaseModel]) -> Callable[[str], Schema]:
+    return lambda name: _finished(name, model.model_json_schema())
+
+
+def _quarantine_headers(name: str) -> Schema:
+    """Headers are bytes on the wire; each is described here as the text that its bytes are in UTF-8."""
+    reasons = {"enum": list(REASONS)}
+    described: dict[str, tuple[str, Schema]] = {
+        headers.FORMAT: ("Version of this set of headers.", {"const": "1"}),
+        headers.QUARANTINE_ID: (
+            "UUIDv5 of the first source coordinates and the partner.",
+            {"pattern": _UUID},
+        ),
+        headers.STAGE: (
+            "Where the record was held.",
+            {"enum": list(get_args(headers.Stage))},
+        ),
+        headers.PARTNER: ("Partner; absent when the record could not be read.", {}),
+        headers.CHANNELS: (
+            "Channels that were held; absent when the record could not be read.",
+            _json(
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "uniqueItems": True,
+                    "items": {"enum": list(CHANNELS)},
+                }
+            ),
+        ),
+        headers.REASON: ("First reason.", reasons),
+        headers.REASONS: (
+            f"Channel to reasons; `{ANY_CHANNEL}` stands for all of a record that could not be read.",
+            _json(
+                {
+                    "type": "object",
+                    "additionalProperties": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": reasons,
+                    },
+                }
+            ),
+        ),
+        headers.SOURCE_TOPIC: ("Topic of the source, prefix included.", {}),
+        headers.SOURCE_PARTITION: ("Partition of the source.", {"pattern": _NUMBER}),
+        headers.SOURCE_OFFSET: ("Offset of the source.", {"pattern": _NUMBER}),
+        headers.SOURCE_TIMESTAMP_MS: (
+            "Timestamp of the source, milliseconds since the epoch.",
+            {"pattern": r"^-?[0-9]+$"},
+        ),
+        headers.DECISION_ID: ("Decision record that explains it.", {"pattern": _UUID}),
+        headers.POLICY_REVISION: ("Revision of the registry that decided.", {}),
+        headers.CONSENT_OFFSET: (
+            "Position in `consent-events` that the decision saw.",
+            {"pattern": r"^-?[0-9]+$"},
+        ),
+        headers.QUARANTINED_AT: ("When this attempt was held.", _WHEN),
+        headers.FIRST_QUARANTINED_AT: ("When the record was first held.", _WHEN),
+        headers.ATTEMPT: (
+            "Number of decisions so far, from 1.",
+            {"pattern": r"^[1-9][0-9]*$"},
+        ),
+        headers.REPLAY_RUN: (
+            "Replay that sent the record back; absent before the first.",
+            {},
+        ),
+    }
+    optional = {
+        headers.PARTNER,
+        headers.CHANNELS,
+        headers.DECISION_ID,
+        headers.REPLAY_RUN,
+    }
+    return _finished(
+        name,
+        {
+            "title": "QuarantineHeaders",
+            "description": "The gate's headers of a quarantined record, beside the inbound headers of its source.",
+            "type": "object",
+            "properties": {
+                header: {"description": about, "type": "string"} | shape for header, (about, shape) in described.items()
+            },
+            "required": [header for header in described if header not in optional],
+        },
+    )
+
+
+def _case_file(name: str) -> Schema:
+    anything = {"type": "object"}
+    instant = {"type": "string", "format": "date-time"}
+    channels = {"type": "array", "items": {"enum": list(CHANNELS)}}
+    objects = {"type": "object", "additionalProperties": anything}
+    parts: Schema = {
+        "at": {"description": "Decision time.", **instant},
+        "registry": {
+            "description": "Objects of the registry, by id.",
+            "type": "object",
+            "properties": {"partners": objects, "notices": objects, "policy": anything},
+            "additionalProperties": False,
+        },
+        "transfer": {
+            "description": "The transfer; see transfer.schema.json.",
+            **anything,
+        },
+        "consents": {
+            "description": "Consent events in arrival order; offsets count from 0. See consent-event.schema.json.",
+            "type": "array",
+            "items": anything,
+        },
+    }
+    outcome = {
+        "description": "What is expected for one partner.",
+        "type": "object",
+        "properties": {
+            "release": {
+                "description": "Exactly these channels are released.",
+                **channels,
+            },
+            "quarantine": {
+                "description": "Channel to reasons that it must have.",
+                "type": "object",
+                "propertyNames": {"enum": list(CHANNELS)},
+                "additionalProperties": {
+                    "type": "array",
+                    "items": {"enum": list(REASONS)},
+                },
+            },
+            "contact": {"description": "Exactly this is sent.", **anything},
+            "attributes": {"description": "Exactly these are sent.", **anything},
+            "obligations": {"description": "Compared where given.", **anything},
+        },
+        "additionalProperties": False,
+    }
+    own: Schema = {
+        "name": {
+            "description": "One line that says what the case shows.",
+            "type": "string",
+            "minLength": 1,
+        },
+        "exactly": {
+            "description": "Whether a channel may have no other reasons.",
+            "type": "boolean",
+            "default": False,
+        },
+        "expect": {
+            "description": "By partner.",
+            "type": "object",
+            "additionalProperties": outcome,
+        },
+    }
+    case = {
+        "type": "object",
+        "properties": own | parts,
+        "required": ["name", "expect"],
+        "additionalProperties": False,
+    }
+    return _finished(
+        name,
+        {
+            "title": "CaseFile",
+            "description": "Cases for `policy test`; `defaults` are merged under every case, null removes a field.",
+            "type": "object",
+            "properties": {
+                "defaults": {
+                    "type": "object",
+                    "properties": parts,
+                    "additionalProperties": False,
+                },
+                "cases": {"type": "array", "items": case},
+            },
+            "required": ["cases"],
+            "additionalProperties": False,
+        },
+    )
+
+
+_WHEN: Final = {"format": "date-time"}
+_BUILDERS: Final[Mapping[str, Callable[[str], Schema]]] = {
+    "transfer": _transfer,
+    "consent-event": _consent,
+    "released-record": _released,
+    "decision-record": _decision,
+    "quarantine-headers": _quarantine_headers,
+    "registry-partner": _of_model(Partner),
+    "registry-notice": _of_model(Notice),
+    "registry-policy": _of_model(Policy),
+    "case-file": _case_file,
+}
+
+
+def _json(schema: Schema) -> Schema:
+    return {"contentMediaType": "application/json", "contentSchema": schema}
+
+
+def _of_structs(name: str, kind: Any, **top: str) -> Schema:
+    (found,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    own = found.get("$ref", "").removeprefix("#/$defs/")
+    schema = components.pop(own) if own else found
+    return _finished(name, {**top, **schema, "$defs": components})
+
+
+def _finished(name: str, schema: Schema) -> Schema:
+    """The schema under its `$id`; times with their offset, docstrings as running text, nothing empty."""
+    for part in _parts(schema):
+        if part.get("format") == "date-time":
+            part["pattern"] = _INSTANT
+        if isinstance(part.get("description"), str):
+            part["description"] = " ".join(inspect.cleandoc(part["description"]).split())
+        enums = [option.get("enum") for option in part.get("anyOf", ())]
+        if enums and all(enums):
+            del part["anyOf"]
+            part["enum"] = [word for enum in enums for word in enum]
+    if not schema.get("$defs", True):
+        del schema["$defs"]
+    return {"$schema": DIALECT, "$id": schema_id(name), **schema}
+
+
+def _parts(schema: Any) -> Iterator[Schema]:
+    """Every schema inside a schema, itself first."""
+    if isinstance(schema, dict):
+        yield schema
+        for value in list(schema.values()):
+            yield from _parts(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _parts(value)

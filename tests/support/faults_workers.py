@@ -1,0 +1,186 @@
+"""Real workers as processes of their own, to be killed, frozen and stopped; and the installation that they belong to."""
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import psutil
+
+from transfer_gate.local.ports import free_port
+from transfer_gate.model.topics import Topics
+
+#: A module that patches the product before it starts it: proof that the tests can fail (see `launch_*.py`).
+Launcher = Path
+
+#: For a condition that normally holds within a few seconds; the machine may be busy with other things.
+PATIENCE: Final = 60.0
+_TAIL: Final = 3000
+
+
+class Worker:
+    """One process of `transfer-gate worker`. What it logs stays in `log`."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path, port: int) -> None:
+        """Start it."""
+        self.log = log
+        self.ended_by_us = False
+        self._url = f"http://127.0.0.1:{port}"
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def name(self) -> str:
+        """For messages: the name of the log file."""
+        return self.log.stem
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists, frozen or not."""
+        return self._process.poll() is None
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the process holds (RSS)."""
+        memory: int = psutil.Process(self._process.pid).memory_info().rss
+        return memory
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash of the machine; returns when the process is gone."""
+        self.ended_by_us = True
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it neither works nor heartbeats, and does not know."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+    async def terminate(self, patience: float = PATIENCE) -> tuple[int, float]:
+        """SIGTERM; returns the exit code and how many seconds the stop took."""
+        self.ended_by_us = True
+        began = time.monotonic()
+        self._process.terminate()
+        code = await asyncio.to_thread(self._process.wait, patience)
+        return code, time.monotonic() - began
+
+    async def until_ready(self, patience: float = PATIENCE) -> float:
+        """Wait until `/readyz` says that every assigned partition decides; returns the seconds waited."""
+        return await self.until(lambda: self._get("/readyz") is not None, "ready", patience)
+
+    async def until(self, holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> float:
+        """Wait until `holds`, asked in a thread; returns the seconds waited. Raises AssertionError when it never does."""
+        began = time.monotonic()
+        while not await asyncio.to_thread(holds):
+            assert self.running, f"{self.name} ended by itself before it was {what}:\n{self.tail()}"
+            waited = time.monotonic() - began
+            assert waited < patience, f"{self.name} is not {what} after {waited:.0f} s:\n{self.tail()}"
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels; 0 when the worker does not answer."""
+        text = self._get("/metrics") or ""
+        lines = (line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def tail(self) -> str:
+        """The end of its log, for a message."""
+        return f"--- {self.log.name} ---\n" + self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:]
+
+    def _get(self, path: str) -> str | None:
+        try:
+            with urllib.request.urlopen(self._url + path, timeout=2) as response:
+                body: bytes = response.read()
+                return body.decode()
+        except (urllib.error.URLError, OSError):
+            return None
+
+
+class Installation:
+    """One gate on a cluster: a topic prefix and an app id of its own, a registry, and the workers started for it."""
+
+    def __init__(self, bootstrap_servers: str, registry: Path, folder: Path, **settings: Any) -> None:
+        """Nothing is started. `settings` are TRANSFER_GATE_ settings in lower case; `folder` takes logs and state."""
+        name = f"faults-{secrets.token_hex(5)}"
+        self.bootstrap_servers = bootstrap_servers
+        self.folder = folder
+        self.topics = Topics(f"{name}.", name)
+        self.app_id = name
+        self.partitions = int(settings.setdefault("partitions", 4))
+        self.workers: list[Worker] = []
+        given = {
+            "bootstrap_servers": bootstrap_servers,
+            "topic_prefix": f"{name}.",
+            "app_id": name,
+            "registry": registry,
+            "session_timeout_seconds": 6,
+            **settings,
+        }
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("TRANSFER_GATE_")}
+        self._environment = inherited | {f"TRANSFER_GATE_{key.upper()}": str(value) for key, value in given.items()}
+
+    def apply_topics(self) -> None:
+        """Create the topics."""
+        code, _, errors = self._run("topics", "apply")
+        assert code == 0, f"topics apply failed: {errors}"
+
+    def start_worker(self, launcher: Launcher | None = None) -> Worker:
+        """Start one more worker, plain or through a launcher."""
+        number, port = len(self.workers), free_port()
+        command = [sys.executable, *(["-m", "transfer_gate"] if launcher is None else [str(launcher)]), "worker"]
+        environment = self._environment | {
+            "TRANSFER_GATE_METRICS_PORT": str(port),
+            "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number}"),
+        }
+        worker = Worker(command, environment, self.folder / f"worker-{number}.log", port)
+        self.workers.append(worker)
+        return worker
+
+    @property
+    def running(self) -> list[Worker]:
+        """Workers that run."""
+        return [worker for worker in self.workers if worker.running]
+
+    def assert_none_gave_up(self) -> None:
+        """A worker that nobody ended must still be there: whatever happens around it, it goes on."""
+        gone = [worker for worker in self.workers if not worker.running and not worker.ended_by_us]
+        assert not gone, "ended by itself:\n" + "\n".join(worker.tail() for worker in gone)
+
+    def verify(self, wait_seconds: float = PATIENCE) -> tuple[int, dict[str, int]]:
+        """Exit code and counts of `transfer-gate verify --json`."""
+        code, output, errors = self._run("verify", "--json", "--wait", str(wait_seconds))
+        assert output.startswith("{"), f"verify said: {errors}"
+        counts: dict[str, int] = orjson.loads(output)
+        return code, counts
+
+    def tails(self) -> str:
+        """The ends of all logs, for a message."""
+        return "\n".join(worker.tail() for worker in self.workers)
+
+    def close(self) -> None:
+        """End every worker that still runs."""
+        for worker in self.running:
+            worker.thaw()
+            worker.kill()
+
+    def _run(self, *arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "transfer_gate", *arguments]
+        run = subprocess.run(
+            command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return run.returncode, run.stdout, run.stderr
