@@ -106,7 +106,7 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
         listed = ", ".join(f"{name} (did you mean {near[0]}?)" if near else name for name, near in hints.items())
         raise InvalidInput(f"unknown setting: {listed}", do="see docs/reference/settings.md for the names that exist")
     try:
-        return Settings(_env_file=env_file)
+        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic's mypy plugin does not know it
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):

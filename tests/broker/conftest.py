@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Namespace
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
@@ -12,10 +13,10 @@ EXAMPLE_REGISTRY = Path(__file__).parents[2] / "examples" / "registry"
 
 
 @pytest.fixture
-def settings(bootstrap_servers: str, namespace: "Namespace", tmp_path: Path) -> Settings:  # type: ignore[name-defined]  # noqa: F821
+def settings(bootstrap_servers: str, namespace: Namespace, tmp_path: Path) -> Settings:
     """Settings of an installation with two partitions whose topics don't exist yet."""
     return Settings(
-        _env_file=None,
+        _env_file=None,  # type: ignore[call-arg]
         bootstrap_servers=bootstrap_servers,
         topic_prefix=namespace.topic_prefix,
         app_id=namespace.app_id,

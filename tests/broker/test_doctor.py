@@ -44,13 +44,6 @@ async def test_missing_topics_fail_and_name_the_remedy(settings: Settings) -> No
     assert "topics apply" in next(finding.do for finding in findings if finding.check == "topics")
 
 
-async def test_a_session_timeout_that_the_broker_refuses_fails(settings: Settings, registry: Registry) -> None:
-    """Kafka takes no less than 6 s by default; a worker would end at its first join."""
-    await apply_topics(settings, registry)
-    findings, _ = await examine(settings.model_copy(update={"session_timeout_seconds": 2.0}))
-    assert failed(findings) == ["session timeout"]
-
-
 def test_the_command_answers_with_documented_exit_codes(command: list[str], environment: dict[str, str]) -> None:
     """1 when a check fails, 6 without a broker: and then the other lines are still there."""
 

@@ -33,7 +33,9 @@ async def open_producer(bootstrap_servers: str, transactional_id: str | None = N
 
 
 @asynccontextmanager
-async def open_reader(bootstrap_servers: str, isolation_level: str = "read_committed") -> AsyncIterator[AIOKafkaConsumer]:
+async def open_reader(
+    bootstrap_servers: str, isolation_level: str = "read_committed"
+) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, to be assigned by hand; starts at the first record."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers,

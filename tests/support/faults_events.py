@@ -9,7 +9,7 @@ import orjson
 from tests.support.faults_registry import COLLECTOR, NOTICE, PARTNER_LIST, PARTNERS, TEXT_HASH
 
 #: What a person can do against a transfer, and the one reason that must then be given.
-AGAINST: Final = {
+AGAINST: Final[dict["Against", str]] = {
     "withdrawal": "not-withdrawn",
     "objection": "not-objected",
     "erasure": "not-erased-or-restricted",
@@ -27,7 +27,9 @@ class Events:
         self._month_ago = (now - dt.timedelta(days=30)).isoformat()
         self._years_on = (now + dt.timedelta(days=1500)).isoformat()
 
-    def consent(self, prospect: str, event_id: str, *, record_id: str = "r-1", party_ids: Sequence[str] = PARTNERS) -> bytes:
+    def consent(
+        self, prospect: str, event_id: str, *, record_id: str = "r-1", party_ids: Sequence[str] = PARTNERS
+    ) -> bytes:
         """A consent that lets e-mail and SMS go to `party_ids`."""
         return orjson.dumps(
             {
@@ -60,14 +62,20 @@ class Events:
             return b'{"event_id": "' + event_id.encode() + b'", "type": "withdra'
         return orjson.dumps({"event_id": event_id, "prospect_id": prospect, "type": kind, "event_time": self._now})
 
-    def transfer(self, prospect: str, event_id: str, partners: Sequence[str] = PARTNERS[:1]) -> bytes:
-        """A transfer of an adult consumer by e-mail and SMS to `partners`, which only consent can release."""
+    def transfer(
+        self,
+        prospect: str,
+        event_id: str,
+        partners: Sequence[str] = PARTNERS[:1],
+        channels: Sequence[str] = CHANNELS,
+    ) -> bytes:
+        """A transfer of an adult consumer to `partners` by `channels`, which only consent can release."""
         body: dict[str, Any] = {
             "event_id": event_id,
             "requested_at": self._now,
             "prospect_id": prospect,
             "partner_ids": list(partners),
-            "channels": CHANNELS,
+            "channels": list(channels),
             "purpose": "direct_marketing",
             "offer_category": "insurance",
             "notice_version": NOTICE,

@@ -2,23 +2,16 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 import orjson
-from aiokafka import AIOKafkaProducer
 
 from tests.support.faults_clients import open_reader, places_of
-from tests.support.faults_events import AGAINST, CHANNELS, Against, Events
+from tests.support.faults_events import AGAINST, CHANNELS, Against
 from tests.support.faults_registry import PARTNERS
 from tests.support.faults_workers import Installation
-
-#: How many races one loop keeps in the air: enough to batch, few enough for a transfer to follow its acknowledgement at once.
-AT_ONCE: Final = 64
-KINDS: Final[tuple[Against, ...]] = ("withdrawal", "objection", "erasure", "unreadable")
 
 
 @dataclass(slots=True)
@@ -61,7 +54,11 @@ class Observer:
         topics = place.topics
         partner_topics = [f"{topics.prefix}partner.{party}" for party in PARTNERS]
         async with open_reader(place.bootstrap_servers) as reader:
-            reader.assign(places_of([topics.decisions, topics.quarantine, *partner_topics], place.partitions))
+            outputs = places_of([topics.decisions, topics.quarantine, *partner_topics], place.partitions)
+            reader.assign(outputs)
+            await reader.seek_to_end(*outputs)
+            for output in outputs:
+                await reader.position(output)  # from here on nothing is missed
 
             async def read() -> None:
                 while True:
@@ -102,9 +99,9 @@ class Observer:
         for reasons in orjson.loads(headers["tg-reasons"]).values():
             outcome.header_reasons.update(reasons)
 
-    def undecided(self, races: Iterable[Race]) -> int:
-        """How many of these have not come out whole: the decision and what follows from it."""
-        return sum(1 for race in races if not self._whole(self.outcomes.get(race.event_id)))
+    def undecided(self, races: Iterable[Race]) -> list[Race]:
+        """Those that have not come out whole: the decision and what follows from it."""
+        return [race for race in races if not self._whole(self.outcomes.get(race.event_id))]
 
     @staticmethod
     def _whole(outcome: Outcome | None) -> bool:
@@ -118,10 +115,11 @@ class Observer:
         while left:
             await asyncio.sleep(0.05)
             place.assert_none_gave_up()
-            now = self.undecided(races)
-            if now < left:
+            now = self.undecided(left)
+            if len(now) < len(left):
                 left, since = now, time.monotonic()
-            assert time.monotonic() - since < patience, f"{left} of {len(races)} are never decided:\n{place.tails()}"
+            waited = time.monotonic() - since
+            assert waited < patience, f"{len(left)} of {len(races)} are never decided:\n{place.tails()}"
 
 
 @dataclass(slots=True)
@@ -134,7 +132,8 @@ class Tally:
     wrong: list[tuple[Race, Outcome]] = field(default_factory=list)
     #: Not released though nothing stood against it.
     withheld: list[tuple[Race, Outcome]] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
+    #: How many races had nothing against them.
+    free: int = 0
 
 
 def tally(races: Iterable[Race], observer: Observer) -> Tally:
@@ -142,8 +141,8 @@ def tally(races: Iterable[Race], observer: Observer) -> Tally:
     result = Tally()
     for race in races:
         outcome = observer.outcomes[race.event_id]
-        result.kinds[race.against or "none"] += 1
         if race.against is None:
+            result.free += 1
             free = outcome.decisions == outcome.to_partner == 1 and sorted(outcome.released) == sorted(CHANNELS)
             if not free or outcome.to_quarantine or outcome.consent_offset <= race.offset:
                 result.withheld.append((race, outcome))
@@ -157,61 +156,3 @@ def tally(races: Iterable[Race], observer: Observer) -> Tally:
         if not told or (outcome.decisions, outcome.to_quarantine) != (1, 1):
             result.wrong.append((race, outcome))
     return result
-
-
-class Racer:
-    """Makes races on one installation; `label` keeps its prospects apart from those of other racers."""
-
-    def __init__(self, place: Installation, producer: AIOKafkaProducer, events: Events, label: str) -> None:
-        self.place = place
-        self.producer = producer
-        self.events = events
-        self.made: list[Race] = []
-        self._label = label
-        self._consents = place.topics.consents
-        self._transfers = place.topics.transfers
-
-    async def prospects(self, count: int, first: int = 0) -> list[str]:
-        """New prospects with a valid consent, which the broker acknowledged."""
-        names = [f"{self._label}-{number}" for number in range(first, first + count)]
-        await self.consents(names)
-        return names
-
-    async def consents(self, prospects: Sequence[str]) -> None:
-        """A valid consent for each; returns when all are acknowledged."""
-        sent = [
-            await self.producer.send(self._consents, key=name.encode(), value=self.events.consent(name, f"c-{name}"))
-            for name in prospects
-        ]
-        await asyncio.gather(*sent)
-
-    def kind(self, number: int) -> Against | None:
-        """The event of the n-th race: all kinds in turn, and every ninth time none."""
-        return None if number % 9 == 8 else KINDS[number % 9 % len(KINDS)]
-
-    async def race(self, prospect: str, against: Against | None) -> None:
-        """Forbid, wait for the acknowledgement, and only then ask for the transfer."""
-        offset = -1
-        if against is not None:
-            value = self.events.against(against, prospect, f"x-{prospect}")
-            told = await self.producer.send_and_wait(self._consents, key=prospect.encode(), value=value)
-            offset = told.offset
-        await self.transfer(prospect, against, offset)
-
-    async def transfer(self, prospect: str, against: Against | None, offset: int) -> None:
-        """Ask for the transfer of a prospect of whom `against` is acknowledged at `offset`."""
-        race = Race(prospect, f"t-{prospect}", against, offset)
-        value = self.events.transfer(prospect, race.event_id)
-        await self.producer.send(self._transfers, key=prospect.encode(), value=value)
-        self.made.append(race)
-
-    async def run(self, prospects: Sequence[str]) -> None:
-        """Race for each of these prospects, AT_ONCE at a time."""
-        waiting = iter(enumerate(prospects))
-
-        async def lane() -> None:
-            for number, prospect in waiting:
-                await self.race(prospect, self.kind(number))
-
-        await asyncio.gather(*(lane() for _ in range(AT_ONCE)))
-        await self.producer.flush()

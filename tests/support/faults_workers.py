@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 import psutil
@@ -19,8 +19,9 @@ import psutil
 from transfer_gate.local.ports import free_port
 from transfer_gate.model.topics import Topics
 
-#: A module that patches the product before it starts it: proof that the tests can fail (see `launch_*.py`).
-Launcher = Path
+#: A program that breaks one thing in the gate and then starts it: proof that the tests can fail. They are run, never
+#: imported, because what they break would stay broken in the test process.
+Launcher = Literal["without_barrier", "with_stable_offset_barrier", "without_transactions"]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
 PATIENCE: Final = 60.0
@@ -78,9 +79,14 @@ class Worker:
         code = await asyncio.to_thread(self._process.wait, patience)
         return code, time.monotonic() - began
 
+    @property
+    def ready(self) -> bool:
+        """Whether `/readyz` says that every assigned partition decides."""
+        return self._get("/readyz") is not None
+
     async def until_ready(self, patience: float = PATIENCE) -> float:
-        """Wait until `/readyz` says that every assigned partition decides; returns the seconds waited."""
-        return await self.until(lambda: self._get("/readyz") is not None, "ready", patience)
+        """Wait until it is ready; returns the seconds waited."""
+        return await self.until(lambda: self.ready, "ready", patience)
 
     async def until(self, holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> float:
         """Wait until `holds`, asked in a thread; returns the seconds waited. Raises AssertionError when it never does."""
@@ -94,9 +100,13 @@ class Worker:
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels; 0 when the worker does not answer."""
-        text = self._get("/metrics") or ""
-        lines = (line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+        return sum(self.metric_by_labels(name).values())
+
+    def metric_by_labels(self, name: str) -> dict[str, float]:
+        """A metric by its labels, as they are written; empty when the worker does not answer."""
+        lines = (self._get("/metrics") or "").splitlines()
+        samples = (line.rsplit(" ", 1) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+        return {labels: float(value) for labels, value in samples}
 
     def tail(self) -> str:
         """The end of its log, for a message."""
@@ -128,7 +138,6 @@ class Installation:
             "topic_prefix": f"{name}.",
             "app_id": name,
             "registry": registry,
-            "session_timeout_seconds": 6,
             **settings,
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("TRANSFER_GATE_")}
@@ -142,7 +151,10 @@ class Installation:
     def start_worker(self, launcher: Launcher | None = None) -> Worker:
         """Start one more worker, plain or through a launcher."""
         number, port = len(self.workers), free_port()
-        command = [sys.executable, *(["-m", "transfer_gate"] if launcher is None else [str(launcher)]), "worker"]
+        program = ["-m", "transfer_gate"]
+        if launcher is not None:
+            program = [str(Path(__file__).with_name(f"faults_launch_{launcher}.py"))]
+        command = [sys.executable, *program, "worker"]
         environment = self._environment | {
             "TRANSFER_GATE_METRICS_PORT": str(port),
             "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number}"),

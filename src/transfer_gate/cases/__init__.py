@@ -1,7 +1,7 @@
 """Case files: the rules tested as data, by engineers and lawyers (contract section 8).
 
-`read` finds and checks the files, `run` decides a case through the same decoding, folding and rules as the worker, `report`
-says what differs.
+`read` finds and checks the files, `run` decides a case through the same decoding, folding and rules as the worker,
+`report` says what differs.
 """
 
 from transfer_gate.cases.files import Case, CaseFile, read

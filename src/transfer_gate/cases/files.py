@@ -12,14 +12,15 @@ from pydantic import Field
 from transfer_gate.cases.merge import merge, without_nulls
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.registry import Flag, Registry, Reviewed, When
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.reviewed import Flag, Reviewed, When
 from transfer_gate.model.terms import Channel
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.yamlfile import Document, InvalidFile, Steps, load
 
 SUFFIXES: Final = (".yaml", ".yml")
-_MERGED: Final = ("at", "consents", "registry", "transfer")
+_MERGED: Final = ("consents", "registry", "transfer")
 
 
 class RegistryObjects(Reviewed):
@@ -91,7 +92,8 @@ class CaseFile:
 def read(paths: Sequence[Path]) -> list[CaseFile]:
     """The case files among `paths`, which are files or folders to look through.
 
-    Raises InvalidInput that names file, line and field of everything that is wrong; NothingMatched when there is no case.
+    Raises InvalidInput that names file, line and field of everything that is wrong; NothingMatched when there is no
+    case.
     """
     problems: list[str] = []
     files: list[CaseFile] = []
@@ -129,11 +131,13 @@ def _cases(document: Document) -> tuple[list[Case], list[str]]:
         return [], [document.error(problem.path, problem.what) for problem in wrong]
     defaults = document.value.get("defaults") or {}
     registries = _Registries(document, defaults)
+    default_at = written.defaults.at if written.defaults else None
     cases: list[Case] = []
     problems: list[str] = []
     for index, case in enumerate(written.cases):
         try:
-            cases.append(_case(document, index, case, defaults, registries))
+            at = case.at if "at" in document.value["cases"][index] else default_at
+            cases.append(_case(document, index, case, at, defaults, registries))
         except _WrongCaseError as error:
             problems += error.problems
     return cases, list(dict.fromkeys(problems))
@@ -146,34 +150,36 @@ class _WrongCaseError(Exception):
 
 
 def _case(
-    document: Document, index: int, written: WrittenCase, defaults: Mapping[str, Any], registries: "_Registries"
+    document: Document,
+    index: int,
+    written: WrittenCase,
+    at: dt.datetime | None,
+    defaults: Mapping[str, Any],
+    registries: "_Registries",
 ) -> Case:
     place: Steps = ("cases", index)
     own = document.value["cases"][index]
     whole = merge({name: defaults.get(name) for name in _MERGED}, {name: own[name] for name in _MERGED if name in own})
-    for name in ("at", "registry", "transfer"):
-        if whole.get(name) is None:
-            raise _WrongCaseError(document.error(place, f"{name}: is required, here or in the defaults"))
+    missing = [name for name in ("registry", "transfer") if whole.get(name) is None]
+    if at is None or missing:
+        names = ", ".join(("at", *missing) if at is None else missing)
+        raise _WrongCaseError(document.error(place, f"{names}: required, here or in the defaults"))
     transfer = without_nulls(whole["transfer"])
     prospect = transfer.get("prospect_id")
-    at, _ = parse_object(_At, {"at": whole["at"]})
-    assert at is not None  # both places were checked
     return Case(
         path=document.path,
         line=document.line_of(place),
         name=written.name,
-        at=at.at,
+        at=at,
         registry=registries.of(index, whole["registry"]),
         transfer=_json(transfer, document, (*place, "transfer")),
-        consents=tuple(_json(event, document, (*place, "consents")) for event in without_nulls(whole.get("consents") or [])),
+        consents=tuple(
+            _json(event, document, (*place, "consents")) for event in without_nulls(whole.get("consents") or [])
+        ),
         prospect=prospect.encode() if isinstance(prospect, str) else None,
         expect=written.expect,
         exactly=written.exactly,
     )
-
-
-class _At(Reviewed):
-    at: When
 
 
 def _json(value: Any, document: Document, place: Steps) -> bytes:

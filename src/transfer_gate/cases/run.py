@@ -1,17 +1,15 @@
 """Running a case: through the same decoding, folding and rules as the worker."""
 
-import datetime as dt
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-
-from transfer_gate.cases.files import Case, Expectation
+from transfer_gate.cases.compare import differences
+from transfer_gate.cases.files import Case
 from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.reasons import Reason
 from transfer_gate.model.state import EMPTY, ProspectState
-from transfer_gate.model.transfer import Transfer
+from transfer_gate.model.terms import Channel
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import explain
 from transfer_gate.policy.fold import fold, fold_unreadable
@@ -36,11 +34,11 @@ class Outcome:
 def run(case: Case) -> Outcome:
     """Decide the case and compare."""
     started = time.perf_counter()
-    differences = _differences(case)
-    return Outcome(case, tuple(differences), time.perf_counter() - started)
+    found = _differences(case)
+    return Outcome(case, tuple(found), time.perf_counter() - started)
 
 
-def folded(events: tuple[bytes, ...], prospect: bytes | None) -> ProspectState:
+def folded(events: Sequence[bytes], prospect: bytes | None) -> ProspectState:
     """The state of a prospect after these consent events, whose offsets are their positions."""
     state = EMPTY
     for offset, raw in enumerate(events):
@@ -55,15 +53,36 @@ def _differences(case: Case) -> list[str]:
     try:
         transfer = decode_transfer(case.transfer)
     except (SchemaInvalid, Undecodable) as error:
-        return [
-            difference for partner in case.expect for difference in _of_unread(case, partner, case.expect[partner], error)
-        ]
+        return _of_unread(case, str(error))
     state = folded(case.consents, case.prospect)
-    decisions = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at)}
+    decided = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at)}
     found: list[str] = []
     for partner, expected in case.expect.items():
-        if partner not in decisions:
-            found.append(f"{partner}: expected a decision, but the transfer does not name this partner")
+        if partner not in decided:
+            found.append(f"{partner}: a decision was expected, but the transfer does not name this partner")
         else:
-            found += _of_partner(case, transfer, state, decisions[partner], expected)
+            found += differences(expected, decided[partner], exactly=case.exactly)
+    if found:
+        facts = {told.partner_id: told for told in explain(transfer, state, case.registry, case.at)}
+        for partner in case.expect:
+            for channel in facts[partner].channels if partner in facts else ():
+                found += [
+                    f"{partner} {channel.channel}: {finding.rule} failed on "
+                    + "; ".join(f"{name} = {plain(value)}" for name, value in finding.facts)
+                    for finding in channel.rules
+                    if finding.verdict == "failed"
+                ]
     return found
+
+
+def _of_unread(case: Case, why: str) -> list[str]:
+    """A transfer that can't be read is held as a whole: `schema-invalid`, and nothing else, on whatever is asked
+    for."""
+    found: list[str] = []
+    for partner, expected in case.expect.items():
+        reasons: Mapping[Channel, tuple[Reason, ...]] = dict.fromkeys(
+            (*expected.release, *expected.quarantine), ("schema-invalid",)
+        )
+        held = PartnerDecision(partner_id=partner, released=(), quarantined=dict(reasons), release=None)
+        found += differences(expected, held, exactly=case.exactly)
+    return [*found, f"the transfer is not valid: {why}"] if found else []

@@ -78,7 +78,7 @@ def _print(account: Account) -> None:
 
 
 def _explain(account: Account) -> None:
-    if account.undecided:
+    if account.undecided and account.counts.missing:
         click.echo(f"the gate is {account.undecided:,} offsets behind: what it has not decided is missing", err=True)
     if account.replayed:
         click.echo(f"not counted: {account.replayed:,} outcomes of replays", err=True)

@@ -20,6 +20,8 @@ class BrokerRecord(msgspec.Struct, frozen=True):
     controller_port: int
     pid: int | None = None
     started: float | None = None
+    #: Where the class archive goes that it writes when it ends.
+    archive: str | None = None
 
     def save(self, folder: Path) -> None:
         """Replace the file in one step, so that a reader never meets half of it."""

@@ -86,7 +86,7 @@ def kafka_jars(source: JarSource = "jgo", progress: Progress | None = None, *, c
         return paths
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
             if missing := _missing(wanted, folder):
                 _require_room(folder, sum(jar.size for jar in missing))
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as work:

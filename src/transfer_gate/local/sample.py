@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.local.mishaps import go_wrong, spoil
 from transfer_gate.local.people import Census, Era, Person, era_of
 from transfer_gate.model.registry import Notice, Partner, Registry
 from transfer_gate.model.terms import CHANNELS
 
-#: The site on which the people left their data, and a reseller that should not be in the chain.
+#: The site on which the people left their data.
 COLLECTOR: Final = "devis-malin"
-RESELLER: Final = "listes-et-cie"
 #: Offers that may not be promoted by message or call (L223-1 al. 5, L223-8 C. conso.).
 BANNED_OFFERS: Final = frozenset({"energy_saving", "renewable", "home_adaptation"})
 #: What professionals are offered: the example registry relates it to two of the jobs in `people.JOBS`.
@@ -101,7 +101,7 @@ class Sample:
             event_id = f"t-{self._seed}-{number:07d}"
             transfer = self._transfer(person, draw, event_id)
             if draw.random() < 0.006:
-                yield Message(*_spoilt(person, transfer, draw), event_id)
+                yield Message(*spoil(transfer, draw), event_id)
             else:
                 yield Message(person.key, orjson.dumps(transfer), event_id)
 
@@ -216,7 +216,7 @@ class Sample:
             transfer["partner_ids"] += draw.sample(others, draw.randint(1, len(others)))
         mishap = draw.random()
         if mishap < 0.050:
-            self._go_wrong(transfer, person, int(mishap * 200))
+            go_wrong(transfer, int(mishap * 200), self._strangers, self._special)
         return transfer
 
     def _plain(
@@ -244,32 +244,6 @@ class Sample:
             "source": {"role": "primary_collector", "chain": [COLLECTOR]},
         }
 
-    def _go_wrong(self, transfer: dict[str, Any], person: Person, case: int) -> None:
-        """Ten things that senders get wrong, 0 to 9."""
-        match case:
-            case 0:
-                transfer["source"] = {"role": "reseller", "chain": [COLLECTOR, RESELLER]}
-            case 1:
-                transfer["purpose"] = "social_matching"
-            case 2:
-                transfer["use_until"] = self._now - _DAY
-            case 3:
-                points = {"postal": "postal", "email": "email"}
-                missing = points.get(transfer["channels"][0], "phone")
-                transfer["contact"] = {name: point for name, point in person.contact.items() if name != missing}
-            case 4:
-                transfer["source_restricted"] = True
-            case 5:
-                transfer["partner_ids"] = ["partenaire-inconnu", *self._strangers[:1]]
-            case 6 if self._special:
-                transfer["attributes"] = {**person.attributes, self._special[0]: "yes"}
-            case 7:
-                transfer["partner_roles"] = {transfer["partner_ids"][0]: "processor"}
-            case 8:
-                transfer["requested_at"] = self._now + 2 * _DAY
-            case _:
-                del transfer["collected_at"]
-
 
 def _serves(partner: Partner, now: dt.datetime) -> bool:
     return partner.status == "active" and any(
@@ -282,21 +256,3 @@ def _offers(partner: Partner) -> tuple[str, ...]:
     if "home_works" in partner.categories:
         return tuple(sorted(BANNED_OFFERS))
     return partner.categories or ("various",)
-
-
-def _spoilt(person: Person, transfer: dict[str, Any], draw: random.Random) -> tuple[bytes, bytes]:
-    """A record that can't be decided: broken, of the wrong shape, or under a foreign key."""
-    case = draw.randrange(6)
-    if case == 0:
-        return (person.key, orjson.dumps(transfer)[:-20])
-    if case == 1:
-        return (person.key, orjson.dumps(transfer)[:-2] + b"\xff\xfe}")
-    if case == 2:
-        return (b"p-foreign", orjson.dumps(transfer))
-    if case == 3:
-        del transfer["purpose"]
-    elif case == 4:
-        transfer["channels"] = ["carrier_pigeon"]
-    else:
-        transfer["partner_ids"] = "acme"
-    return (person.key, orjson.dumps(transfer))

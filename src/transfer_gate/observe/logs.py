@@ -7,7 +7,17 @@ from typing import Literal
 import structlog
 
 #: Libraries that format lines nobody reads, at a cost (design.md), and that may name keys in them.
-QUIET = ("faust", "aiokafka", "mode", "asyncio", "kafka", "aiohttp")
+QUIET = (
+    "faust",
+    "aiokafka",
+    "mode",
+    "asyncio",
+    "kafka",
+    "aiohttp",
+    # Faust's services log their life under the module of the subclass.
+    "transfer_gate.stream.hooks",
+    "transfer_gate.stream.table",
+)
 
 
 def configure_logs(form: Literal["console", "json"], level: Literal["debug", "info", "warning", "error"]) -> None:

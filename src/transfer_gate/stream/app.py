@@ -1,6 +1,5 @@
 """The Faust app: which topics, which agents, which table."""
 
-import logging
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -132,9 +131,3 @@ def _credentials(options: Mapping[str, Any]) -> faust.SASLCredentials | faust.SS
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if context is not None else None
-
-
-def quiet_logs(level: int) -> None:
-    """Faust and aiokafka format log lines that nobody sees; their own level stops that."""
-    for name in ("faust", "aiokafka", "mode", "asyncio"):
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -16,8 +16,9 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
-#: ListOffsets: ask for the end of the log, as `read_uncommitted` (KIP-98).
+#: ListOffsets: the end and the beginning of the log; the end as `read_uncommitted` clients see it (KIP-98).
 LATEST: Final = -1
+EARLIEST: Final = -2
 READ_UNCOMMITTED: Final = 0
 LONGEST_WAIT: Final = 0.5
 
@@ -55,12 +56,22 @@ class Watermarks:
             self._asking = asyncio.create_task(self._ask())
         return await answer
 
+    async def begins(self, partitions: set[int]) -> dict[int, int]:
+        """First offset that each partition still holds; waits for as long as the broker can't tell."""
+        begins: dict[int, int] = {}
+        while missing := partitions - set(begins):
+            begins |= await self._list_offsets(missing, EARLIEST)
+            if len(begins) < len(partitions):
+                self._client.force_metadata_update()
+                await asyncio.sleep(LONGEST_WAIT)
+        return begins
+
     async def _ask(self) -> None:
         wait = 0.001
         while self._waiting:
             asked, self._waiting = self._waiting, []
             began = time.monotonic()
-            ends = await self._list_offsets({partition for partition, _ in asked})
+            ends = await self._list_offsets({partition for partition, _ in asked}, LATEST)
             for partition, answer in asked:
                 if answer.done():
                     continue
@@ -75,13 +86,13 @@ class Watermarks:
             elif time.monotonic() - began < LONGEST_WAIT:
                 wait = 0.001
 
-    async def _list_offsets(self, partitions: set[int]) -> dict[int, int]:
+    async def _list_offsets(self, partitions: set[int], which: int) -> dict[int, int]:
         """What the leaders answered; partitions without a usable answer are left out."""
         by_leader: dict[int, list[tuple[int, int]]] = {}
         for partition in partitions:
             leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
             if leader is not None and leader != -1:
-                by_leader.setdefault(leader, []).append((partition, LATEST))
+                by_leader.setdefault(leader, []).append((partition, which))
         ends: dict[int, int] = {}
         for leader, asked in by_leader.items():
             request = OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)])

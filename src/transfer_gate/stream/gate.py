@@ -29,6 +29,10 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+class HistoryLost(GateError):
+    """Consent events were deleted before they were applied: nobody can know what they said."""
+
+
 class Gate:
     """Owns a Partition for every partition assigned to this worker.
 
@@ -128,6 +132,7 @@ class Gate:
                 self._settings.transaction_timeout_seconds,
             )
         await asyncio.gather(*(self._writers[number].fence(topics) for number in numbers))
+        committed = await self._committed(numbers)
         for number in numbers - set(self._slices):
             self._slices[number] = self._new_slice(number)
         read = await restore(
@@ -139,7 +144,7 @@ class Gate:
         metrics.RESTORED.inc(read)
         metrics.REBALANCES.inc()
         metrics.ASSIGNED.set(len(numbers))
-        self.partitions = {number: self._new_partition(number) for number in sorted(numbers)}
+        self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
         for number, partition in self.partitions.items():
             self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
         self.assigned = True
@@ -160,13 +165,31 @@ class Gate:
                     await task
         self.partitions = {}
 
-    def _new_partition(self, number: int) -> Partition:
+    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+        """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
+        inputs = (self._book.consents, self._book.transfers)
+        ordered = sorted(numbers)
+        read = await asyncio.gather(*(self._writers[number].committed(inputs, number) for number in ordered))
+        committed = dict(zip(ordered, read, strict=True))
+        for number, begin in (await self.watermarks.begins(numbers)).items():
+            applied = committed[number].get(self._book.consents)
+            if applied is not None and applied < begin:
+                raise HistoryLost(
+                    f"partition {number} of {self._book.consents} begins at offset {begin}, but only those below "
+                    f"{applied} were applied: events in between were deleted unread, withdrawals maybe among them",
+                    do="publish the consent history anew and start with another TRANSFER_GATE_APP_ID; "
+                    "raise retention.ms of the topic (`transfer-gate topics apply` lists what it should be)",
+                )
+        return committed
+
+    def _new_partition(self, number: int, committed: Mapping[str, int]) -> Partition:
         return Partition(
             number,
             self._book,
             self._slices[number],
             self._writers[number],
             self.watermarks,
+            committed=committed,
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,

@@ -133,13 +133,16 @@ class BatchConsumer(Consumer):
                 continue
             rebalances = gate.rebalancing_count
             fetched = cast(dict[TP, Fetch], await self._getmany(active, LOOK_SECONDS))
-            if gate.rebalancing or gate.rebalancing_count != rebalances:
+            if self._rebalanced_since(rebalances):
                 # Fetched across a rebalance: maybe from before the seek to the committed offsets. Nothing of the new
                 # assignment was handed on yet, so seeking again loses and doubles nothing.
                 await self._begin_again()
                 continue
             for tp, fetch in fetched.items():
                 await self.callback(self._message_of(tp, fetch))
+
+    def _rebalanced_since(self, count: int) -> bool:
+        return self._gate.rebalancing or self._gate.rebalancing_count != count
 
     async def _begin_again(self) -> None:
         self.forget_positions()

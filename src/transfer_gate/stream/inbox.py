@@ -2,31 +2,45 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiokafka.structs import ConsumerRecord
+from msgspec import Struct
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
+#: Bytes of values that may wait before fetching pauses, and that one round takes: large records count too.
+WAITING_BYTES: Final = 32 << 20
+ROUND_BYTES: Final = 8 << 20
+
+
+class _Batch(Struct, frozen=True):
+    records: Sequence[Record]
+    end: int
+    size: int
+
 
 class Inbox:
-    """A queue counted in records. Its `position` moves past control and aborted records too, which are never
-    delivered.
+    """A queue counted in records and bytes.
+
+    Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_limit", "position", "waiting")
+    __slots__ = ("_batches", "_bytes", "_limit", "position", "waiting")
 
-    def __init__(self, limit: int) -> None:
-        self._batches: deque[tuple[Sequence[Record], int]] = deque()
+    def __init__(self, limit: int, position: int | None = None) -> None:
+        self._batches: deque[_Batch] = deque()
         self._limit = limit
+        self._bytes = 0
+        #: Records that wait.
         self.waiting = 0
-        #: Offset after everything that was put; None before the first fetch told it.
-        self.position: int | None = None
+        #: Offset after everything that was put or committed before; None when neither is known.
+        self.position = position
 
     @property
     def full(self) -> bool:
         """Whether fetching should pause."""
-        return self.waiting >= self._limit
+        return self.waiting >= self._limit or self._bytes >= WAITING_BYTES
 
     def put(self, records: Sequence[Record], end: int) -> None:
         """Append what one fetch brought; `end` is the consumer's position after it. May be empty.
@@ -35,26 +49,42 @@ class Inbox:
         """
         if self.position is not None and records and records[0].offset < self.position:
             raise ValueError(f"offset {records[0].offset} was fetched again, already at {self.position}")
-        if not records and self.position is not None and end <= self.position:
+        if not records and self.position is not None and end < self.position:
             return
-        self._batches.append((records, end))
+        size = sum(record.serialized_value_size for record in records)
+        self._batches.append(_Batch(records, end, size))
+        self._bytes += size
         self.waiting += len(records)
         self.position = end
 
     def take(self, most: int) -> tuple[Sequence[Record], int] | None:
-        """Up to `most` records and the offset after them, or None when nothing waits."""
+        """Up to `most` records and about `ROUND_BYTES`, and the offset after them; None when nothing waits."""
         if not self._batches:
             return None
-        records, end = self._batches.popleft()
-        if len(records) > most:
-            rest = records[most:]
-            self._batches.appendleft((rest, end))
-            records, end = records[:most], rest[0].offset
-        elif self._batches and len(records) + len(self._batches[0][0]) <= most:
+        batch = self._batches.popleft()
+        if len(batch.records) > most:
+            batch = self._split(batch, most)
+        records, end, size = batch.records, batch.end, batch.size
+        if self._fits(len(records), size, most):
             taken = list(records)
-            while self._batches and len(taken) + len(self._batches[0][0]) <= most:
-                more, end = self._batches.popleft()
-                taken += more
+            while self._fits(len(taken), size, most):
+                batch = self._batches.popleft()
+                taken += batch.records
+                end, size = batch.end, size + batch.size
             records = taken
         self.waiting -= len(records)
+        self._bytes -= size
         return records, end
+
+    def _fits(self, count: int, size: int, most: int) -> bool:
+        if not self._batches:
+            return False
+        following = self._batches[0]
+        return count + len(following.records) <= most and size + following.size <= ROUND_BYTES
+
+    def _split(self, batch: _Batch, most: int) -> _Batch:
+        """The first `most` records; the rest goes back to the front."""
+        first, rest = batch.records[:most], batch.records[most:]
+        size = sum(record.serialized_value_size for record in first)
+        self._batches.appendleft(_Batch(rest, batch.end, batch.size - size))
+        return _Batch(first, rest[0].offset, size)

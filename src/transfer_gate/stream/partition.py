@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -57,13 +57,15 @@ class Partition:
         writer: TransactionalWriter,
         watermark: Watermark,
         *,
+        committed: Mapping[str, int],
         round_records: int,
         inbox_records: int,
         clock: Callable[[], dt.datetime],
     ) -> None:
         self.number = number
-        self.transfers = Inbox(inbox_records)
-        self.consents = Inbox(inbox_records)
+        # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
+        self.transfers = Inbox(inbox_records, committed.get(book.transfers))
+        self.consents = Inbox(inbox_records, committed.get(book.consents))
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
         self._book = book

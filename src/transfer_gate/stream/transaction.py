@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
@@ -140,6 +141,27 @@ class TransactionalWriter:
             self._producer_id, self._epoch = response.producer_id, response.producer_epoch
             self._sequences.clear()
             return
+
+    async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, int]:
+        """Next offsets that the group has committed, by topic; topics without one are left out. Call it after `fence`.
+
+        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        request = OffsetFetchRequest(self._group_id, [(topic, [partition]) for topic in topics])
+        wait = FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
+                offsets: dict[str, int] = {}
+                for topic, partitions in response.topics:
+                    for _, offset, _, code in partitions:
+                        self._raise_for(code, topic)
+                        if offset >= 0:
+                            offsets[topic] = offset
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            return offsets
 
     async def commit(self, batches: Batches, offsets: Mapping[str, int]) -> None:
         """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.

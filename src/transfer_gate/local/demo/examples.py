@@ -5,7 +5,7 @@ from typing import Final
 
 from transfer_gate.local.demo.watch import Held
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.policy.catalogue import RULE
+from transfer_gate.policy.catalogue import RULES
 from transfer_gate.wire.decode import decode_transfer
 
 #: Reasons that make good stories, best first.
@@ -28,6 +28,8 @@ _OF_THE_GATE: Final[Mapping[str, str]] = {
     "partner-paused": "the partner is paused",
 }
 
+_RULES: Final = {str(rule.id): rule for rule in RULES}
+
 
 def explained(examples: Mapping[str, Held], count: int = 3) -> list[list[str]]:
     """Up to `count` examples of different reasons, each a few lines; the first one of each is its heading."""
@@ -40,16 +42,15 @@ def _explain(held: Held) -> list[str]:
     lines = [f"{transfer.event_id} to {held.partner}: {', '.join(held.reasons)} held", f"  about {_masked(transfer)}"]
     for reason in dict.fromkeys(reason for reasons in held.reasons.values() for reason in reasons):
         channels = [channel for channel, reasons in held.reasons.items() if reason in reasons]
-        lines.append(f"  {reason} ({', '.join(channels)}): {_meaning(reason)}")
+        lines.append(f"  {reason} ({', '.join(channels)}) {_meaning(reason)}")
     return lines
 
 
 def _meaning(reason: str) -> str:
-    if reason in _OF_THE_GATE:
-        return _OF_THE_GATE[reason]
-    rules = {str(id_): rule for id_, rule in RULE.items()}
-    rule = rules.get(reason)
-    return f"{rule.title} [{rule.reference}]" if rule else reason
+    rule = _RULES.get(reason)
+    if rule is None:
+        return f"tells: {_OF_THE_GATE.get(reason, reason)}"
+    return f"does not hold: {rule.title} [{rule.reference}]"
 
 
 def _masked(transfer: Transfer) -> str:

@@ -21,7 +21,7 @@ from transfer_gate.local.demo.registry import sample_registry
 from transfer_gate.local.demo.screen import Screen
 from transfer_gate.local.demo.watch import Watch
 from transfer_gate.local.demo.worker import WorkerProcess
-from transfer_gate.local.jars import Progress
+from transfer_gate.local.download_display import shown_download
 from transfer_gate.local.kafka import LocalKafka
 from transfer_gate.local.ports import free_port
 from transfer_gate.local.sample import Sample
@@ -34,6 +34,8 @@ from transfer_gate.verify import Account, verify
 PARTITIONS: Final = 4
 #: How long the transfers take to send, seconds: long enough to watch, short enough to wait.
 STREAM_SECONDS: Final = 15.0
+#: A small demo need not take as long: at least so many transfers a second.
+LEAST_RATE: Final = 1000.0
 #: One person in so many transfers changes their mind.
 TRANSFERS_PER_CHANGE: Final = 250
 _CATCH_UP_SECONDS: Final = 90.0
@@ -80,20 +82,22 @@ class Stage(Struct, frozen=True, kw_only=True):
     kafka: LocalKafka | None
 
 
-def run_demo(base: Settings, plan: Plan, screen: Screen, progress: Progress | None = None) -> tuple[Result, Stage]:
+def run_demo(base: Settings, plan: Plan, screen: Screen) -> tuple[Result, Stage]:
     """Run the demo under `base` and stop everything that it started, also when it fails or is interrupted.
 
-    `progress` is told of the download of Kafka. With `plan.keep` a demo that went to its end keeps running. SIGTERM
-    counts as Ctrl-C. Raises KeyboardInterrupt, InvalidInput, BrokerUnavailable, GateError.
+    With `plan.keep` a demo that went to its end keeps running. SIGTERM counts as Ctrl-C. Raises KeyboardInterrupt,
+    InvalidInput, BrokerUnavailable, GateError.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     folder = Path(tempfile.mkdtemp(prefix="transfer-gate-demo-"))
-    kafka = LocalKafka(folder / "kafka", progress=progress) if plan.own_kafka else None
+    kafka: LocalKafka | None = None
     kept = False
     try:
-        if kafka is not None:
-            screen.say("starting a Kafka of its own (downloaded the first time, 112 MB)")
-            kafka.start()
+        if plan.own_kafka:
+            screen.say("starting a Kafka of its own")
+            with shown_download() as progress:
+                kafka = LocalKafka(folder / "kafka", progress=progress)
+                kafka.start()
         stage = _prepare(base, folder, kafka)
         result = asyncio.run(_perform(stage, plan, screen))
         kept = plan.keep
@@ -163,7 +167,7 @@ async def _stream(stage: Stage, plan: Plan, screen: Screen) -> Result:
     began = screen.elapsed
     partitions = settings.partitions or PARTITIONS
     async with _beside(watch.follow(partitions)), screen.progress(feed, watch):
-        rate, changes = plan.transfers / STREAM_SECONDS, max(1, plan.transfers // TRANSFERS_PER_CHANGE)
+        rate, changes = max(plan.transfers / STREAM_SECONDS, LEAST_RATE), max(1, plan.transfers // TRANSFERS_PER_CHANGE)
         sending = send_transfers(settings, sample, feed, count=plan.transfers, rate=rate, changes=changes)
         await _while_working(worker, sending)
         account = await _while_working(worker, verify(settings, registry, wait_seconds=_CATCH_UP_SECONDS))

@@ -49,7 +49,7 @@ class Screen:
 
     async def _live(self, feed: Feed, watch: Watch) -> None:
         rate = _Rate(lambda: watch.outcomes)
-        with Live(console=self.console, auto_refresh=False) as live:
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:  # the summary repeats it
             try:
                 while True:
                     live.update(_frame(feed, watch, rate.per_second()), refresh=True)

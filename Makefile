@@ -1,0 +1,81 @@
+# What one does with a clone. `make help` lists it. Needs make and Python >= 3.11 with venv, nothing else.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+LINT_VENV := .venv-lint
+BIN := $(VENV)/bin
+LINT_BIN := $(LINT_VENV)/bin
+
+# A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
+PYTHON ?=
+# Options for the program that a target runs: `make demo ARGS=--keep`, `make test ARGS='tests/unit -x'`.
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# A stray setting of the shell must not decide where packages go.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
+
+PIP := -m pip install --quiet --no-input
+
+.PHONY: help setup demo test test-long lint format bench requirements clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
+
+setup: $(VENV)/.ready ## make .venv with everything in it, from hashed requirements
+
+demo: $(VENV)/.ready ## watch transfers flow through a real local Kafka (ARGS=--keep leaves it running)
+	$(BIN)/transfer-gate demo $(ARGS)
+
+test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
+	$(BIN)/python -m pytest --timeout 300 $(ARGS)
+
+test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+lint: $(VENV)/.ready $(LINT_VENV)/.ready ## ruff and mypy --strict
+	$(LINT_BIN)/ruff check .
+	$(LINT_BIN)/ruff format --check .
+	$(LINT_BIN)/mypy --strict --python-executable $(BIN)/python src tests
+
+format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
+	$(LINT_BIN)/ruff check --fix .
+	$(LINT_BIN)/ruff format .
+
+bench: $(VENV)/.ready ## the benchmarks, on a Kafka of their own
+	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit 1; done
+
+# Stamps, so that a second run is instant. Changed requirements make the environment anew, with nothing left behind.
+$(VENV)/.ready: $(VENV)/.requirements pyproject.toml
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.requirements: requirements/test.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(VENV)
+	@echo "installing into $(VENV)" >&2
+	@$(BIN)/python $(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(LINT_VENV)/.ready: requirements/lint.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(LINT_VENV)
+	@echo "installing into $(LINT_VENV)" >&2
+	@$(LINT_BIN)/python $(PIP) --require-hashes -r requirements/lint.txt
+	@touch $@
+
+UV ?= uv
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command 'make requirements'
+
+requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade takes newer versions)
+	$(COMPILE) $(UPGRADE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra rocksdb -o requirements/runtime.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras -c requirements/runtime.txt -o requirements/local.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras requirements/test.in \
+		-c requirements/local.txt -c requirements/build.txt -o requirements/test.txt
+	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
+
+clean: ## remove the environments and what tools left; data of the local Kafka stay
+	rm -rf $(VENV) $(LINT_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

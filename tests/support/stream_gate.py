@@ -1,0 +1,157 @@
+"""One gate with one real worker: give it records, wait until it has committed them, read everything that it wrote."""
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
+from tests.support.faults_events import Events
+from tests.support.faults_registry import PARTNERS, write_registry
+from tests.support.faults_workers import PATIENCE, Installation, Worker
+from transfer_gate.stream.inbox import Record
+
+RecordHeaders = Sequence[tuple[str, bytes | None]]
+#: Topic, partition, offset.
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A record as it was produced, and where it stands."""
+
+    place: Place
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+    timestamp_ms: int
+
+
+def json_of(record: Record | Sent) -> dict[str, Any]:
+    """The value of a record that is a JSON object; by the standard library, which reads integers of any length."""
+    assert record.value is not None
+    body: dict[str, Any] = json.loads(record.value)
+    return body
+
+
+@dataclass
+class Outputs:
+    """Everything that a gate has committed, by the place of the input that it is about."""
+
+    quarantine: dict[Place, list[Record]] = field(default_factory=dict)
+    decisions: dict[Place, list[Record]] = field(default_factory=dict)
+    #: By party id; released records don't name their source.
+    released: dict[str, list[Record]] = field(default_factory=dict)
+    changelog: list[Record] = field(default_factory=list)
+
+    def held(self, sent: Sent) -> list[Record]:
+        """Quarantine records of an input record."""
+        return self.quarantine.get(sent.place, [])
+
+    def decided(self, sent: Sent) -> list[dict[str, Any]]:
+        """Decision records of an input record."""
+        return [json_of(record) for record in self.decisions.get(sent.place, [])]
+
+    def released_to(self, partner: str, *prospects: str) -> list[dict[str, Any]]:
+        """What a partner got of these prospects."""
+        return [body for record in self.released[partner] if (body := json_of(record))["prospect_id"] in prospects]
+
+
+class StreamGate:
+    """An installation with a producer that writes to the partition it is told."""
+
+    def __init__(self, place: Installation, producer: AIOKafkaProducer, events: Events) -> None:
+        self.place = place
+        self.producer = producer
+        self.events = events
+        self.topics = place.topics
+
+    @property
+    def worker(self) -> Worker:
+        """The worker that was started last."""
+        return self.place.workers[-1]
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: RecordHeaders = (),
+        partition: int = 0,
+        timestamp_ms: int | None = None,
+    ) -> Sent:
+        """Produce one record and wait for its acknowledgement; `timestamp_ms` defaults to now."""
+        stamp = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
+        batch = self.producer.create_batch()  # `send` refuses a record without key and value
+        batch.append(key=key, value=value, timestamp=stamp, headers=list(headers))
+        done = await (await self.producer.send_batch(batch, topic, partition=partition))
+        return Sent((topic, partition, done.offset), key, value, tuple(headers), stamp)
+
+    async def consent(self, prospect: str, partition: int = 0) -> Sent:
+        """Let e-mail and SMS of this prospect go to every partner."""
+        value = self.events.consent(prospect, f"consent-{prospect}")
+        return await self.send(self.topics.consents, value, prospect.encode(), partition=partition)
+
+    async def settled(self, patience: float = PATIENCE) -> None:
+        """Wait until the group has committed everything that stands in the input topics now."""
+        places = places_of([self.topics.transfers, self.topics.consents], self.place.partitions)
+        async with open_reader(self.place.bootstrap_servers) as reader:
+            ends = {place: end for place, end in (await reader.end_offsets(places)).items() if end > 0}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.place.bootstrap_servers)
+        await admin.start()
+        try:
+            deadline = time.monotonic() + patience
+            while behind := await self._behind(admin, ends):
+                self.place.assert_none_gave_up()
+                assert time.monotonic() < deadline, f"never committed: {behind}\n{self.place.tails()}"
+                await asyncio.sleep(0.02)
+        finally:
+            await admin.close()
+
+    async def _behind(self, admin: AIOKafkaAdminClient, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        committed = await admin.list_consumer_group_offsets(self.place.app_id)
+        return {place: end for place, end in ends.items() if place not in committed or committed[place].offset < end}
+
+    async def outputs(self) -> Outputs:
+        """Wait until settled, then read all that was committed."""
+        await self.settled()
+        topics = self.topics
+        partners = {f"{topics.prefix}partner.{party}": party for party in PARTNERS}
+        wanted = (topics.quarantine, topics.decisions, topics.changelog, *partners)
+        read = Outputs(released={party: [] for party in PARTNERS})
+        async for record in read_all(self.place.bootstrap_servers, wanted, self.place.partitions):
+            if record.topic == topics.quarantine:
+                sent = dict(record.headers)
+                place = tuple((sent[f"tg-source-{part}"] or b"").decode() for part in ("topic", "partition", "offset"))
+                read.quarantine.setdefault((place[0], int(place[1]), int(place[2])), []).append(record)
+            elif record.topic == topics.decisions:
+                source = json_of(record)["source"]
+                read.decisions.setdefault((source["topic"], source["partition"], source["offset"]), []).append(record)
+            elif record.topic == topics.changelog:
+                read.changelog.append(record)
+            else:
+                read.released[partners[record.topic]].append(record)
+        return read
+
+
+@asynccontextmanager
+async def open_gate(bootstrap_servers: str, folder: Path, **settings: Any) -> AsyncIterator[StreamGate]:
+    """An installation of its own, its topics made and a first worker deciding; `settings` as for Installation."""
+    now = dt.datetime.now(dt.UTC)
+    place = Installation(bootstrap_servers, write_registry(folder / "registry", now), folder, **settings)
+    try:
+        await asyncio.to_thread(place.apply_topics)
+        worker = place.start_worker()
+        async with open_producer(bootstrap_servers) as producer:
+            await worker.until_ready()
+            yield StreamGate(place, producer, Events(now))
+    finally:
+        place.close()
