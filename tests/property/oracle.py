@@ -9,17 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Resolution, Restriction
-from transfer_gate.model.consent import RestrictionLifted, Withdrawal
+from transfer_gate.model.consent import (
+    ConsentEvent,
+    ConsentGiven,
+    Erasure,
+    Objection,
+    Resolution,
+    Restriction,
+    RestrictionLifted,
+    Withdrawal,
+)
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.transfer import Transfer
 
 PARIS = ZoneInfo("Europe/Paris")
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 END = dt.datetime.max.replace(tzinfo=dt.UTC)
-EEA = set(
-    "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE".split() + ["IS", "LI", "NO"]
-)
+EU = "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE"
+EEA = {*EU.split(), "IS", "LI", "NO"}
 CALLS = ("live_call", "automated_call")
 ELECTRONIC = ("email", "sms", "automated_call")
 
@@ -33,7 +40,7 @@ def paris(wall: dt.datetime) -> dt.datetime:
 
 
 def midnight(year: int, month: int, day: int) -> dt.datetime:
-    return paris(dt.datetime(year, month, day))
+    return paris(dt.datetime.combine(dt.date(year, month, day), dt.time()))
 
 
 def plus_months(instant: dt.datetime, months: int) -> dt.datetime:
@@ -464,7 +471,7 @@ def verdict(
             fiche and basis == "consent" and c,
             lambda: c and onward(c.party_ids, lambda first: proof is not None and proof.collector == first),
         )
-        rule("no-onward-consent", fiche and basis == "li" and n, lambda: onward(named, lambda first: True))
+        rule("no-onward-consent", fiche and basis == "li" and n, lambda: onward(named, lambda _: True))
 
         rule(
             "li-informed",

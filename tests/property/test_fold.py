@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.property.scenarios import Objects, folded, more_events, world, scenarios
+from tests.property.scenarios import Objects, folded, more_events, scenarios, world
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.decide import decide
@@ -27,7 +27,9 @@ def histories(draw: st.DrawFn) -> list[tuple[int, ConsentEvent | None]]:
 def test_any_order_and_any_repetition_give_the_same_state_to_the_byte(
     history: list[tuple[int, ConsentEvent | None]], data: st.DataObject
 ) -> None:
-    shuffled = data.draw(st.permutations(history + data.draw(st.lists(st.sampled_from(history)) if history else st.just([]))))
+    shuffled = data.draw(
+        st.permutations(history + data.draw(st.lists(st.sampled_from(history)) if history else st.just([])))
+    )
     assert _encode(folded(list(shuffled))) == _encode(folded(history))
 
 

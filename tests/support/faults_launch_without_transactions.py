@@ -4,7 +4,7 @@ This is how consumers ordinarily work. With it the tests of exactly-once prove t
 """
 
 import asyncio
-import time
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,29 +20,45 @@ from transfer_gate.stream.transaction import TransactionalWriter
 #: Kafka's own auto.commit.interval.ms is 5 s.
 COMMIT_SECONDS: Final = 1.0
 
-_apps: list[GateApp] = []
-_producers: dict[TransactionalWriter, AIOKafkaProducer] = {}
-_committed: dict[TransactionalWriter, float] = {}
 _new_transport = GateApp._new_transport
-_new_writer = TransactionalWriter.__init__
+_fence = TransactionalWriter.fence
+_producer: asyncio.Future[AIOKafkaProducer] | None = None
+_done: dict[TP, int] = {}
+_tasks: set[asyncio.Task[None]] = set()
 
 
-def _remembering_transport(self: GateApp) -> Any:
-    _apps.append(self)
+def _committing_transport(self: GateApp) -> Any:
+    async def commit_now_and_then() -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            held = self.consumer.assignment()
+            done = {place: offset for place, offset in _done.items() if place in held}
+            _done.clear()
+            if done:
+                with contextlib.suppress(Exception):  # a rebalance came between: the next owner begins further back
+                    await self.consumer._thread.commit(done)
+
+    _tasks.add(asyncio.create_task(commit_now_and_then()))
     return _new_transport(self)
 
 
-def _remembering_options(self: TransactionalWriter, options: Mapping[str, Any], *rest: Any) -> None:
-    _new_writer(self, options, *rest)
-    self._plain_options = options  # type: ignore[attr-defined]
+async def _connect(self: TransactionalWriter, topics: tuple[str, ...]) -> None:
+    await _fence(self, topics)
+    global _producer  # one for all partitions, as it would be without transactions
+    if _producer is None:
+        _producer = asyncio.ensure_future(_start(self._client._bootstrap_servers))
+    await _producer
 
 
-async def _commit(self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int]) -> None:
-    producer = _producers.get(self)
-    if producer is None:
-        producer = _producers[self] = AIOKafkaProducer(**self._plain_options, acks="all")  # type: ignore[attr-defined]
-        await producer.start()
-    sent = []
+async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
+    await producer.start()
+    return producer
+
+
+async def _commit(_self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int]) -> None:
+    assert _producer is not None
+    producer, sent = _producer.result(), []
     for topic, built in batches.close().items():
         for builder, _ in built:
             builder.set_producer_state(0, 0, 0)
@@ -53,15 +69,11 @@ async def _commit(self: TransactionalWriter, batches: Batches, offsets: Mapping[
                     )
                 )
     await asyncio.gather(*sent)
-    if time.monotonic() - _committed.get(self, 0) > COMMIT_SECONDS:
-        _committed[self] = time.monotonic()
-        await _apps[-1].consumer._thread.commit(
-            {TP(topic, batches.partition): offset for topic, offset in offsets.items()}
-        )
+    _done.update({TP(topic, batches.partition): offset for topic, offset in offsets.items()})
 
 
-GateApp._new_transport = _remembering_transport  # type: ignore[method-assign]
-TransactionalWriter.__init__ = _remembering_options  # type: ignore[method-assign,assignment]
+GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
+TransactionalWriter.fence = _connect  # type: ignore[method-assign]
 TransactionalWriter.commit = _commit  # type: ignore[method-assign]
 
 if __name__ == "__main__":

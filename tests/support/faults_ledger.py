@@ -22,7 +22,10 @@ _WHOLE: Final = 0
 
 @dataclass
 class Balance:
-    """Counts of (input record, partner, channel); a record that can't be read is one."""
+    """Counts of (input record, partner, channel); a record that can't be read is one.
+
+    The last three also count the copies of consent events that can't be read, of which each must be there once.
+    """
 
     inputs: int = 0
     expected: int = 0
@@ -48,6 +51,8 @@ class Ledger:
         self._readable = bytearray()
         self._asked = bytearray()
         self._came = bytearray()
+        self._copies: dict[tuple[int, int], int] = {}
+        self._unreadable: dict[tuple[int, int], int] = {}
         self.balance = Balance()
 
     def enter(self, record: Record) -> None:
@@ -57,6 +62,9 @@ class Ledger:
         self._contents.append(hash((record.key, record.value)))
         asked = bytearray(_UNITS)
         transfer = _parsed(record.value)
+        # The load writes two kinds that can't be read: no JSON, and JSON without partners.
+        if transfer is not None and "partner_ids" not in transfer:
+            transfer = None
         self._readable.append(transfer is not None)
         if transfer is None:
             asked[_WHOLE] = 1
@@ -82,7 +90,7 @@ class Ledger:
     def quarantined(self, record: Record) -> None:
         """Take in one record of the quarantine topic."""
         told = dict(record.headers)
-        number = self._places.get((int(told["tg-source-partition"] or -1), int(told["tg-source-offset"] or -1)))
+        number = self._places.get(_source(record))
         partner, channels = told.get("tg-partner"), told.get("tg-channels")
         units = [_WHOLE] if partner is None else _units([partner.decode()], orjson.loads(channels or b"[]"))
         whole = partner is None
@@ -95,8 +103,23 @@ class Ledger:
             return
         self.balance.quarantined += self._count(number, units)
 
+    def enter_consent(self, record: Record) -> None:
+        """Take in one record of the consent topic; only one that can't be read asks for something, for a copy."""
+        if _parsed(record.value) is None:
+            self._unreadable[record.partition, record.offset] = hash((record.key, record.value))
+
+    def copied(self, record: Record) -> None:
+        """Take in one record of the quarantine topic that comes from the consent topic."""
+        where = _source(record)
+        if self._unreadable.get(where) == hash((record.key, record.value)):
+            self._copies[where] = self._copies.get(where, 0) + 1
+        else:
+            self.balance.misrouted += 1
+
     def close(self) -> Balance:
         """Count what never came, and what came too often."""
+        self.balance.missing += len(self._unreadable) - len(self._copies)
+        self.balance.duplicated += sum(self._copies.values()) - len(self._copies)
         for asked, came in zip(self._asked, self._came, strict=True):
             if asked:
                 self.balance.missing += came == 0
@@ -117,13 +140,15 @@ async def balance(place: Installation) -> Balance:
     transfers = topics.transfers.encode()
     async for record in read_all(place.bootstrap_servers, [topics.transfers], place.partitions):
         ledger.enter(record)
+    async for record in read_all(place.bootstrap_servers, [topics.consents], place.partitions):
+        ledger.enter_consent(record)
     for partner in PARTNERS:
         topic = f"{topics.prefix}partner.{partner}"
         async for record in read_all(place.bootstrap_servers, [topic], place.partitions):
             ledger.released(record, partner)
     async for record in read_all(place.bootstrap_servers, [topics.quarantine], place.partitions):
-        if dict(record.headers)["tg-source-topic"] == transfers:
-            ledger.quarantined(record)
+        from_transfers = dict(record.headers)["tg-source-topic"] == transfers
+        (ledger.quarantined if from_transfers else ledger.copied)(record)
     return ledger.close()
 
 
@@ -135,10 +160,14 @@ def _units(partners: Sequence[str], channels: Sequence[str]) -> list[int]:
     ]
 
 
+def _source(record: Record) -> tuple[int, int]:
+    told = dict(record.headers)
+    return int(told["tg-source-partition"] or -1), int(told["tg-source-offset"] or -1)
+
+
 def _parsed(value: bytes | None) -> dict[str, Any] | None:
-    """A transfer that can be read; the load writes two kinds that can't: no JSON, and JSON without partners."""
     try:
-        transfer: dict[str, Any] = orjson.loads(value or b"")
+        parsed: dict[str, Any] = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return None
-    return transfer if "partner_ids" in transfer else None
+    return parsed

@@ -79,6 +79,12 @@ class Worker:
         code = await asyncio.to_thread(self._process.wait, patience)
         return code, time.monotonic() - began
 
+    async def ended(self, patience: float = PATIENCE) -> int:
+        """Wait until it has ended by itself, as a test expects; returns the exit code."""
+        code = await asyncio.to_thread(self._process.wait, patience)
+        self.ended_by_us = True
+        return code
+
     @property
     def ready(self) -> bool:
         """Whether `/readyz` says that every assigned partition decides."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
 from tests.support.faults_events import Events
@@ -104,21 +105,38 @@ class StreamGate:
         """Wait until the group has committed everything that stands in the input topics now."""
         places = places_of([self.topics.transfers, self.topics.consents], self.place.partitions)
         async with open_reader(self.place.bootstrap_servers) as reader:
-            ends = {place: end for place, end in (await reader.end_offsets(places)).items() if end > 0}
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.place.bootstrap_servers)
-        await admin.start()
-        try:
-            deadline = time.monotonic() + patience
-            while behind := await self._behind(admin, ends):
+            found = await reader.end_offsets(places)
+        ends = {(place.topic, place.partition): end for place, end in found.items() if end > 0}
+        deadline = time.monotonic() + patience
+        async with self._admin() as admin:
+            while behind := _behind(await self._offsets(admin), ends):
                 self.place.assert_none_gave_up()
                 assert time.monotonic() < deadline, f"never committed: {behind}\n{self.place.tails()}"
                 await asyncio.sleep(0.02)
+
+    async def committed(self) -> dict[tuple[str, int], int]:
+        """Next offset that the group has committed, by topic and partition."""
+        async with self._admin() as admin:
+            return await self._offsets(admin)
+
+    async def limit(self, topic: str, largest: int) -> None:
+        """Set `max.message.bytes` of a topic; its other settings become the broker's."""
+        settings = {"max.message.bytes": str(largest)}
+        async with self._admin() as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.place.bootstrap_servers)
+        await admin.start()
+        try:
+            yield admin
         finally:
             await admin.close()
 
-    async def _behind(self, admin: AIOKafkaAdminClient, ends: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
-        committed = await admin.list_consumer_group_offsets(self.place.app_id)
-        return {place: end for place, end in ends.items() if place not in committed or committed[place].offset < end}
+    async def _offsets(self, admin: AIOKafkaAdminClient) -> dict[tuple[str, int], int]:
+        held = await admin.list_consumer_group_offsets(self.place.app_id)
+        return {(place.topic, place.partition): offset.offset for place, offset in held.items()}
 
     async def outputs(self) -> Outputs:
         """Wait until settled, then read all that was committed."""
@@ -140,6 +158,10 @@ class StreamGate:
             else:
                 read.released[partners[record.topic]].append(record)
         return read
+
+
+def _behind(offsets: dict[tuple[str, int], int], ends: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+    return {place: end for place, end in ends.items() if offsets.get(place, 0) < end}
 
 
 @asynccontextmanager

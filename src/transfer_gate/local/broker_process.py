@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -20,6 +21,9 @@ from transfer_gate.local.jars import cache_folder
 
 #: What Java itself says, and Kafka before its log is set up; relative to the folder of the broker.
 CONSOLE: Final = Path("logs", "console.log")
+
+#: `java.io.IOException: why`, also behind "Caused by: " or "Exception in thread "main" ".
+_EXCEPTION: Final = re.compile(r'(Caused by: |Exception in thread "\S+" )?[a-z]\w*(\.[\w$]+)+(Exception|Error): ')
 
 #: Kafka halts on a full disk; better not to start on one. Bytes.
 _ROOM: Final = 512 << 20
@@ -71,14 +75,13 @@ def launch(
 
 
 def why_it_ended(folder: Path) -> str:
-    """The likeliest cause from what the broker wrote: the innermost exception, else an error, else the last line."""
+    """The likeliest cause from what the broker wrote: the innermost exception of its last one, else its last line."""
     lines: list[str] = []
     for file in (folder / CONSOLE, folder / kafka_config.LOG_FILE):
         if file.is_file():
             lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-    causes = [line.strip() for line in lines if line.startswith("Caused by: ")]
-    errors = [line.strip() for line in lines if " ERROR " in line or line.startswith(("Exception ", "Error"))]
-    return (causes or errors or [line for line in lines if line.strip()] or ["it ended without a word"])[-1]
+    told = [line.strip() for line in lines if line.strip()]
+    return ([line for line in told if _EXCEPTION.match(line)] or told or ["it ended without a word"])[-1]
 
 
 def _require_room(folder: Path) -> None:

@@ -19,13 +19,17 @@ def shown_download(what: str = "downloading Apache Kafka (once)") -> Iterator[ja
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(what, total=None, visible=False)
+        bar = Progress(*columns, console=console)
+        task = bar.add_task(what, total=None)
 
-            def advance(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total, visible=True)
+        def advance(done: int, total: int) -> None:
+            bar.start()
+            bar.update(task, completed=done, total=total)
 
+        try:
             yield advance
+        finally:
+            bar.stop()
         return
 
     told = -1

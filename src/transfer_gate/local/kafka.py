@@ -199,11 +199,15 @@ class LocalKafka:
             )
 
     def _process(self) -> psutil.Process | None:
-        if self._child is not None:
-            # Reaps it when it has ended: a zombie would still have its pid.
-            self._child.poll()
+        # Asking reaps it when it has ended, whoever ended it.
+        runs = self._child is not None and self._child.poll() is None
         record = broker_record.load(self.data_dir)
-        return None if record is None else record.process(broker_process.mark(self.data_dir))
+        if record is None or record.pid is None:
+            return None
+        if self._child is not None and self._child.pid == record.pid:
+            # Our own child needs no other proof, and in its first moments has no command line to show.
+            return psutil.Process(record.pid) if runs else None
+        return record.process(broker_process.mark(self.data_dir))
 
     def _ended(self, process: psutil.Process, timeout: float | None) -> bool:
         try:

@@ -6,6 +6,7 @@ committed by Faust.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, cast
@@ -18,6 +19,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 from msgspec import Struct
 
+from transfer_gate.errors import GateError
 from transfer_gate.stream.inbox import Record
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
@@ -26,6 +28,17 @@ LOOK_SECONDS: Final = 0.05
 FETCH_WAIT_MS: Final = 200
 #: aiokafka sends no further fetch to a broker while records of it wait to be taken, but not longer than this, seconds.
 PREFETCH_BACKOFF: Final = 0.005
+
+
+class _ToldOnce(logging.Filter):
+    """Drops the traceback that Faust logs at a crash when the worker ends with a message for the user instead."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], GateError))
+
+
+#: Faust's services log under the module of their subclass: this one.
+logging.getLogger(__name__).addFilter(_ToldOnce())
 
 
 class Fetch(Struct, frozen=True):

@@ -50,12 +50,9 @@ class Screen:
     async def _live(self, feed: Feed, watch: Watch) -> None:
         rate = _Rate(lambda: watch.outcomes)
         with Live(console=self.console, auto_refresh=False, transient=True) as live:  # the summary repeats it
-            try:
-                while True:
-                    live.update(_frame(feed, watch, rate.per_second()), refresh=True)
-                    await asyncio.sleep(1 / _FRAMES_PER_SECOND)
-            finally:
+            while True:
                 live.update(_frame(feed, watch, rate.per_second()), refresh=True)
+                await asyncio.sleep(1 / _FRAMES_PER_SECOND)
 
     async def _lines(self, feed: Feed, watch: Watch) -> None:
         rate = _Rate(lambda: watch.outcomes)

@@ -1,0 +1,77 @@
+"""SIGTERM ends a worker in order: it finishes its rounds, leaves nothing open or aborted, exits 0, and the next goes on."""
+
+import asyncio
+import random
+import time
+from typing import Final
+
+from tests.faults.conftest import Figures, NewInstallation
+from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
+from tests.support.faults_events import Events
+from tests.support.faults_ledger import balance
+from tests.support.faults_load import Load
+from tests.support.faults_registry import PARTNERS
+from tests.support.faults_workers import PATIENCE, Installation
+
+TRANSFERS: Final = 12_000
+#: Issue 3, point 3.
+STOP_SECONDS: Final = 10
+DECIDED: Final = "transfer_gate_decisions_total"
+
+
+async def test_a_worker_under_load_that_gets_sigterm_finishes_its_rounds_and_the_next_one_goes_on(
+    bootstrap_servers: str,
+    new_installation: NewInstallation,
+    events: Events,
+    chance: random.Random,
+    figures: Figures,
+) -> None:
+    place = new_installation(bootstrap_servers, max_round_records=100)
+    stops = []
+    async with open_producer(place.bootstrap_servers) as producer:
+        load = Load(place, producer, events, chance, prospects=3000)
+        feeding = asyncio.ensure_future(load.feed(TRANSFERS))
+        for _ in range(3):
+            worker = place.start_worker()
+            await worker.until(lambda: worker.metric(DECIDED) > 500, "under load")  # noqa: B023
+            code, seconds = await worker.terminate()
+            stops.append(seconds)
+            assert code == 0, worker.tail()
+            assert seconds < STOP_SECONDS
+            assert await open_transactions(place) == 0, "a transaction was left open"
+        await feeding
+        await place.start_worker().until_ready()
+        code, counts = await asyncio.to_thread(place.verify)
+    figures(**counts, longest_stop_seconds=round(max(stops), 2))
+    assert code == 0
+    assert counts["inputs"] == TRANSFERS
+    assert counts == (await balance(place)).as_counts()
+    assert await count(place, "read_uncommitted") == await count(place, "read_committed"), "a round was aborted"
+
+
+def outputs(place: Installation) -> list[str]:
+    topics = place.topics
+    partner_topics = [f"{topics.prefix}partner.{party}" for party in PARTNERS]
+    return [topics.changelog, topics.decisions, topics.quarantine, *partner_topics]
+
+
+async def open_transactions(place: Installation) -> int:
+    """Output partitions whose last stable offset stays behind their end: their commit markers never come."""
+    places = places_of(outputs(place), place.partitions)
+    deadline = time.monotonic() + PATIENCE / 10
+    async with (
+        open_reader(place.bootstrap_servers, "read_committed") as committed,
+        open_reader(place.bootstrap_servers, "read_uncommitted") as all_there_is,
+    ):
+        ends = await all_there_is.end_offsets(places)
+        while True:
+            stable = await committed.end_offsets(places)
+            behind = sum(1 for place, end in ends.items() if stable[place] < end)
+            if not behind or time.monotonic() > deadline:
+                return behind
+            await asyncio.sleep(0.05)
+
+
+async def count(place: Installation, isolation_level: str) -> int:
+    read = read_all(place.bootstrap_servers, outputs(place), place.partitions, isolation_level)
+    return sum([1 async for _ in read])
