@@ -2,13 +2,13 @@
 
 import asyncio
 import random
-from collections import Counter
+import time
 from typing import Final, Literal, get_args
 
 from tests.support.faults_workers import PATIENCE, Installation, Launcher, Worker
 from transfer_gate.local.kafka import LocalKafka
 
-Fault = Literal["kill", "zombie", "join", "leave", "broker crash"]
+Fault = Literal["kill", "zombie", "join", "leave", "broker crash", "broker crash in a rebalance"]
 FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)
 
 #: A fault strikes within this time after load begins to flow, seconds.
@@ -22,7 +22,8 @@ class Chaos:
     def __init__(
         self, place: Installation, broker: LocalKafka, chance: random.Random, launcher: Launcher | None = None
     ) -> None:
-        self.counted: Counter[Fault] = Counter()
+        #: For each fault that struck, how long it took until all partitions were decided again, seconds.
+        self.recoveries: dict[Fault, list[float]] = {}
         self._place = place
         self._broker = broker
         self._chance = chance
@@ -50,12 +51,21 @@ class Chaos:
                 code, _ = await victim.terminate()
                 assert code == 0, f"exit code {code} after SIGTERM:\n{victim.tail()}"
             case "broker crash":
-                await asyncio.to_thread(self._broker.kill)
-                await asyncio.to_thread(self._broker.start)
-        self.counted[fault] += 1
+                await self._crash_broker()
+            case "broker crash in a rebalance":
+                await asyncio.to_thread(victim.kill)
+                (other, *_) = self._place.running
+                await other.until(lambda: not other.ready, "taking over what another one decided")
+                await self._crash_broker()
+        began = time.monotonic()
         while len(self._place.running) < 2:
             self._start()
         await self._until_all_decide()
+        self.recoveries.setdefault(fault, []).append(round(time.monotonic() - began, 1))
+
+    async def _crash_broker(self) -> None:
+        await asyncio.to_thread(self._broker.kill)
+        await asyncio.to_thread(self._broker.start)
 
     async def _freeze_until_replaced(self, victim: Worker) -> None:
         """A zombie: it lost its partitions to the others and, back alive, doesn't know."""

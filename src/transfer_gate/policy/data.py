@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Final
 
 from transfer_gate.policy.facts import Facts
-from transfer_gate.policy.legal_time import birthday, day_of, within_years
+from transfer_gate.policy.legal_time import birthday, day_of, within_months
 from transfer_gate.policy.projection import is_projection
 from transfer_gate.policy.rule import Scope, rule
 
@@ -30,7 +30,7 @@ def retention_three_years(f: Facts) -> bool:
         return False
     if contact is not None and contact.at is not None and contact.type in SIGNS_OF_LIFE:
         m = max(m, contact.at)
-    return within_years(f.t, m, 3)
+    return within_months(f.t, m, 36)
 
 
 def _of_a_natural_person(f: Facts) -> bool:
@@ -70,7 +70,7 @@ def _guardian_consented(f: Facts) -> bool:
         guardian.party_id is not None
         and guardian.proof_id is not None
         and guardian.event_time is not None
-        and guardian.event_time <= f.horizon
+        and not f.is_future(guardian.event_time)
     )
 
 
@@ -83,7 +83,7 @@ def special_category_block(f: Facts) -> bool:
     """For every name in `event.attributes`, forwarded or not, that has a special category: c covers, and the category
     is in `consent.special_categories`."""
     special = f.view.special
-    if not f.event.attributes or special.keys().isdisjoint(f.event.attributes):
+    if not f.event.attributes or f.view.special_names.isdisjoint(f.event.attributes):
         return True
     if f.consent is None or not f.covers:
         return False

@@ -19,13 +19,13 @@ def clock_sane(f: Facts) -> bool:
     """None of `event.requested_at`, `.collected_at`, `.last_active_contact.at`, `.bloctel.checked_at`,
     `.inbound_request.at` is future; on the basis consent without c, no consent for the channel was left out as
     future."""
-    horizon, event, contact = f.horizon, f.event, f.event.last_active_contact
+    event, contact, bloctel, request = f.event, f.event.last_active_contact, f.event.bloctel, f.event.inbound_request
     return (
-        event.requested_at <= horizon
-        and (event.collected_at is None or event.collected_at <= horizon)
-        and (contact is None or contact.at is None or contact.at <= horizon)
-        and (event.bloctel is None or event.bloctel.checked_at is None or event.bloctel.checked_at <= horizon)
-        and (event.inbound_request is None or event.inbound_request.at is None or event.inbound_request.at <= horizon)
+        not f.is_future(event.requested_at)
+        and (event.collected_at is None or not f.is_future(event.collected_at))
+        and (contact is None or contact.at is None or not f.is_future(contact.at))
+        and (bloctel is None or bloctel.checked_at is None or not f.is_future(bloctel.checked_at))
+        and (request is None or request.at is None or not f.is_future(request.at))
         and (f.basis != "consent" or f.consent is not None or not f.left_out_as_future)
     )
 

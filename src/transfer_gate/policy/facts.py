@@ -19,6 +19,7 @@ from transfer_gate.policy.legal_time import (
     add_duration,
     add_years,
     elapsed,
+    is_days_before,
     midnight,
     within_duration,
     working_days_end,
@@ -104,6 +105,10 @@ class Facts:
         self.live, self.withdrawals = current_records(state, self.horizon)
         #: Whether there is anything that could stand against a transfer (1.4).
         self.opposed = bool(self.withdrawals or state.objections or state.erased_at or state.restricted_at)
+
+    def is_future(self, instant: dt.datetime) -> bool:
+        """*Future* (1.1)."""
+        return not is_days_before(instant, self.horizon, 0) and instant > self.horizon
 
     def turn_to(self, partner_id: str) -> None:
         """Look at one partner of the transfer."""

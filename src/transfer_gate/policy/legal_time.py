@@ -18,8 +18,8 @@ FAR_PAST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 FAR_FUTURE: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 _DURATION: Final = re.compile(
-    r"P(?:(?P<years>[0-9]+)Y)?(?:(?P<months>[0-9]+)M)?(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?"
-    r"(?:T(?:(?P<hours>[0-9]+)H)?(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+)S)?)?"
+    r"P(?=[0-9T])(?:(?P<years>[0-9]+)Y)?(?:(?P<months>[0-9]+)M)?(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?"
+    r"(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+)S)?)?"
 )
 
 
@@ -86,24 +86,27 @@ def add_duration(instant: dt.datetime, duration: str) -> dt.datetime:
 
 def within_months(instant: dt.datetime, start: dt.datetime, months: int) -> bool:
     """Whether `instant` is before `start` + calendar months; most answers need no calendar."""
-    return instant - start < _least(months) or instant < add_months(start, months)
-
-
-def within_years(instant: dt.datetime, start: dt.datetime, years: int) -> bool:
-    """Whether `instant` is before `start` + calendar years."""
-    return within_months(instant, start, 12 * years)
+    return is_days_before(instant, start, _least_days(months)) or instant < add_months(start, months)
 
 
 def within_duration(instant: dt.datetime, start: dt.datetime, duration: str) -> bool:
     """Whether `instant` is before `start` + an ISO 8601 duration. Raises ValueError when the text is no duration."""
-    return instant - start < _least(_parsed(duration)[0]) or instant < add_duration(start, duration)
+    least = _least_days(_parsed(duration)[0])
+    return is_days_before(instant, start, least) or instant < add_duration(start, duration)
 
 
-@lru_cache(maxsize=1024)
-def _least(months: int) -> dt.timedelta:
-    # m months are never shorter than 30 m - 2 days (31 January to 28 February); a change of clocks takes less than a
-    # day.
-    return dt.timedelta(days=30 * months - 3)
+def is_days_before(instant: dt.datetime, start: dt.datetime, days: int) -> bool:
+    """Whether `instant` is surely before `start` + `days` of 24 hours; False leaves it open.
+
+    Much quicker than the comparison of instants with different offsets, which it often spares.
+    """
+    # Each date may be a day off the one in UTC, and a day has hours.
+    return instant.toordinal() - start.toordinal() < days - 2
+
+
+def _least_days(months: int) -> int:
+    # m months are never shorter than 30 m - 2 days (31 January to 28 February); a change of clocks is less than a day.
+    return 30 * months - 3
 
 
 @lru_cache(maxsize=1024)

@@ -1,11 +1,14 @@
 """What may travel: only the points of released channels, only declared and allowed attributes (rules.md section 5)."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from transfer_gate.model.terms import Channel
-from transfer_gate.model.transfer import Contact
+from transfer_gate.model.transfer import AttributeValue, Contact
 from transfer_gate.policy.facts import Facts, Payload
 from transfer_gate.policy.view import NoticeFile
+
+_NONE: Final[dict[str, AttributeValue]] = {}
 
 
 def project(f: Facts, channels: Sequence[Channel], notices: Sequence[NoticeFile | None]) -> Payload:
@@ -14,8 +17,10 @@ def project(f: Facts, channels: Sequence[Channel], notices: Sequence[NoticeFile 
     names = f.partner.forwardable if f.partner is not None else frozenset()
     for notice in notices:
         names = names & notice.attributes if notice is not None else frozenset()
-    given = f.event.attributes
-    attributes = {name: given[name] for name in given if name in names} if given else {}
+    attributes = {}
+    for name, value in (f.event.attributes or _NONE).items():
+        if name in names:
+            attributes[name] = value
     email = phone = postal = None
     for channel in channels:
         if channel == "email":
@@ -44,7 +49,7 @@ def is_projection(f: Facts) -> bool:
     ):
         return False
     allowed = {}
-    for name, value in (f.event.attributes or {}).items():
+    for name, value in (f.event.attributes or _NONE).items():
         if f.partner is not None and name in f.partner.fields and name in f.view.known_attributes:
             for notice in sent.notices:
                 if notice is None or name not in notice.attributes:

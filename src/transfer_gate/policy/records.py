@@ -12,7 +12,10 @@ def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[Co
     Of each record the greatest version counts that is not future, which is: not later than `horizon`. The state keeps
     the versions of a record in ascending order (time, state, event id). An expired or invalidated record is nothing.
     """
-    records = {version.record_id: version for version in state.consents if version.event_time <= horizon}
+    records: dict[str, Consent] = {}
+    for version in state.consents:
+        if version.event_time <= horizon:
+            records[version.record_id] = version
     live: list[Consent] = []
     withdrawals = state.withdrawals
     for record in records.values():

@@ -7,7 +7,7 @@ from typing import Final
 
 from transfer_gate.model.reasons import RuleId
 from transfer_gate.policy.facts import PHONE_LAW, Facts
-from transfer_gate.policy.legal_time import add_years, elapsed, within_years
+from transfer_gate.policy.legal_time import add_years, elapsed, within_months
 from transfer_gate.policy.rule import Condition, Rule, Scope, Status, rule
 
 PHONE_LAW_DAY: Final = dt.date(2026, 8, 11)
@@ -117,7 +117,7 @@ def named_pro_and_offer(f: Facts) -> bool:
 def consent_one_year(f: Facts) -> bool:
     """`use_until` < act(c) + 1 year and, where there is a validity, < `consent.event_time` + `consent.validity`;
     `renewed` with the old proof keeps its act."""
-    return f.act is not None and within_years(f.use_until, f.act, 1) and f.is_valid_at(f.use_until)
+    return f.act is not None and within_months(f.use_until, f.act, 12) and f.is_valid_at(f.use_until)
 
 
 @phone_consent_rule(

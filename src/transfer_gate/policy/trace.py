@@ -23,7 +23,6 @@ _NAMES: Final = {
     "guardian": "consent.guardian",
     "act": "act(c)",
     "covers": "c covers",
-    "horizon": "latest time that is not future",
     "is_press": "press",
     "own_contract": "own contract",
     "call_back_until": "call-back until",
@@ -73,6 +72,9 @@ class _Witness:
         value = getattr(self._f, name)
         path = _NAMES.get(name, name)
         if name == "view":
+            return value
+        if name == "is_future":
+            _noted(self._f.horizon, "latest time that is not future", self._seen)
             return value
         if callable(value):
             return lambda *arguments: _noted(value(*arguments), path, self._seen)

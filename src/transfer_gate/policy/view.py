@@ -103,6 +103,7 @@ class RegistryView:
             for name, attribute in policy.attributes.items()
             if attribute.special_category is not None
         }
+        self.special_names = frozenset(self.special)
 
     def related(self, offer: str | None, other: str | None) -> bool:
         """*related(a, b)* of rules.md 1.5: both present, and equal or listed by policy."""

@@ -35,6 +35,7 @@ _WORDS: Final = {
     "string_type": "must be text; put it in quotes",
     "tuple_type": "must be a list",
     "mapping_type": "must be a mapping",
+    "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
 }
 

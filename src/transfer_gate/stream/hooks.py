@@ -89,7 +89,14 @@ class FetchThread(AIOKafkaConsumerThread):
             left = deadline - time.monotonic()
             if fetched or left <= 0:
                 return fetched
-            await asyncio.wait([fetcher._create_fetch_waiter()], timeout=left)
+            waiter = fetcher._create_fetch_waiter()
+            done, _ = await asyncio.wait(
+                [waiter, fetcher.error_future], timeout=left, return_when=asyncio.FIRST_COMPLETED
+            )
+            for ended in done:
+                if not ended.cancelled():  # it is when the consumer closes
+                    ended.result()  # raises what the group's coordinator refused, or what ended aiokafka's fetching
+            waiter.cancel()  # it would stay with the fetcher until data come
         return {}
 
     def _with_positions(

@@ -109,7 +109,7 @@ class Outputs:
                 prospect_id=transfer.prospect_id,
                 partner_id=decision.partner_id,
                 released=decision.released,
-                quarantined=decision.quarantined,
+                quarantined=decision.quarantined,  # type: ignore[arg-type]  # a channel is a str; mappings are invariant
                 consent=ConsentSeen(offset=position, record_ids=decision.record_ids),
                 policy=self._book.policy,
                 input_sha256=digest,

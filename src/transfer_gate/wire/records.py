@@ -82,7 +82,7 @@ class DecisionRecord(Struct, frozen=True, kw_only=True):
     prospect_id: Identifier | None
     partner_id: PartyId | None
     released: tuple[Channel, ...]
-    quarantined: Mapping[str, tuple[Reason, ...]] | Mapping[Channel, tuple[Reason, ...]]
+    quarantined: Mapping[str, tuple[Reason, ...]]
     consent: ConsentSeen
     policy: DecisionPolicy
     input_sha256: str

@@ -1,0 +1,251 @@
+"""What the gate relies on that Faust 0.15.3 and aiokafka 0.14.0 do, beyond the names in test_hooks.py."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import aiokafka
+import faust
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError
+from faust.events import Event
+from faust.tables.recovery import Recovery
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+from faust.types.tuples import Message
+
+from tests.support.faults_clients import open_producer
+from tests.support.stream_topics import make_topics
+from transfer_gate.errors import GateError
+from transfer_gate.model.registry import Registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream import hooks
+from transfer_gate.stream.app import build_app
+from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.hooks import BatchConsumer, FetchThread, GateApp
+from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.stream.table import ConsentTable
+
+
+@pytest_asyncio.fixture
+async def app(bootstrap_servers: str, registry: Registry, tmp_path: Path) -> GateApp:
+    """The app of a worker that does not start."""
+    settings = Settings(_env_file=None, bootstrap_servers=bootstrap_servers, app_id="hooks", data_dir=tmp_path)
+    return build_app(settings, registry, 2)[0]
+
+
+@pytest.fixture
+def thread(app: GateApp) -> FetchThread:
+    """Its consumer's thread, not started."""
+    consumer = app.consumer
+    assert isinstance(consumer, BatchConsumer)
+    assert isinstance(consumer._thread, FetchThread)
+    return consumer._thread
+
+
+@pytest_asyncio.fixture
+async def consumer(thread: FetchThread, app: GateApp) -> AsyncIterator[AIOKafkaConsumer]:
+    """The aiokafka consumer that Faust builds for a worker."""
+    built = thread._create_worker_consumer(app.transport)  # type: ignore[arg-type]
+    yield built
+    await built.stop()
+
+
+async def test_faust_builds_its_consumer_through_the_module_attribute_that_the_hook_replaces(
+    consumer: AIOKafkaConsumer,
+) -> None:
+    assert type(consumer) is aiokafka.AIOKafkaConsumer
+    assert consumer._isolation_level == "read_committed"
+    assert consumer._fetch_max_wait_ms == hooks.FETCH_WAIT_MS
+    assert consumer._enable_auto_commit is False
+    assert consumer._auto_offset_reset == "earliest"
+
+
+async def test_without_the_hook_faust_would_read_uncommitted(thread: FetchThread, app: GateApp) -> None:
+    built = AIOKafkaConsumerThread._create_worker_consumer(thread, app.transport)  # type: ignore[arg-type]
+    assert built._isolation_level == "read_uncommitted"
+    await built.stop()
+
+
+async def test_faust_commits_nothing_for_the_topics_of_batches(app: GateApp) -> None:
+    app.finalize()
+    for name, agent in app.agents.items():
+        (topic,) = agent.channel.topics
+        assert topic in app.batch_topics, name
+        assert not app.topics.acks_enabled_for(topic), name
+
+
+async def test_every_agent_has_an_actor_of_its_own_for_each_partition(app: GateApp) -> None:
+    assert {name: agent.isolated_partitions for name, agent in app.agents.items()} == {
+        "consents": True,
+        "transfers": True,
+    }
+
+
+@pytest.mark.parametrize("generation", [7, 8])
+async def test_partitions_are_sought_to_committed_offsets_before_the_rebalance_ends(generation: int) -> None:
+    calls = mock.MagicMock()
+    consumer = calls.consumer
+    consumer.assignment.return_value = {TP("transfers", 0)}
+    consumer.perform_seek = mock.AsyncMock()
+    app = calls.app
+    app.consumer, app.consumer_generation_id = consumer, 7
+    app.on_rebalance_complete.send = mock.AsyncMock()
+    app._fetcher.maybe_start = mock.AsyncMock()
+
+    async def wait(awaitable: "asyncio.Future[None]", timeout: float) -> None:
+        assert timeout > 0
+        await awaitable
+
+    recovery = SimpleNamespace(
+        app=app,
+        log=mock.MagicMock(),
+        tables=calls.tables,
+        completed=asyncio.Event(),
+        actives_for_table={},
+        standbys_for_table={},
+        _set_recovery_ended=mock.MagicMock(),
+        _is_changelog_tp=lambda _: False,
+        _wait=wait,
+    )
+    app.conf.broker_request_timeout = 1.0
+    calls.tables.values.return_value = []
+    await Recovery.on_recovery_completed(recovery, generation)
+    names = [name for name, *_ in calls.mock_calls]
+    if generation == app.consumer_generation_id:
+        assert names.index("consumer.perform_seek") < names.index("consumer.resume_flow")
+        assert names.index("consumer.resume_flow") < names.index("app.on_rebalance_end")
+    else:
+        assert "consumer.perform_seek" not in names
+        assert "app.on_rebalance_end" not in names
+
+
+async def test_a_rebalance_counts_from_its_start_and_lasts_until_its_end(app: GateApp) -> None:
+    before = app.rebalancing_count
+    app.on_rebalance_start()
+    assert (app.rebalancing, app.rebalancing_count) == (True, before + 1)
+    app.on_rebalance_end()
+    assert (app.rebalancing, app.rebalancing_count) == (False, before + 1)
+
+
+async def test_streams_skip_messages_of_another_generation(app: GateApp) -> None:
+    app.flow_control.resume()
+    app.consumer_generation_id = 2
+    channel = app.channel()
+    stream = app.stream(channel)
+    for generation, value in ((1, "from before the rebalance"), (2, "now"), (None, "made by hand")):
+        message = Message("t", 0, 0, 0.0, 0, [], None, value, None, 0, 0, TP("t", 0), generation_id=generation)
+        await stream.channel.queue.put(Event(app, None, value, None, message))
+    app.consumer_generation_id = 2
+    async for event in stream.events():
+        assert event.value == "now"
+        break
+    assert stream.channel.queue.qsize() == 1
+    await stream.stop()
+
+
+async def test_faust_finds_nothing_to_recover_in_a_slice_that_was_restored(app: GateApp) -> None:
+    (table,) = app.tables.values()
+    assert isinstance(table, ConsentTable)
+    place, held = TP(table.changelog_topic.get_topic_name(), 1), MemorySlice()
+    table.slices[1] = held
+    assert table.persisted_offset(place) is None
+    held.position = 8  # the end of the log: Faust counts up to the last offset, one below
+    assert table.persisted_offset(place) == 7
+    assert table.persisted_offset(TP(place.topic, 0)) is None
+
+
+async def test_a_fetch_tells_the_position_behind_aborted_records_and_markers(
+    bootstrap_servers: str, thread: FetchThread
+) -> None:
+    topic = f"hooks-{uuid.uuid4().hex}"
+    await make_topics(bootstrap_servers, {topic: {}}, partitions=1)
+    async with open_producer(bootstrap_servers, f"{topic}-writer") as producer:
+        with pytest.raises(ZeroDivisionError):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, b"aborted")
+                raise ZeroDivisionError
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"committed")
+        with pytest.raises(ZeroDivisionError):
+            async with producer.transaction():
+                await producer.send_and_wait(topic, b"aborted as well")
+                raise ZeroDivisionError
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
+    await reader.start()
+    try:
+        place = TP(topic, 0)
+        reader.assign([TopicPartition(*place)])
+        thread._told = {}
+        read: list[bytes | None] = []
+        end = 0
+        while end < 6:  # three records, three markers
+            fetched = await thread._fetch_records(reader, {place}, timeout=10)
+            assert set(fetched) == {place}
+            assert fetched[place].end > end, "a position was told twice"
+            read += [record.value for record in fetched[place].records]
+            end = fetched[place].end
+        assert read == [b"committed"]
+        assert await thread._fetch_records(reader, {place}, timeout=0.3) == {}
+        await asyncio.sleep(0)  # lets the callback of the cancelled waiter run
+        assert reader._fetcher._fetch_waiters == set(), "idle looks pile up inside aiokafka"
+    finally:
+        await reader.stop()
+
+
+@pytest.mark.parametrize("where", ["group", "fetcher"])
+async def test_what_ends_fetching_inside_aiokafka_is_raised_and_does_not_hang(
+    bootstrap_servers: str, thread: FetchThread, where: str
+) -> None:
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers)
+    await reader.start()
+    fetcher = reader._fetcher
+    running = fetcher._fetch_task
+    try:
+        looking = asyncio.create_task(thread._fetch_records(reader, {TP("none", 0)}, timeout=60))
+        while not fetcher._fetch_waiters:
+            await asyncio.sleep(0)
+        if where == "group":
+            reader._subscription.abort_waiters(GroupAuthorizationFailedError("hooks"))
+        else:
+            looking.cancel()
+            fetcher._fetch_task = asyncio.get_running_loop().create_future()
+            fetcher._fetch_task.set_exception(GroupAuthorizationFailedError("hooks"))
+            looking = asyncio.create_task(thread._fetch_records(reader, {TP("none", 0)}, timeout=60))
+        with pytest.raises(GroupAuthorizationFailedError):
+            await asyncio.wait_for(looking, 10)
+    finally:
+        fetcher._fetch_task = running
+        await reader.stop()
+
+
+def test_a_batch_takes_a_first_record_of_any_size_and_refuses_a_second_that_does_not_fit() -> None:
+    batches = Batches(0, 0)
+    batches.add("topic", b"key", b"A" * 2_000_000)
+    batches.add("topic", b"key", b"small")
+    assert [count for _, count in batches.close()["topic"]] == [1, 1]
+
+
+@pytest.mark.parametrize(("reason", "logged"), [(GateError("told"), False), (ValueError("a defect"), True)])
+async def test_faust_logs_a_traceback_only_of_what_the_worker_does_not_tell_its_user(
+    app: GateApp, caplog: pytest.LogCaptureFixture, reason: Exception, logged: bool
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        try:
+            raise reason
+        except Exception as error:  # noqa: BLE001 - as the gate does
+            await app.crash(error)
+    assert ("Crashed reason" in caplog.text) is logged
+    assert app.crash_reason is reason
+
+
+def test_faust_is_the_library_of_the_app() -> None:
+    assert issubclass(GateApp, faust.App)

@@ -1,0 +1,156 @@
+"""The contract with Faust and aiokafka: what the gate overrides, calls or reads there behind their public names.
+
+When a new version moves one of these, a test fails that bears its name. Then look at `stream/hooks.py` (and the module
+that the test's comment names), not at the symptom.
+"""
+
+import importlib
+import importlib.metadata
+import inspect
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from aiokafka import errors
+
+PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
+
+#: Callable -> names of its parameters. What is overridden must be called with them, what is called must take them.
+CALLABLES: Final = {
+    # hooks.py: overridden
+    "faust:App._new_transport": "self",
+    "faust:App._on_partitions_revoked": "self revoked",
+    "faust:App._on_partitions_assigned": "self assigned generation_id",
+    "faust:App._stop_consumer": "self",
+    "faust.transport.drivers.aiokafka:Transport.__init__": "self args kwargs",
+    "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread": "self",
+    "faust.transport.drivers.aiokafka:Consumer._drain_messages": "self fetcher",
+    "faust.transport.drivers.aiokafka:Consumer.verify_event_path": "self now tp",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "self transport",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start": "self",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
+        "self consumer active_partitions timeout max_records"
+    ),
+    # hooks.py: called
+    "faust:App.crash": "self reason",
+    "faust:App.on_rebalance_start": "self",
+    "faust.transport.drivers.aiokafka:Consumer._get_active_partitions": "self",
+    "faust.transport.drivers.aiokafka:Consumer._getmany": "self active_partitions timeout",
+    "faust.transport.drivers.aiokafka:Consumer.perform_seek": "self",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.__init__": "self consumer kwargs",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._ensure_consumer": "self",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.call_thread": "self fun args kwargs",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records": "self partitions timeout max_records",
+    "aiokafka.consumer.fetcher:Fetcher._create_fetch_waiter": "self",
+    "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
+    "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
+    # table.py: overridden
+    "faust:Table._new_store": "self",
+    "faust.stores.memory:Store.__post_init__": "self",
+    "faust.stores.memory:Store.persisted_offset": "self tp",
+    "faust.stores.memory:Store.on_rebalance": "self assigned revoked newly_assigned generation_id",
+    "faust.stores.memory:Store.on_recovery_completed": "self active_tps standby_tps",
+    # transaction.py and barrier.py
+    "aiokafka.client:AIOKafkaClient.bootstrap": "self",
+    "aiokafka.client:AIOKafkaClient.close": "self",
+    "aiokafka.client:AIOKafkaClient.set_topics": "self topics",
+    "aiokafka.client:AIOKafkaClient.send": "self node_id request group",
+    "aiokafka.client:AIOKafkaClient.ready": "self node_id group",
+    "aiokafka.client:AIOKafkaClient.coordinator_lookup": "self coordinator_type coordinator_key",
+    "aiokafka.client:AIOKafkaClient.force_metadata_update": "self",
+    "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy.append": "self offset timestamp key value headers",
+    "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy.set_producer_state": (
+        "self producer_id producer_epoch base_sequence"
+    ),
+    "aiokafka.cluster:ClusterMetadata.leader_for_partition": "self partition",
+    "aiokafka.protocol.transaction:InitProducerIdRequest.__init__": "self transactional_id transaction_timeout_ms",
+    "aiokafka.protocol.transaction:AddPartitionsToTxnRequest.__init__": (
+        "self transactional_id producer_id producer_epoch topics"
+    ),
+    "aiokafka.protocol.transaction:AddOffsetsToTxnRequest.__init__": (
+        "self transactional_id producer_id producer_epoch group_id"
+    ),
+    "aiokafka.protocol.transaction:TxnOffsetCommitRequest.__init__": (
+        "self transactional_id group_id producer_id producer_epoch topics"
+    ),
+    "aiokafka.protocol.transaction:EndTxnRequest.__init__": (
+        "self transactional_id producer_id producer_epoch transaction_result"
+    ),
+    "aiokafka.protocol.produce:ProduceRequest.__init__": "self transactional_id required_acks timeout topics",
+    "aiokafka.protocol.offset:OffsetRequest.__init__": "self replica_id isolation_level topics",
+    "aiokafka.protocol.commit:OffsetFetchRequest.__init__": "self consumer_group partitions",
+}
+
+#: Names that are read, or compared with, without being called.
+NAMES: Final = (
+    "faust:App.rebalancing",
+    "faust:App.rebalancing_count",
+    "faust:App.consumer_generation_id",
+    "faust.transport.drivers.aiokafka:Transport.Consumer",
+    "faust.transport.drivers.aiokafka:Consumer.flow_active",
+    "faust.types.tuples:Message",
+    "aiokafka.consumer.fetcher:Fetcher.error_future",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.has_valid_position",
+    "aiokafka.consumer.subscription_state:TopicPartitionState.position",
+    "aiokafka.consumer.subscription_state:Assignment.tps",
+    "aiokafka.client:ConnectionGroup.COORDINATION",
+    "aiokafka.client:CoordinationType.GROUP",
+    "aiokafka.client:CoordinationType.TRANSACTION",
+)
+
+#: Error codes of the protocol guide -> the class by which `transaction.py` knows them.
+CODES: Final = {
+    3: errors.UnknownTopicOrPartitionError,
+    10: errors.MessageSizeTooLargeError,
+    15: errors.CoordinatorNotAvailableError,
+    16: errors.NotCoordinatorError,
+    18: errors.RecordListTooLargeError,
+    29: errors.TopicAuthorizationFailedError,
+    30: errors.GroupAuthorizationFailedError,
+    31: errors.ClusterAuthorizationFailedError,
+    46: errors.DuplicateSequenceNumber,
+    47: errors.InvalidProducerEpoch,
+    49: errors.InvalidProducerIdMapping,
+    51: errors.ConcurrentTransactions,
+    52: errors.TransactionCoordinatorFenced,
+    53: errors.TransactionalIdAuthorizationFailed,
+    55: errors.OperationNotAttempted,
+}
+
+
+def find(name: str) -> Any:
+    """What `module:Class.attribute` names."""
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("library", ["faust-streaming", "aiokafka"])
+def test_the_installed_version_is_the_pinned_one(library: str) -> None:
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    (pinned,) = (one.split("==")[1] for one in project["dependencies"] if one.split("[")[0].split("==")[0] == library)
+    assert importlib.metadata.version(library) == pinned
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_a_hook_takes_the_parameters_that_it_took(name: str) -> None:
+    assert " ".join(inspect.signature(find(name)).parameters) == CALLABLES[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_read_exists(name: str) -> None:
+    assert find(name) is not None or name == "faust:App.consumer_generation_id"
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_error_code_has_the_class_that_the_writer_expects(code: int) -> None:
+    assert errors.for_code(code) is CODES[code]
+
+
+@pytest.mark.parametrize("code", [87, 90])
+def test_aiokafka_has_no_class_for_codes_that_the_writer_knows_by_number(code: int) -> None:
+    assert errors.for_code(code) is errors.UnknownError
