@@ -18,7 +18,7 @@ from tests.support.faults_workers import Installation
 SEED_VARIABLE: Final = "FAULTS_SEED"
 
 #: Nobody waits long for the death of a worker to be noticed; other clusters than ours refuse sessions under 6 s.
-SESSION_SECONDS: Final = 3 if BOOTSTRAP_SERVERS else 3
+SESSION_SECONDS: Final = 6 if BOOTSTRAP_SERVERS else 3
 
 _FIGURES: Final = pytest.StashKey[list[str]]()
 

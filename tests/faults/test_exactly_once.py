@@ -1,7 +1,7 @@
 """Every (input record, partner, channel) comes out exactly once, whatever happens to workers and broker (promise 2).
 
-Judged twice: by `transfer-gate verify`, and by a ledger of the tests that shares no code with it. Both find duplicates as
-soon as the gate works without transactions.
+Judged twice: by `transfer-gate verify`, and by a ledger of the tests that shares no code with it. Both find duplicates
+as soon as the gate works without transactions.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""SIGTERM ends a worker in order: it finishes its rounds, leaves nothing open or aborted, exits 0, and the next goes on."""
+"""SIGTERM ends a worker in order: it finishes its rounds, leaves nothing open or aborted, exits 0."""
 
 import asyncio
 import random

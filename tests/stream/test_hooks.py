@@ -18,7 +18,7 @@ PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
 #: Callable -> names of its parameters. What is overridden must be called with them, what is called must take them.
 CALLABLES: Final = {
-    # hooks.py: overridden
+    # Overridden in hooks.py.
     "faust:App._new_transport": "self",
     "faust:App._on_partitions_revoked": "self revoked",
     "faust:App._on_partitions_assigned": "self assigned generation_id",
@@ -32,7 +32,7 @@ CALLABLES: Final = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
         "self consumer active_partitions timeout max_records"
     ),
-    # hooks.py: called
+    # Called from there.
     "faust:App.crash": "self reason",
     "faust:App.on_rebalance_start": "self",
     "faust.transport.drivers.aiokafka:Consumer._get_active_partitions": "self",
@@ -46,13 +46,13 @@ CALLABLES: Final = {
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
-    # table.py: overridden
+    # Overridden in table.py.
     "faust:Table._new_store": "self",
     "faust.stores.memory:Store.__post_init__": "self",
     "faust.stores.memory:Store.persisted_offset": "self tp",
     "faust.stores.memory:Store.on_rebalance": "self assigned revoked newly_assigned generation_id",
     "faust.stores.memory:Store.on_recovery_completed": "self active_tps standby_tps",
-    # transaction.py and barrier.py
+    # Used by transaction.py and barrier.py.
     "aiokafka.client:AIOKafkaClient.bootstrap": "self",
     "aiokafka.client:AIOKafkaClient.close": "self",
     "aiokafka.client:AIOKafkaClient.set_topics": "self topics",

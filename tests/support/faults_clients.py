@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
+
+from transfer_gate.stream.inbox import Record
 
 #: Outlasts a broker's crash and restart, so that no record of a test is given up.
 _REQUEST_MS: Final = 180_000
-
-Record = ConsumerRecord[bytes | None, bytes | None]
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Consent events and transfers as a source system would write them, dated today, with reserved names and numbers only."""
+"""Consent events and transfers as a source system would write them, dated today, with reserved names and numbers."""
 
 import datetime as dt
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ async def _nothing_to_wait_for(_self: Watermarks, _partition: int) -> int:
     return 0
 
 
-Watermarks.end = _nothing_to_wait_for  # type: ignore[method-assign]
+Watermarks.end = _nothing_to_wait_for  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ This is how consumers ordinarily work. With it the tests of exactly-once prove t
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -14,7 +14,7 @@ from faust.types import TP
 
 from transfer_gate.cli import main
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.transaction import TransactionalWriter
 
 #: Kafka's own auto.commit.interval.ms is 5 s.
@@ -22,7 +22,8 @@ COMMIT_SECONDS: Final = 1.0
 
 _new_transport = GateApp._new_transport
 _fence = TransactionalWriter.fence
-_producer: asyncio.Future[AIOKafkaProducer] | None = None
+#: One for all partitions, as it would be without transactions.
+_producers: list[asyncio.Future[AIOKafkaProducer]] = []
 _done: dict[TP, int] = {}
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -36,7 +37,7 @@ def _committing_transport(self: GateApp) -> Any:
             _done.clear()
             if done:
                 with contextlib.suppress(Exception):  # a rebalance came between: the next owner begins further back
-                    await self.consumer._thread.commit(done)
+                    await cast(BatchConsumer, self.consumer)._thread.commit(done)
 
     _tasks.add(asyncio.create_task(commit_now_and_then()))
     return _new_transport(self)
@@ -44,10 +45,9 @@ def _committing_transport(self: GateApp) -> Any:
 
 async def _connect(self: TransactionalWriter, topics: tuple[str, ...]) -> None:
     await _fence(self, topics)
-    global _producer  # one for all partitions, as it would be without transactions
-    if _producer is None:
-        _producer = asyncio.ensure_future(_start(self._client._bootstrap_servers))
-    await _producer
+    if not _producers:
+        _producers.append(asyncio.ensure_future(_start(self._client._bootstrap_servers)))
+    await _producers[0]
 
 
 async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
@@ -57,24 +57,23 @@ async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
 
 
 async def _commit(_self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int]) -> None:
-    assert _producer is not None
-    producer, sent = _producer.result(), []
+    producer, sent = _producers[0].result(), []
     for topic, built in batches.close().items():
         for builder, _ in built:
             builder.set_producer_state(0, 0, 0)
-            for record in DefaultRecordBatch(builder.build()):
-                sent.append(
-                    await producer.send(
-                        topic, record.value, record.key, partition=batches.partition, headers=record.headers
-                    )
+            sent += [
+                await producer.send(
+                    topic, record.value, record.key, partition=batches.partition, headers=record.headers
                 )
+                for record in DefaultRecordBatch(builder.build())
+            ]
     await asyncio.gather(*sent)
     _done.update({TP(topic, batches.partition): offset for topic, offset in offsets.items()})
 
 
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
-TransactionalWriter.commit = _commit  # type: ignore[method-assign]
+TransactionalWriter.commit = _commit  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""A second opinion on promise 2: counts what went in and what came out, with none of the product's own code."""
+"""A second opinion on promise 2: counts what went in and what came out, sharing no code with the product."""
 
 from array import array
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import orjson
 
-from tests.support.faults_clients import Record, read_all
+from tests.support.faults_clients import read_all
 from tests.support.faults_registry import PARTNERS
 from tests.support.faults_workers import Installation
+from transfer_gate.stream.inbox import Record
 
 #: A party that no registry knows; transfers to it can only be held.
 STRANGER: Final = "nobody"

@@ -110,7 +110,7 @@ class Observer:
         return bool(outcome.to_partner or not outcome.released) and bool(outcome.to_quarantine or not outcome.reasons)
 
     async def until_decided(self, races: Sequence[Race], place: Installation, patience: float) -> None:
-        """Wait until every race came out. Raises AssertionError when some don't in `patience` seconds without progress."""
+        """Wait until every race came out. Raises AssertionError after `patience` seconds without progress."""
         left, since = self.undecided(races), time.monotonic()
         while left:
             await asyncio.sleep(0.05)

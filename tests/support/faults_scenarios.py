@@ -14,7 +14,7 @@ from tests.support.faults_events import Against, Events
 from tests.support.faults_races import Observer, Race
 from tests.support.faults_workers import Installation
 
-#: How many races are in the air at once: enough to batch, few enough for a transfer to follow its acknowledgement at once.
+#: How many races are in the air at once: enough to batch, few enough for a transfer to follow its acknowledgement.
 AT_ONCE: Final = 64
 #: Races behind one burst, or around one upstream transaction.
 TOGETHER: Final = 80
@@ -100,7 +100,8 @@ class Racer:
 
     @staticmethod
     async def _send(producer: AIOKafkaProducer, topic: str, name: str, value: bytes) -> asyncio.Future[RecordMetadata]:
-        return await producer.send(topic, key=name.encode(), value=value)
+        sent: asyncio.Future[RecordMetadata] = await producer.send(topic, key=name.encode(), value=value)
+        return sent
 
 
 @asynccontextmanager
@@ -154,7 +155,7 @@ async def beside_aborts(racer: Racer, count: int) -> None:
 async def behind_open_transactions(
     racer: Racer, count: int, while_open: Callable[[list[Race], list[Race]], Awaitable[None]]
 ) -> None:
-    """Transfers behind acknowledged plain withdrawals that stand behind somebody's open transaction, in every partition.
+    """Transfers behind acknowledged plain withdrawals, behind somebody's open transaction, in every partition.
 
     `while_open` gets the races of the transaction's own prospects and those of the plain withdrawals behind it. Every
     other transaction is aborted in the end: its withdrawals then never happened.

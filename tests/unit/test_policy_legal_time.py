@@ -12,7 +12,6 @@ from transfer_gate.policy.legal_time import (
     FAR_PAST,
     add_duration,
     add_months,
-    add_years,
     birthday,
     day_of,
     elapsed,

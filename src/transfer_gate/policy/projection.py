@@ -17,10 +17,7 @@ def project(f: Facts, channels: Sequence[Channel], notices: Sequence[NoticeFile 
     names = f.partner.forwardable if f.partner is not None else frozenset()
     for notice in notices:
         names = names & notice.attributes if notice is not None else frozenset()
-    attributes = {}
-    for name, value in (f.event.attributes or _NONE).items():
-        if name in names:
-            attributes[name] = value
+    attributes = {name: value for name, value in (f.event.attributes or _NONE).items() if name in names}
     email = phone = postal = None
     for channel in channels:
         if channel == "email":
