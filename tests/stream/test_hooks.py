@@ -60,7 +60,11 @@ CALLABLES: Final = {
     "aiokafka.client:AIOKafkaClient.ready": "self node_id group",
     "aiokafka.client:AIOKafkaClient.coordinator_lookup": "self coordinator_type coordinator_key",
     "aiokafka.client:AIOKafkaClient.force_metadata_update": "self",
-    "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy.append": "self offset timestamp key value headers",
+    # The one in use is compiled and tells no parameters; it follows this one, whose last parameters are constants.
+    "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy.append": (
+        "self offset timestamp key value headers encode_varint size_of_varint get_type type_int time_time byte_like "
+        "bytearray_type len_func zero_len_varint"
+    ),
     "aiokafka.record.default_records:_DefaultRecordBatchBuilderPy.set_producer_state": (
         "self producer_id producer_epoch base_sequence"
     ),
