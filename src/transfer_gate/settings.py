@@ -33,6 +33,13 @@ class Settings(BaseSettings):
     registry: Path = Field(default=Path("registry"), description="Folder of partners, notices and policy.")
     data_dir: Path = Field(default=Path(".transfer-gate"), description="Local files: rocksdb state, the local Kafka.")
     store: Literal["memory://", "rocksdb://"] = Field(default="memory://", description="Where the consent table lives.")
+    quarantine_key_file: Path | None = Field(
+        default=None,
+        description="Master keys, current one first; with it, payloads in quarantine are encrypted.",
+    )
+    operator: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None, description="Who acts, for the audit topic; default: the user of the operating system."
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=9464, description="0 takes any free port.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")

@@ -40,7 +40,8 @@ _COMPACT: Final = {
 class TopicSpec(Struct, frozen=True, kw_only=True):
     """One topic as the gate wants it; what `configs` does not name is the cluster's business.
 
-    `shares_count`: carries prospects, so its partition count is that of every other such topic.
+    `shares_count`: carries prospects, or what became of their records, so its partition count is that of every other
+    such topic.
     """
 
     name: str
@@ -102,7 +103,8 @@ def catalogue(
         spec(topics.replay, "replay", _DELETE, held),
         spec(topics.decisions, "decisions", _DELETE, _EVIDENCE),
         *(spec(name, "partner", _DELETE, passed_on) for name in partner_names),
-        spec(topics.ledger, "ledger", _COMPACT, shares=False),
+        # Written by the gate in the transaction of the outcome, so in the partition of the record that it is about.
+        spec(topics.ledger, "ledger", _COMPACT),
         # One partition, so that the acts of all operators stand in one order.
         spec(topics.audit, "audit", _DELETE, _EVIDENCE, shares=False, count=1),
     )

@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 
 from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.admin.reading import newest_timestamp
 from transfer_gate.doctor import here, there
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
-from transfer_gate.verify.reading import newest_timestamp
 
 
 async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:

@@ -6,7 +6,7 @@ repetition gives the same state. It holds no clock: which consents lie in the fu
 
 import datetime as dt
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from transfer_gate.model.consent import Consent
 from transfer_gate.model.terms import Channel, Identifier, PartyId, Token
@@ -22,6 +22,18 @@ class Opposition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     purposes: tuple[Token, ...] = ()
 
 
+class SealingKey(Struct, frozen=True, kw_only=True):
+    """The key under which payloads in quarantine are encrypted, itself encrypted under a master key (`wire.sealing`).
+
+    `key_id` is random and names the key in the header `tg-encryption`; `master_id` names the master key; `wrapped` is
+    base64.
+    """
+
+    key_id: str
+    master_id: str
+    wrapped: str
+
+
 class ProspectState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything the gate remembers of one prospect. Times are UTC.
 
@@ -32,7 +44,7 @@ class ProspectState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     - `proofs`: proof id to the earliest event time under it (rules.md 1.3, *act*).
     - `unreadable`, `resolved`: offsets of `consent-events`; the prospect is blocked by unreadable ones not
       resolved.
-    - `sections`: named JSON values that belong to other features and pass through folding untouched.
+    - `sealing_key`: opens the payloads of this prospect in quarantine; gone after an erasure. Folding leaves it alone.
     """
 
     consents: tuple[Consent, ...] = ()
@@ -44,7 +56,7 @@ class ProspectState(Struct, frozen=True, kw_only=True, omit_defaults=True):
     proofs: dict[str, dt.datetime] = {}
     unreadable: tuple[int, ...] = ()
     resolved: tuple[int, ...] = ()
-    sections: dict[str, Raw] = {}
+    sealing_key: SealingKey | None = None
 
     def blocked(self) -> bool:
         """Whether an unreadable consent event, which might have been a withdrawal, stands unresolved."""

@@ -27,6 +27,13 @@ UNREADABLE_CONSENTS: Final = Counter(
 RULE_ERRORS: Final = Counter(
     "transfer_gate_rule_errors", "Rules that raised: a defect of the gate, held back.", ["rule"], registry=REGISTRY
 )
+REPLAYS: Final = Counter(
+    "transfer_gate_replays",
+    "Quarantined records that came back, by outcome: released, requarantined, discarded, erased (its payload can't be "
+    "read any more), refused (its attempt stays open), ignored (its attempt was over already).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 TRANSACTIONS: Final = Counter(
     "transfer_gate_transactions",
     "Rounds, by how they ended: committed, failed, fenced.",

@@ -63,6 +63,14 @@ def fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectStat
             return state if resolved == state.resolved else replace(state, resolved=resolved)
 
 
+def without_key(state: ProspectState) -> ProspectState:
+    """The state after an erasure was received: what its key sealed can't be read any more (GDPR 17).
+
+    Apart from `fold`, because a key is no consent event: a second erasure destroys the key made in between.
+    """
+    return state if state.sealing_key is None else replace(state, sealing_key=None)
+
+
 def fold_unreadable(state: ProspectState, offset: int) -> ProspectState:
     """The state after an event at `offset` that can't be read, and so might have been a withdrawal."""
     if offset in state.unreadable:

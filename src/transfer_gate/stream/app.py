@@ -13,6 +13,7 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.slices import MemorySlice, Slice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
@@ -23,7 +24,9 @@ POLL_RECORDS: Final = 10_000
 FETCH_BYTES: Final = 2 << 20
 
 
-def build_app(settings: Settings, registry: Registry, partitions: int) -> tuple[GateApp, Gate]:
+def build_app(
+    settings: Settings, registry: Registry, partitions: int, sealing: Sealing = UNSEALED
+) -> tuple[GateApp, Gate]:
     """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share."""
     topics = settings.topics
     options = client_options(settings)
@@ -77,10 +80,11 @@ def build_app(settings: Settings, registry: Registry, partitions: int) -> tuple[
         Rulebook.of(topics, registry),
         table.slices,
         slice_factory(settings),
+        sealing=sealing,
         rejoin=app.rejoin,
         crash=app.crash,
     )
-    app.batch_topics = frozenset({topics.transfers, topics.consents})
+    app.batch_topics = frozenset({topics.transfers, topics.consents, topics.replay})
     app.consumer_options = {}
     app.input_topic = topics.transfers
     app.may_fetch = gate.may_fetch
@@ -90,15 +94,15 @@ def build_app(settings: Settings, registry: Registry, partitions: int) -> tuple[
     def batches(name: str) -> Any:
         return app.topic(name, partitions=partitions, key_type=bytes, value_type=bytes, acks=False)
 
-    @app.agent(batches(topics.consents), isolated_partitions=True, name="consents")
-    async def consents(stream: StreamT[Any]) -> None:
-        async for event in stream.events():
-            await gate.receive(topics.consents, event.message.partition, event.message.value)
+    def agent(name: str, topic: str) -> None:
+        @app.agent(batches(topic), isolated_partitions=True, name=name)
+        async def receive(stream: StreamT[Any]) -> None:
+            async for event in stream.events():
+                await gate.receive(topic, event.message.partition, event.message.value)
 
-    @app.agent(batches(topics.transfers), isolated_partitions=True, name="transfers")
-    async def transfers(stream: StreamT[Any]) -> None:
-        async for event in stream.events():
-            await gate.receive(topics.transfers, event.message.partition, event.message.value)
+    agent("consents", topics.consents)
+    agent("transfers", topics.transfers)
+    agent("replays", topics.replay)
 
     return app, gate
 
@@ -106,7 +110,7 @@ def build_app(settings: Settings, registry: Registry, partitions: int) -> tuple[
 def slice_factory(settings: Settings) -> SliceFactory:
     """How the consent table of a partition is kept. Raises InvalidInput when `rocksdb://` lacks its library."""
     if settings.store == "memory://":
-        return lambda _: MemorySlice()
+        return lambda _topic, _number: MemorySlice()
     try:
         from transfer_gate.stream.rocks import RocksSlice
     except ImportError:
@@ -114,8 +118,8 @@ def slice_factory(settings: Settings) -> SliceFactory:
             "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"
         ) from None
 
-    def open_slice(number: int) -> Slice:
-        return RocksSlice(settings.data_dir / "state" / settings.topics.changelog / str(number))
+    def open_slice(topic: str, number: int) -> Slice:
+        return RocksSlice(settings.data_dir / "state" / topic / str(number))
 
     return open_slice
 

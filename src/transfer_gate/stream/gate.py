@@ -14,9 +14,11 @@ from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.hooks import Fetch
+from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.restore import restore
+from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.transaction import Fenced, RoundFailed, TransactionalWriter
@@ -48,6 +50,7 @@ class Gate:
         slices: dict[int, Slice],
         new_slice: SliceFactory,
         *,
+        sealing: Sealing,
         rejoin: Callable[[], Any],
         crash: Callable[[BaseException], Any],
         clock: Callable[[], dt.datetime] = utc_now,
@@ -55,8 +58,11 @@ class Gate:
         self._settings = settings
         self._options = options
         self._book = book
+        #: The consent table and the replay ledger, by partition; the former is also what Faust's table looks at.
         self._slices = slices
+        self._ledgers: dict[int, Slice] = {}
         self._new_slice = new_slice
+        self._sealing = sealing
         self._rejoin = rejoin
         self._crash = crash
         self._clock = clock
@@ -75,9 +81,7 @@ class Gate:
     async def close(self) -> None:
         """Give everything up."""
         await self.release()
-        for table in self._slices.values():
-            table.close()
-        self._slices.clear()
+        self._close_tables(set(self._slices))
         await self.watermarks.close()
 
     @property
@@ -88,13 +92,12 @@ class Gate:
     def may_fetch(self, tp: TP) -> bool:
         """Whether the inbox of this topic partition has room.
 
-        Consents have an inbox of their own: they are fetched while transfers wait for them.
+        Every topic has an inbox of its own: consents are fetched while transfers wait for them.
         """
         partition = self.partitions.get(tp.partition)
         if partition is None:
             return False
-        inbox = partition.consents if tp.topic == self._book.consents else partition.transfers
-        return not inbox.full
+        return not partition.inboxes[tp.topic].full
 
     async def receive(self, topic: str, number: int, fetch: Fetch) -> None:
         """Pass one fetch to its partition."""
@@ -114,12 +117,12 @@ class Gate:
         well: somebody else may have owned them while this worker was cut off.
         """
         await self.release()
-        for gone in set(self._slices) - numbers:
-            self._slices.pop(gone).close()
+        self._close_tables(set(self._slices) - numbers)
         for gone in set(self._writers) - numbers:
             await self._writers.pop(gone).close()
         topics = (
             self._book.changelog,
+            self._book.ledger,
             self._book.quarantine,
             self._book.decisions,
             *self._book.partner_topics.values(),
@@ -134,13 +137,9 @@ class Gate:
         await asyncio.gather(*(self._writers[number].fence(topics) for number in numbers))
         committed = await self._committed(numbers)
         for number in numbers - set(self._slices):
-            self._slices[number] = self._new_slice(number)
-        read = await restore(
-            self._options,
-            self._book.changelog,
-            {number: self._slices[number] for number in numbers},
-            lambda number, left: metrics.RESTORE_REMAINING.labels(str(number)).set(left),
-        ) if numbers else 0  # fmt: skip
+            self._slices[number] = self._new_slice(self._book.changelog, number)
+            self._ledgers[number] = self._new_slice(self._book.ledger, number)
+        read = await self._catch_up() if numbers else 0
         metrics.RESTORED.inc(read)
         metrics.REBALANCES.inc()
         metrics.ASSIGNED.set(len(numbers))
@@ -165,9 +164,26 @@ class Gate:
                     await task
         self.partitions = {}
 
+    def _close_tables(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self._slices.pop(number).close()
+            self._ledgers.pop(number).close()
+
+    async def _catch_up(self) -> int:
+        """Bring both tables of every partition up to the ends of their topics; returns the records read."""
+        read = 0
+        for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
+            read += await restore(
+                self._options,
+                topic,
+                tables,
+                lambda number, left: metrics.RESTORE_REMAINING.labels(str(number)).set(left),
+            )
+        return read
+
     async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
         """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
-        inputs = (self._book.consents, self._book.transfers)
+        inputs = (self._book.consents, self._book.transfers, self._book.replay)
         ordered = sorted(numbers)
         read = await asyncio.gather(*(self._writers[number].committed(inputs, number) for number in ordered))
         committed = dict(zip(ordered, read, strict=True))
@@ -186,13 +202,14 @@ class Gate:
         return Partition(
             number,
             self._book,
-            self._slices[number],
+            Tables(self._slices[number], self._ledgers[number]),
             self._writers[number],
             self.watermarks,
             committed=committed,
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,
+            sealing=self._sealing,
         )
 
     async def _run(self, partition: Partition) -> None:

@@ -16,6 +16,7 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.keys import Keys
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.records import (
     ANY_CHANNEL,
@@ -27,6 +28,7 @@ from transfer_gate.wire.records import (
     SourcePlace,
     encode,
 )
+from transfer_gate.wire.sealing import encode_encryption
 
 #: One record to write: topic, key, value, headers.
 Output = tuple[str, bytes | None, bytes | None, headers.Headers]
@@ -48,6 +50,8 @@ class Rulebook(Struct, frozen=True):
     quarantine: str
     decisions: str
     changelog: str
+    replay: str
+    ledger: str
 
     @classmethod
     def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
@@ -64,28 +68,58 @@ class Rulebook(Struct, frozen=True):
             topics.quarantine,
             topics.decisions,
             topics.changelog,
+            topics.replay,
+            topics.ledger,
         )
+
+
+class Verdict(Struct, frozen=True):
+    """What is to become of an input record: `decisions` about its `transfer`, or one `reason` to hold it whole."""
+
+    stage: headers.Stage
+    transfer: Transfer | None = None
+    decisions: Sequence[PartnerDecision] = ()
+    reason: Reason = "undecodable"
+
+
+class Again(Struct, frozen=True):
+    """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2."""
+
+    attempt: int = 1
+    first_quarantined_at: str | None = None
+    run: str | None = None
+
+
+FIRST: Final = Again()
 
 
 class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
-    __slots__ = ("_at", "_at_text", "_book", "outcomes")
+    __slots__ = ("_at", "_at_text", "_book", "_keys", "outcomes")
 
-    def __init__(self, book: Rulebook, at: dt.datetime) -> None:
+    def __init__(self, book: Rulebook, at: dt.datetime, keys: Keys) -> None:
         self._book = book
         self._at = at
+        self._keys = keys
         self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         #: (party id or "", "released" or the first reason) to number of channels; for metrics.
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
-    def of_decisions(
+    def of(self, verdict: Verdict, record: Record, position: int, again: Again = FIRST) -> list[Output]:
+        """Everything that a verdict on `record` writes. In a replay, `record` is the source as it was at first."""
+        if verdict.transfer is None:
+            return self.of_whole(record, position, verdict.stage, verdict.reason, again)
+        return self._of_decisions(record, verdict.transfer, verdict.decisions, position, verdict.stage, again)
+
+    def _of_decisions(
         self,
         record: Record,
         transfer: Transfer,
         decisions: Sequence[PartnerDecision],
         position: int,
-        stage: headers.Stage = "policy",
+        stage: headers.Stage,
+        again: Again,
     ) -> list[Output]:
         """For each partner: what it gets, what is held back, and the evidence."""
         topic, partition, offset = record.topic, record.partition, record.offset
@@ -94,12 +128,14 @@ class Outputs:
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
         for decision in decisions:
-            decision_id = ids.decision_id(topic, partition, offset, decision.partner_id)
+            decision_id = ids.decision_id(topic, partition, offset, decision.partner_id, again.attempt)
             if decision.release is not None:
                 outputs.append(self._release(transfer, decision, decision_id, key))
             if decision.quarantined:
                 outputs.append(
-                    self._quarantine(record, decision.partner_id, decision.quarantined, position, stage, decision_id)
+                    self._quarantine(
+                        record, decision.partner_id, decision.quarantined, position, stage, decision_id, again
+                    )
                 )
             evidence = DecisionRecord(
                 decision_id=decision_id,
@@ -113,16 +149,18 @@ class Outputs:
                 consent=ConsentSeen(offset=position, record_ids=decision.record_ids),
                 policy=self._book.policy,
                 input_sha256=digest,
-                attempt=1,
-                replay_run=None,
+                attempt=again.attempt,
+                replay_run=again.run,
                 rule_errors=decision.rule_errors,
             )
             outputs.append((self._book.decisions, key, encode(evidence), _NO_HEADERS))
         return outputs
 
-    def of_whole(self, record: Record, position: int, stage: headers.Stage, reason: Reason) -> list[Output]:
+    def of_whole(
+        self, record: Record, position: int, stage: headers.Stage, reason: Reason, again: Again = FIRST
+    ) -> list[Output]:
         """Quarantine of a record of which nothing more can be said, and the evidence."""
-        decision_id = ids.decision_id(record.topic, record.partition, record.offset)
+        decision_id = ids.decision_id(record.topic, record.partition, record.offset, attempt=again.attempt)
         held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
         evidence = DecisionRecord(
             decision_id=decision_id,
@@ -136,17 +174,17 @@ class Outputs:
             consent=ConsentSeen(offset=position, record_ids=()),
             policy=self._book.policy,
             input_sha256=sha256(record.value or b"").hexdigest(),
-            attempt=1,
-            replay_run=None,
+            attempt=again.attempt,
+            replay_run=again.run,
         )
         return [
-            self._quarantine(record, "", held, position, stage, decision_id),
+            self._quarantine(record, "", held, position, stage, decision_id, again),
             (self._book.decisions, record.key, encode(evidence), _NO_HEADERS),
         ]
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
-        return self._quarantine(record, "", {ANY_CHANNEL: ("consent-unreadable",)}, position, "consent", None)
+        return self._quarantine(record, "", {ANY_CHANNEL: ("consent-unreadable",)}, position, "consent", None, FIRST)
 
     def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
         partner, release = decision.partner_id, decision.release
@@ -179,10 +217,16 @@ class Outputs:
         position: int,
         stage: headers.Stage,
         decision_id: str | None,
+        again: Again,
     ) -> Output:
         topic, partition, offset = record.topic, record.partition, record.offset
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1
+        value, encryption = record.value, None
+        if value is not None:
+            # Under a foreign key the record is not the key's prospect's to erase.
+            owner = None if stage == "schema" and partner else record.key
+            value, encryption = self._keys.seal(owner, value, ids.quarantine_name(topic, partition, offset, partner))
         ours = headers.of_quarantine(
             record.headers,
             quarantine_id=ids.quarantine_id(topic, partition, offset, partner),
@@ -194,5 +238,9 @@ class Outputs:
             revision=self._book.stamp.revision,
             consent_offset=position,
             quarantined_at=self._at_text,
+            first_quarantined_at=again.first_quarantined_at,
+            attempt=again.attempt,
+            replay_run=again.run,
+            encryption=encode_encryption(encryption) if encryption is not None else None,
         )
-        return self._book.quarantine, record.key, record.value, ours
+        return self._book.quarantine, record.key, value, ours

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from transfer_gate.observe import metrics
 from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.outputs import Rulebook
-from transfer_gate.stream.rounds import Round
-from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.transaction import TransactionalWriter
 
 logger = logging.getLogger(__name__)
@@ -29,17 +29,26 @@ class Watermark(Protocol):
         """The high watermark of the partition's consent topic, as of after the call."""
 
 
+Taken = tuple[Sequence[Record], int]
+"""Records of an inbox, and the offset after them."""
+
+
 class Waiting(Struct, frozen=True):
-    """Transfers in front of the barrier: they are decided once consent is applied up to `need`.
+    """Transfers and replays in front of the barrier: they are decided once consent is applied up to `need`.
 
     `at` was read before `need` was asked for: every consent event acknowledged before `at` lies below `need`.
     """
 
-    records: Sequence[Record]
-    end: int
+    transfers: Taken | None
+    replays: Taken | None
     at: dt.datetime
     since: float
     need: int
+
+    @property
+    def count(self) -> int:
+        """How many records wait."""
+        return sum(len(taken[0]) for taken in (self.transfers, self.replays) if taken)
 
 
 class Partition:
@@ -53,7 +62,7 @@ class Partition:
         self,
         number: int,
         book: Rulebook,
-        table: Slice,
+        tables: Tables,
         writer: TransactionalWriter,
         watermark: Watermark,
         *,
@@ -61,15 +70,18 @@ class Partition:
         round_records: int,
         inbox_records: int,
         clock: Callable[[], dt.datetime],
+        sealing: Sealing = UNSEALED,
     ) -> None:
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
-        self.transfers = Inbox(inbox_records, committed.get(book.transfers))
-        self.consents = Inbox(inbox_records, committed.get(book.consents))
+        self.inboxes = {
+            topic: Inbox(inbox_records, committed.get(topic)) for topic in (book.transfers, book.consents, book.replay)
+        }
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
         self._book = book
-        self._table = table
+        self._tables = tables
+        self._sealing = sealing
         self._writer = writer
         self._watermark = watermark
         self._round_records = round_records
@@ -81,8 +93,7 @@ class Partition:
 
     def receive(self, topic: str, records: Sequence[Record], end: int) -> None:
         """Take one fetch of an input topic. Raises ValueError when its offsets go backwards."""
-        inbox = self.consents if topic == self._book.consents else self.transfers
-        inbox.put(records, end)
+        self.inboxes[topic].put(records, end)
         self._work.set()
 
     def leave(self) -> None:
@@ -110,19 +121,23 @@ class Partition:
             return False
         if self._waiting is None:
             self._waiting = await self._meet_barrier()
-        consents = self.consents.take(self._round_records)
+        consents = self.inboxes[self._book.consents].take(self._round_records)
         position = consents[1] if consents else self.applied
         ready = self._waiting if self._waiting and position is not None and position >= self._waiting.need else None
         if consents is None and ready is None:
             return False
-        work = Round(self._book, self._table, self.number, ready.at if ready else self._clock())
+        at = ready.at if ready else self._clock()
+        work = Round(self._book, self._tables, self.number, at, self._sealing)
         offsets: dict[str, int] = {}
         if consents:
             work.fold(*consents)
             offsets[self._book.consents] = consents[1]
-        if ready:
-            work.decide(ready.records, position or 0)
-            offsets[self._book.transfers] = ready.end
+        if ready and ready.transfers:
+            work.decide(ready.transfers[0], position or 0)
+            offsets[self._book.transfers] = ready.transfers[1]
+        if ready and ready.replays:
+            work.replay(ready.replays[0], position or 0)
+            offsets[self._book.replay] = ready.replays[1]
         work.close()
         if (consents and consents[0]) or ready:
             await self._commit(work, offsets)
@@ -132,24 +147,35 @@ class Partition:
         return True
 
     async def _meet_barrier(self) -> Waiting | None:
-        taken = self.transfers.take(self._round_records)
-        if taken is None or not taken[0]:
+        transfers = self._taken(self._book.transfers)
+        replays = self._taken(self._book.replay)
+        if transfers is None and replays is None:
             return None
         at, since = self._clock(), time.monotonic()
         need = await self._watermark.end(self.number)
-        metrics.BARRIER_WAITING.labels(self._label).set(len(taken[0]))
-        return Waiting(*taken, at, since, need)
+        waiting = Waiting(transfers, replays, at, since, need)
+        metrics.BARRIER_WAITING.labels(self._label).set(waiting.count)
+        return waiting
+
+    def _taken(self, topic: str) -> Taken | None:
+        """Records for the next round; None when there are none, be it that only markers were passed."""
+        taken = self.inboxes[topic].take(self._round_records)
+        return taken if taken and taken[0] else None
 
     async def _commit(self, work: Round, offsets: dict[str, int]) -> None:
         began = time.monotonic()
         await self._writer.commit(work.batches, offsets)
         # Only now the table may know: a failed transaction leaves it as it was.
-        end = self._writer.changelog_end(self._book.changelog)
-        self._table.update(work.changes, max(self._table.position, end or 0))
+        for topic, table, changes in (
+            (self._book.changelog, self._tables.consent, work.changes),
+            (self._book.ledger, self._tables.ledger, work.ledger_changes),
+        ):
+            if changes:
+                table.update(changes, max(table.position, self._writer.log_end(topic) or 0))
         metrics.TRANSACTIONS.labels("committed").inc()
         metrics.TRANSACTION_SECONDS.observe(time.monotonic() - began)
 
-    def _count(self, work: Round, consents: tuple[Sequence[Record], int] | None, ready: Waiting | None) -> None:
+    def _count(self, work: Round, consents: Taken | None, ready: Waiting | None) -> None:
         if consents:
             metrics.EVENTS.labels(self._book.consents).inc(len(consents[0]))
         if work.unreadable_consents:
@@ -162,7 +188,13 @@ class Partition:
         if ready:
             self._waiting = None
             metrics.BARRIER_WAITING.labels(self._label).set(0)
-            metrics.EVENTS.labels(self._book.transfers).inc(len(ready.records))
             metrics.BARRIER_SECONDS.observe(time.monotonic() - ready.since)
-            metrics.LATENCY_SECONDS.observe(max(0.0, time.time() - ready.records[0].timestamp / 1000))
-        metrics.PROSPECTS.labels(self._label).set(len(self._table))
+            if ready.transfers:
+                records = ready.transfers[0]
+                metrics.EVENTS.labels(self._book.transfers).inc(len(records))
+                metrics.LATENCY_SECONDS.observe(max(0.0, time.time() - records[0].timestamp / 1000))
+            if ready.replays:
+                metrics.EVENTS.labels(self._book.replay).inc(len(ready.replays[0]))
+        for outcome, times in work.replays.items():
+            metrics.REPLAYS.labels(outcome).inc(times)
+        metrics.PROSPECTS.labels(self._label).set(len(self._tables.consent))

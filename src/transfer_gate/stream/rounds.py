@@ -1,27 +1,30 @@
-"""One round: fold consents, decide transfers, and lay out everything that the transaction will write. No I/O.
-
-A round works on an overlay: the table itself changes only after the commit, so that a failed transaction leaves
-no trace.
+"""One round: fold consents, decide transfers and replays, and lay out everything that the transaction will write. No
+I/O.
 """
 
 import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from transfer_gate.model.consent import Erasure
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.state import ProspectState
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.outputs import Output, Outputs, Rulebook
+from transfer_gate.stream.keys import UNSEALED, Keys, Sealing
+from transfer_gate.stream.outputs import Outputs, Rulebook, Verdict
+from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.replays import Only, Replays
 from transfer_gate.stream.slices import Slice
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
-from transfer_gate.wire.state import decode_state, encode_state
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +32,32 @@ logger = logging.getLogger(__name__)
 OUTSIDE_RULES = "gate"
 
 
+class Tables(NamedTuple):
+    """What a partition remembers: the consent table, and the replay ledger by quarantine id."""
+
+    consent: Slice
+    ledger: Slice
+
+
 class Round:
     """What one transaction of one partition will write. `at` (UTC) is when the gate began to decide."""
 
-    def __init__(self, book: Rulebook, table: Slice, partition: int, at: dt.datetime) -> None:
+    def __init__(
+        self,
+        book: Rulebook,
+        tables: Tables,
+        partition: int,
+        at: dt.datetime,
+        sealing: Sealing = UNSEALED,
+    ) -> None:
         self._book = book
-        self._table = table
         self._at = at
-        self._outputs = Outputs(book, at)
-        self._states: dict[bytes, ProspectState] = {}
-        self._changed: set[bytes] = set()
+        self._states = Overlay(tables.consent)
+        self._keys = Keys(sealing, self._states, at.date())
+        self._outputs = Outputs(book, at, self._keys)
+        self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
+        self.ledger_changes: dict[bytes, bytes | None] = {}
         self.batches = Batches(partition, int(at.timestamp() * 1000))
         self.unreadable_consents = 0
         self.rule_errors: Counter[str] = Counter()
@@ -49,8 +67,14 @@ class Round:
         """(party id or "", "released" or the first reason) to number of channels."""
         return self._outputs.outcomes
 
+    @property
+    def replays(self) -> Counter[str]:
+        """What became of replay records, by outcome."""
+        return self._replays.outcomes
+
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
+        states = self._states
         for record in records:
             key = record.key
             try:
@@ -58,61 +82,65 @@ class Round:
             except Unreadable:
                 self.unreadable_consents += 1
                 if key is not None:
-                    self._put(key, fold_unreadable(self._state(key), record.offset))
+                    states.put(key, fold_unreadable(states.get(key), record.offset))
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
             else:
                 about = event.prospect_id.encode()
-                self._put(about, fold(self._state(about), event, record.offset))
+                states.put(about, fold(states.get(about), event, record.offset))
+                if isinstance(event, Erasure):
+                    self._keys.destroy(about)
 
     def decide(self, records: Sequence[Record], position: int) -> None:
         """Decide transfers with every consent event below `position` of the consent topic applied."""
         add = self.batches.add
         for record in records:
-            try:
-                outputs = self._decide(record, position)
-            except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
-                logger.error(  # noqa: TRY400 - a traceback could show the record
-                    "transfer at offset %d could not be decided: %s", record.offset, type(error).__name__
-                )
-                self.rule_errors[OUTSIDE_RULES] += 1
-                outputs = self._outputs.of_whole(record, position, "policy", "rule-error")
-            for output in outputs:
+            for output in self._outputs.of(self._judge(record), record, position):
                 add(*output)
 
-    def close(self) -> None:
-        """Add the changelog records of every state that changed."""
-        for key in self._changed:
-            value = encode_state(self._states[key])
-            self.changes[key] = value
-            self.batches.add(self._book.changelog, key, value)
+    def replay(self, records: Sequence[Record], position: int) -> None:
+        """Decide quarantined records afresh, in the same way."""
+        for record in records:
+            for output in self._replays.take(record, position):
+                self.batches.add(*output)
 
-    def _decide(self, record: Record, position: int) -> list[Output]:
+    def close(self) -> None:
+        """Add the changelog and ledger records of everything that changed."""
+        for topic, changed, changes in (
+            (self._book.changelog, self._states.changes(), self.changes),
+            (self._book.ledger, self._replays.changes(), self.ledger_changes),
+        ):
+            for key, value in changed:
+                changes[key] = value
+                self.batches.add(topic, key, value)
+
+    def _judge(self, record: Record, only: Only | None = None) -> Verdict:
+        """The verdict on an input record; `only` of one partner and some channels in a replay."""
+        try:
+            return self._verdict(record, only)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
+            logger.error(  # noqa: TRY400 - a traceback could show the record
+                "transfer at offset %d could not be decided: %s", record.offset, type(error).__name__
+            )
+            self.rule_errors[OUTSIDE_RULES] += 1
+            return Verdict("policy", reason="rule-error")
+
+    def _verdict(self, record: Record, only: Only | None) -> Verdict:
         try:
             transfer = decode_transfer(record.value)
         except Undecodable:
-            return self._outputs.of_whole(record, position, "decode", "undecodable")
+            return Verdict("decode", reason="undecodable")
         except SchemaInvalid:
-            return self._outputs.of_whole(record, position, "schema", "schema-invalid")
+            return Verdict("schema", reason="schema-invalid")
+        if only is not None:
+            transfer = replace(transfer, partner_ids=(only.partner_id,), channels=only.channels)
         key = record.key
         if key is None or transfer.prospect_id.encode() != key:
-            held = mismatched(transfer)
-            return self._outputs.of_decisions(record, transfer, held, position, "schema")
-        decisions = decide(transfer, self._state(key), self._book.registry, self._at)
+            return Verdict("schema", transfer, mismatched(transfer))
+        decisions = decide(transfer, self._states.get(key), self._book.registry, self._at)
         for decision in decisions:
             if decision.rule_errors:
                 self.rule_errors.update(decision.rule_errors)
-        return self._outputs.of_decisions(record, transfer, decisions, position)
-
-    def _state(self, key: bytes) -> ProspectState:
-        state = self._states.get(key)
-        if state is None:
-            state = self._states[key] = decode_state(self._table.get(key))
-        return state
-
-    def _put(self, key: bytes, state: ProspectState) -> None:
-        if state is not self._states[key]:
-            self._states[key] = state
-            self._changed.add(key)
+        return Verdict("policy", transfer, decisions)
 
 
 def mismatched(transfer: Transfer) -> list[PartnerDecision]:

@@ -58,4 +58,5 @@ class ConsentTable(faust.Table[bytes, bytes]):
         return cast(SliceStore, self.data).slices
 
 
-SliceFactory = Callable[[int], Slice]
+SliceFactory = Callable[[str, int], Slice]
+"""Makes the slice of a partition of a compacted topic, given by name and number."""

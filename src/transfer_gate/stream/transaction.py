@@ -115,7 +115,7 @@ class TransactionalWriter:
             self._started = False
             await self._client.close()
 
-    def changelog_end(self, topic: str) -> int | None:
+    def log_end(self, topic: str) -> int | None:
         """Offset after the last record that a committed round wrote to `topic`, if one did."""
         return self._ends.get(topic)
 

@@ -6,20 +6,24 @@ import signal
 from typing import Final
 
 from transfer_gate import __version__
+from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.topics import check_topics
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import Settings
+from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.keys import UNSEALED, Sealing
+from transfer_gate.wire.sealing import load_master_keys
 
 logger = logging.getLogger(__name__)
 
 #: A stop that takes longer than this is cut short; the rounds themselves end within RELEASE_SECONDS of
 #: `stream.partition`.
 STOP_SECONDS: Final = 9.0
+_DAY_MS: Final = 86_400_000
 
 
 async def run_worker(settings: Settings) -> None:
@@ -30,7 +34,7 @@ async def run_worker(settings: Settings) -> None:
     """
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
-    app, gate = build_app(settings, registry, partitions)
+    app, gate = build_app(settings, registry, partitions, await _sealing_of(settings))
     metrics.BUILD.info({"version": __version__, "revision": registry.revision})
     health = await serve_health(settings.metrics_host, settings.metrics_port, lambda: gate.ready)
     stop = asyncio.Event()
@@ -60,6 +64,21 @@ async def run_worker(settings: Settings) -> None:
         await gate.close()
         await health.cleanup()
     logger.info("worker stopped")
+
+
+async def _sealing_of(settings: Settings) -> Sealing:
+    """With what payloads in quarantine are sealed. Raises InvalidInput for an unusable key file."""
+    if settings.quarantine_key_file is None:
+        logger.warning(
+            "payloads in quarantine are not encrypted, and an erasure does not reach them: set %sQUARANTINE_KEY_FILE",
+            PREFIX,
+        )
+        return UNSEALED
+    masters = load_master_keys(settings.quarantine_key_file)
+    async with open_cluster(settings) as cluster:
+        configs = await cluster.configs([settings.topics.quarantine])
+    kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
+    return Sealing(masters, None if kept_ms < 0 else kept_ms // _DAY_MS + 1)
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.admin.reading import Offsets, bounds, committed_records
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
@@ -16,7 +17,6 @@ from transfer_gate.stream.clients import broker_errors
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.outcomes import Outcomes
-from transfer_gate.verify.reading import Offsets, bounds, committed_records
 from transfer_gate.wire.headers import SOURCE_TOPIC
 
 _POLL_SECONDS: Final = 0.2

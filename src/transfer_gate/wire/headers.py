@@ -30,6 +30,9 @@ QUARANTINED_AT: Final = "tg-quarantined-at"
 FIRST_QUARANTINED_AT: Final = "tg-first-quarantined-at"
 ATTEMPT: Final = "tg-attempt"
 REPLAY_RUN: Final = "tg-replay-run"
+REPLAY_ACTION: Final = "tg-replay-action"
+REPLAY_WHY: Final = "tg-replay-why"
+ENCRYPTION: Final = "tg-encryption"
 TRANSFER_ID: Final = "tg-transfer-id"
 CONTENT_TYPE: Final = "content-type"
 
@@ -63,11 +66,15 @@ def of_quarantine(
     revision: str,
     consent_offset: int,
     quarantined_at: str,
+    first_quarantined_at: str | None = None,
+    attempt: int = 1,
+    replay_run: str | None = None,
+    encryption: bytes | None = None,
 ) -> list[tuple[str, bytes | None]]:
-    """Headers of a first quarantine: the source's own, then ours.
+    """Headers of a quarantine record: the source's own, then ours.
 
     `reasons` is channel to reasons, with the one key `*` when the record could not be read; `source` is topic,
-    partition, offset and timestamp (ms since the epoch); `quarantined_at` is RFC 3339.
+    partition, offset and timestamp (ms since the epoch) of the first source; times are RFC 3339.
     """
     headers = without_ours(inbound) if inbound else []
     topic, partition, offset, timestamp_ms = source
@@ -85,11 +92,15 @@ def of_quarantine(
         (POLICY_REVISION, revision.encode()),
         (CONSENT_OFFSET, b"%d" % consent_offset),
         (QUARANTINED_AT, quarantined_at.encode()),
-        (FIRST_QUARANTINED_AT, quarantined_at.encode()),
-        (ATTEMPT, b"1"),
+        (FIRST_QUARANTINED_AT, (first_quarantined_at or quarantined_at).encode()),
+        (ATTEMPT, b"%d" % attempt),
     ]
     if partner_id is not None and ANY_CHANNEL not in reasons:
         headers += [(PARTNER, partner_id.encode()), (CHANNELS, _encode(list(reasons)))]
     if decision_id is not None:
         headers.append((DECISION_ID, decision_id.encode()))
+    if replay_run is not None:
+        headers.append((REPLAY_RUN, replay_run.encode()))
+    if encryption is not None:
+        headers.append((ENCRYPTION, encryption))
     return headers

@@ -16,16 +16,22 @@ def transfer_id(event_id: str, partner_id: str) -> str:
     return _uuid5(f"transfer:{event_id}:{partner_id}")
 
 
+def quarantine_name(topic: str, partition: int, offset: int, partner_id: str = "") -> str:
+    """The first source coordinates and the partner of a quarantined record; no partner when it could not be read."""
+    return f"quarantine:{topic}:{partition}:{offset}:{partner_id}"
+
+
 def quarantine_id(topic: str, partition: int, offset: int, partner_id: str = "") -> str:
-    """Id of a quarantined record, from its first source coordinates; no partner when it could not be read."""
-    return _uuid5(f"quarantine:{topic}:{partition}:{offset}:{partner_id}")
+    """Id of a quarantined record, the same in every attempt: UUIDv5 of `quarantine_name`."""
+    return _uuid5(quarantine_name(topic, partition, offset, partner_id))
 
 
-def decision_id(topic: str, partition: int, offset: int, partner_id: str = "") -> str:
-    """Id of a decision. A record at one place is decided once in committed state, so the place and the partner name
-    it.
+def decision_id(topic: str, partition: int, offset: int, partner_id: str = "", attempt: int = 1) -> str:
+    """Id of a decision. A record at one place is decided once in committed state, and once more for each replay, so
+    the first source coordinates, the partner and the attempt name it.
     """
-    return _uuid5(f"decision:{topic}:{partition}:{offset}:{partner_id}")
+    again = f":{attempt}" if attempt > 1 else ""
+    return _uuid5(f"decision:{topic}:{partition}:{offset}:{partner_id}{again}")
 
 
 def _uuid5(name: str) -> str:

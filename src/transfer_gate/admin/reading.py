@@ -1,7 +1,7 @@
 """Read whole topics as a `read_committed` consumer sees them, up to offsets that were fixed beforehand."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -34,8 +34,23 @@ async def bounds(settings: Settings, partitions: Mapping[str, int], *, committed
         await consumer.stop()
 
 
-async def committed_records(settings: Settings, ends: Offsets) -> AsyncIterator[list[ConsumerRecord]]:
-    """Committed records from the beginning of each partition to its end offset (exclusive), in lists of one partition.
+async def offsets_at(settings: Settings, places: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
+    """First offset of each partition whose record is not older than `at_ms` (ms since the epoch); a partition without
+    one is left out. Brokers answer from their time index: nothing is read."""
+    consumer = _consumer(settings, "read_committed")
+    await consumer.start()
+    try:
+        found = await consumer.offsets_for_times(dict.fromkeys(places, at_ms))
+    finally:
+        await consumer.stop()
+    return {place: answer.offset for place, answer in found.items() if answer is not None}
+
+
+async def committed_records(
+    settings: Settings, ends: Offsets, starts: Offsets | None = None
+) -> AsyncIterator[list[ConsumerRecord]]:
+    """Committed records from `starts`, or the beginning of each partition, to its end offset (exclusive), in lists of
+    one partition.
 
     Waits for transactions that are open below an end offset; aborted records never show up. Raises BrokerUnavailable
     when such a transaction outlives its timeout, or the broker stops answering.
@@ -45,6 +60,8 @@ async def committed_records(settings: Settings, ends: Offsets) -> AsyncIterator[
     try:
         consumer.assign(list(ends))
         await consumer.seek_to_beginning(*ends)
+        for place, offset in (starts or {}).items():
+            consumer.seek(place, offset)
         waiting = dict(ends)
         await _drop_finished(consumer, waiting)
         patience = settings.transaction_timeout_seconds + _ABORT_SECONDS

@@ -1,0 +1,72 @@
+"""Who did what: one record on the audit topic for every act of an operator (contract section 1)."""
+
+import datetime as dt
+import getpass
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from msgspec import Struct
+
+from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.errors import InvalidInput
+from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.stream.clients import broker_errors, client_options
+
+
+class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One act. `action` is the command, such as `replay run`; `details` (JSON) never hold contact data.
+
+    `by` is the operator, `at` (UTC) when, `plan_id` and `digest` what it was about, `ticket` and `why` what for.
+    """
+
+    action: str
+    by: str
+    at: dt.datetime
+    outcome: str
+    plan_id: str | None = None
+    digest: str | None = None
+    ticket: str | None = None
+    why: str | None = None
+    details: dict[str, Any] = {}
+
+
+def operator(settings: Settings) -> str:
+    """Who acts: TRANSFER_GATE_OPERATOR, else the user of the operating system.
+
+    A name, not a proof: what an operator can really do is for the cluster's ACLs to say. Raises InvalidInput when
+    neither is known.
+    """
+    if settings.operator:
+        return settings.operator
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise InvalidInput("nobody knows who you are", do=f"set {PREFIX}OPERATOR") from None
+
+
+async def record_acts(settings: Settings, *acts: Act) -> None:
+    """Append to the audit topic and wait until every in-sync replica has it. Raises BrokerUnavailable."""
+    async with broker_errors(settings):
+        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
+        await producer.start()
+        try:
+            for act in acts:
+                await producer.send_and_wait(settings.topics.audit, msgspec.json.encode(act), partition=0)
+        finally:
+            await producer.stop()
+
+
+async def acts_of(settings: Settings, plan_id: str | None = None) -> AsyncIterator[Act]:
+    """Every act on the audit topic in order, or those about one plan. Records that are no acts are passed over."""
+    async with broker_errors(settings):
+        _, ends = await bounds(settings, {settings.topics.audit: 1}, committed_only=True)
+        async for records in committed_records(settings, ends):
+            for record in records:
+                try:
+                    act = msgspec.json.decode(record.value or b"", type=Act)
+                except msgspec.DecodeError:
+                    continue
+                if plan_id is None or act.plan_id == plan_id:
+                    yield act
