@@ -103,7 +103,8 @@ class StreamGate:
 
     async def settled(self, patience: float = PATIENCE) -> None:
         """Wait until the group has committed everything that stands in the input topics now."""
-        places = places_of([self.topics.transfers, self.topics.consents], self.place.partitions)
+        inputs = [self.topics.transfers, self.topics.consents, self.topics.replay]
+        places = places_of(inputs, self.place.partitions)
         async with open_reader(self.place.bootstrap_servers) as reader:
             found = await reader.end_offsets(places)
         ends = {(place.topic, place.partition): end for place, end in found.items() if end > 0}
