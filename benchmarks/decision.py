@@ -19,7 +19,10 @@ from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.registry import registry_from_objects
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.outputs import Outputs, Rulebook
+from transfer_gate.stream.keys import UNSEALED, Keys
+from transfer_gate.stream.outputs import Outputs, Rulebook, Verdict
+from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire.decode import decode_consent, decode_transfer
 
 AIM_MICROSECONDS = 20.0
@@ -115,7 +118,8 @@ def main() -> int:
         state = fold(state, decode_consent(json.dumps(event).encode(), b"p-000001"), offset)
     raw = json.dumps(TRANSFER).encode()
     now = dt.datetime(2026, 10, 5, 8, tzinfo=dt.UTC)
-    outputs = Outputs(Rulebook.of(Topics(), registry), now)
+    keys = Keys(UNSEALED, Overlay(MemorySlice()), now.date())
+    outputs = Outputs(Rulebook.of(Topics(), registry), now, keys)
     record: Record = ConsumerRecord(
         "prospect-transfers", 0, 1, 0, 0, b"p-000001", raw, None, len(b"p-000001"), len(raw), ()
     )
@@ -127,13 +131,13 @@ def main() -> int:
 
     def whole() -> None:
         transfer = decode_transfer(raw)
-        outputs.of_decisions(record, transfer, decide(transfer, state, registry, now), 2)
+        outputs.of(Verdict("policy", transfer, decide(transfer, state, registry, now)), record, 2)
 
     held = decode_transfer(json.dumps(TRANSFER | {"purpose": "social_matching"}).encode())
     parts = {
         "parse": microseconds(lambda: decode_transfer(raw)),
         "rules": microseconds(lambda: decide(transfer, state, registry, now)),
-        "encode": microseconds(lambda: outputs.of_decisions(record, transfer, decisions, 2)),
+        "encode": microseconds(lambda: outputs.of(Verdict("policy", transfer, decisions), record, 2)),
     }
     total = microseconds(whole)
     for name, cost in parts.items():

@@ -171,7 +171,7 @@ async def test_what_was_not_sent_by_our_commands_is_quarantined_as_it_is(
 
 
 async def test_the_ledger_outlives_workers(bootstrap_servers: str, tmp_path: Path) -> None:
-    async with open_gate(bootstrap_servers, tmp_path, partitions=1) as gate:
+    async with open_gate(bootstrap_servers, tmp_path, partitions=1, session_timeout_seconds=3) as gate:
         _, record = await held_transfer(gate, "replay-outlived")
         await gate.consent("replay-outlived", PARTITION)
         await send_back(gate, record)
