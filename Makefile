@@ -6,6 +6,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 LINT_VENV := .venv-lint
+MUTATE_VENV := .venv-mutate
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
 
@@ -20,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long lint format bench requirements clean
+.PHONY: help setup demo test test-long lint format bench mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -48,6 +49,9 @@ format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
 bench: $(VENV)/.ready ## the benchmarks, on a Kafka of their own
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit 1; done
 
+mutate: $(VENV)/.ready $(MUTATE_VENV)/.ready ## break the decision in 1,500 ways, see that tests notice (ARGS="--minutes 3")
+	@$(MUTATE_VENV)/bin/python mutation/run.py $(ARGS)
+
 # Stamps, so that a second run is instant. Changed requirements make the environment anew, with nothing left behind.
 $(VENV)/.ready: $(VENV)/.requirements pyproject.toml
 	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
@@ -65,6 +69,12 @@ $(LINT_VENV)/.ready: requirements/lint.txt
 	@$(LINT_BIN)/python $(PIP) --require-hashes -r requirements/lint.txt
 	@touch $@
 
+$(MUTATE_VENV)/.ready: requirements/mutate.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(MUTATE_VENV)
+	@echo "installing into $(MUTATE_VENV)" >&2
+	@$(MUTATE_VENV)/bin/python $(PIP) --require-hashes -r requirements/mutate.txt
+	@touch $@
+
 UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command 'make requirements'
@@ -76,6 +86,7 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras requirements/test.in \
 		-c requirements/local.txt -c requirements/build.txt -o requirements/test.txt
 	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
+	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -151,7 +151,7 @@ class Installation:
 
     def apply_topics(self) -> None:
         """Create the topics."""
-        code, _, errors = self._run("topics", "apply")
+        code, _, errors = self.run("topics", "apply")
         assert code == 0, f"topics apply failed: {errors}"
 
     def start_worker(self, launcher: Launcher | None = None) -> Worker:
@@ -181,7 +181,7 @@ class Installation:
 
     def verify(self, wait_seconds: float = PATIENCE) -> tuple[int, dict[str, int]]:
         """Exit code and counts of `transfer-gate verify --json`."""
-        code, output, errors = self._run("verify", "--json", "--wait", str(wait_seconds))
+        code, output, errors = self.run("verify", "--json", "--wait", str(wait_seconds))
         assert output.startswith("{"), f"verify said: {errors}"
         counts: dict[str, int] = orjson.loads(output)
         return code, counts
@@ -196,7 +196,8 @@ class Installation:
             worker.thaw()
             worker.kill()
 
-    def _run(self, *arguments: str) -> tuple[int, str, str]:
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command of this installation."""
         command = [sys.executable, "-m", "transfer_gate", *arguments]
         run = subprocess.run(
             command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

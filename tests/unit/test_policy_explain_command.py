@@ -197,3 +197,18 @@ def test_a_wrong_time_is_told(event: Path, registry: Path, command: CommandLine,
 
 def test_a_wrong_registry_is_told(event: Path, tmp_path: Path, command: CommandLine) -> None:
     assert command("--event", event, "--registry", tmp_path / "none")[0] == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("--event", "a", "--decision", "b"), ("--decision", "b", "--consents", "c")])
+def test_what_to_explain_must_be_clear(arguments: tuple[str, ...], command: CommandLine) -> None:
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert "--event" in err
+
+
+def test_a_decision_needs_a_broker(registry: Path, command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFER_GATE_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    code, out, err = command("--decision", "d-1", "--registry", registry)
+    assert (code, out) == (6, "")
+    assert "no answer from the Kafka cluster at 127.0.0.1:1" in err
+    assert "Traceback" not in err
