@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     operator: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="Who acts, for the audit topic; default: the user of the operating system."
     )
+    discard_confirm_records: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="`quarantine discard` of more records than this needs --yes."
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=9464, description="0 takes any free port.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")

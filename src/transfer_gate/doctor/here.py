@@ -15,6 +15,7 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import inspect
 from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.wire.sealing import load_master_keys
 
 _LIBRARIES: Final = ("faust-streaming", "aiokafka", "msgspec", "orjson", "pydantic")
 #: Free space under which a rocksdb state soon can't be written, and under which it is worth a look. Bytes.
@@ -61,7 +62,27 @@ def settings_in_use(settings: Settings) -> list[Finding]:
     secret = settings.sasl_password_file
     if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
         findings.append(Finding("password file", "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
+    findings.append(quarantine_key(settings.quarantine_key_file))
     return findings
+
+
+def quarantine_key(file: Path | None) -> Finding:
+    """Whether payloads in quarantine are encrypted, by a key file that only its owner can read."""
+    check, new = "quarantine key", "transfer-gate key new --file FILE"
+    if file is None:
+        return Finding(
+            check,
+            "warn",
+            "payloads in quarantine are not encrypted, and an erasure does not reach them",
+            f"{new}, then set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators",
+        )
+    try:
+        masters = load_master_keys(file)
+    except InvalidInput as error:
+        return Finding(check, "FAIL", error.message, error.do)
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(check, "warn", f"{file} is open to others", f"chmod 600 {file}")
+    return Finding(check, "ok", f"{file}: {len(masters.ids)} master keys, current {masters.current}")
 
 
 def registry(folder: Path) -> tuple[Finding, Registry | None]:
