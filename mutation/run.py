@@ -12,7 +12,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +25,7 @@ TREE: Final = BUILD / "tree"
 SESSION: Final = BUILD / "session.sqlite"
 #: What the session was made of: after a change, its mutations stand in the wrong places.
 MADE_OF: Final = BUILD / "session.sha256"
+SOCKET: Final = BUILD / "warm.socket"
 CONFIG: Final = ROOT / "mutation" / "cosmic-ray.toml"
 COPIED: Final = ("src", "tests", "examples", "schemas", "docs", "mutation", "pyproject.toml")
 RESULTS: Final = """
@@ -40,7 +44,7 @@ def main() -> int:
     asked = parser.parse_args()
     if not asked.report:
         _copy()
-        if not SESSION.exists() or MADE_OF.read_text() != _sources():
+        if not SESSION.exists() or not MADE_OF.exists() or MADE_OF.read_text() != _sources():
             SESSION.unlink(missing_ok=True)
             _cosmic_ray("cosmic-ray", "init", CONFIG, SESSION)
             _cosmic_ray("cr-filter-operators", SESSION, CONFIG)
@@ -48,7 +52,8 @@ def main() -> int:
         if asked.again:
             with sqlite3.connect(SESSION) as session:
                 session.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
-        _cosmic_ray("cosmic-ray", "exec", CONFIG, SESSION, seconds=60 * asked.minutes)
+        with _warm():
+            _cosmic_ray("cosmic-ray", "exec", CONFIG, SESSION, seconds=60 * asked.minutes)
     return _report()
 
 
@@ -69,15 +74,37 @@ def _copy() -> None:
             shutil.copy(source, TREE / name)
 
 
-def _cosmic_ray(program: str, *arguments: Path | str, seconds: float | None = None) -> None:
-    """Run one of the programs of Cosmic Ray in the copy, with the project's own Python for the tests."""
-    environment = os.environ | {
+def _environment() -> dict[str, str]:
+    """In which the tests run: with the project's own Python, and the copy before the installed package."""
+    return os.environ | {
         "PATH": os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ["PATH"])),
-        # The copy goes before the installed package; the operators of this folder are found by their entry point.
-        "PYTHONPATH": os.pathsep.join(str(TREE / name) for name in ("src", "mutation")),
+        # mutation/ holds the entry point by which Cosmic Ray finds our operators.
+        "PYTHONPATH": os.pathsep.join(str(TREE / name) for name in ("src", "mutation", ".")),
+        "WARM_SOCKET": str(SOCKET),
     }
+
+
+@contextmanager
+def _warm() -> Iterator[None]:
+    """While it is open, the quickest tests are kept warm (mutation/warm.py)."""
+    SOCKET.unlink(missing_ok=True)
+    command = [ROOT / ".venv" / "bin" / "python", TREE / "mutation" / "warm.py", SOCKET]
+    process = subprocess.Popen(command, cwd=TREE, env=_environment())
+    try:
+        while not SOCKET.exists():
+            if process.poll() is not None:
+                sys.exit("mutation/warm.py ended before it answered")
+            time.sleep(0.1)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _cosmic_ray(program: str, *arguments: Path | str, seconds: float | None = None) -> None:
+    """Run one of the programs of Cosmic Ray in the copy."""
     command = [Path(sys.executable).parent / program, *arguments]
-    process = subprocess.Popen(command, cwd=TREE, env=environment)
+    process = subprocess.Popen(command, cwd=TREE, env=_environment())
     try:
         status = process.wait(seconds)
     except subprocess.TimeoutExpired:

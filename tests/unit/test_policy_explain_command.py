@@ -199,6 +199,17 @@ def test_a_wrong_registry_is_told(event: Path, tmp_path: Path, command: CommandL
     assert command("--event", event, "--registry", tmp_path / "none")[0] == 2
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_at_the_end_of_the_calendar_is_explained_too(
+    tmp_path: Path, registry: Path, command: CommandLine, time: str
+) -> None:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(CLEAN["transfer"] | {"requested_at": time, "collected_at": time}))
+    code, out, err = command("--event", path, "--registry", registry, "--at", AT)
+    assert (code, err) == (0, "")
+    assert "event.requested_at = " in out
+
+
 @pytest.mark.parametrize("arguments", [(), ("--event", "a", "--decision", "b"), ("--decision", "b", "--consents", "c")])
 def test_what_to_explain_must_be_clear(arguments: tuple[str, ...], command: CommandLine) -> None:
     code, out, err = command(*arguments)

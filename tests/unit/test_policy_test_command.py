@@ -156,7 +156,11 @@ def test_the_offset_of_an_event_is_its_position(tmp_path: Path, command: Command
         ("- {name: x, expects: {}}", "3: cases[0].expects: unknown key; did you mean expect?"),
         ("- {name: x, expect: {acme: {released: [email]}}}", "3: cases[0].expect.acme.released: unknown key"),
         ("- {name: x, expect: {acme: {release: [fax]}}}", "3: cases[0].expect.acme.release[0]: must be one of email"),
-        ("- {name: x, expect: {acme: {quarantine: {sms: [no]}}}}", "3: cases[0].expect.acme.quarantine.sms[0]"),
+        (
+            "- {name: x, expect: {acme: {quarantine: {sms: [not-objectd]}}}}",
+            "3: cases[0].expect.acme.quarantine.sms[0]: no such reason; did you mean not-objected?",
+        ),
+        ("- {name: x, expect: {acme: {quarantine: {sms: [3]}}}}", "3: cases[0].expect.acme.quarantine.sms[0]: no such"),
         ("- {name: x, expect: {acme: {quarantine: {fax: []}}}}", "3: cases[0].expect.acme.quarantine.fax"),
         ("- {name: x}", "3: cases[0].expect: is required"),
         ("- {expect: {acme: {}}}", "3: cases[0].name: is required"),
