@@ -9,6 +9,7 @@ import yaml
 
 from tests.property.scenarios import CLEAN, CONSENT
 from tests.support.command_line import CommandLine
+from transfer_gate.policy.catalogue import RULES
 
 AT = "2026-10-05T10:00:00+02:00"
 
@@ -95,7 +96,7 @@ def test_json_is_complete(tmp_path: Path, event: Path, registry: Path, command: 
         "r-1",
         "n-1",
     ]
-    assert len(email["rules"]) == len(call["rules"]) == 37
+    assert len(email["rules"]) == len(call["rules"]) == len(RULES)
     (failed,) = [rule for rule in email["rules"] if rule["verdict"] == "failed"]
     assert failed["facts"] == {"event.offer_category": "renewable", "own contract": False}
     assert {rule["verdict"] for rule in email["rules"]} == {"held", "failed", "not applicable"}

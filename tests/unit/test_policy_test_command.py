@@ -244,6 +244,23 @@ def test_a_transfer_that_cannot_be_read_says_where(tmp_path: Path, command: Comm
     assert "the transfer is not valid: Invalid enum value 'fax' - at `$.channels[0]`" in out
 
 
+def test_a_consent_event_that_cannot_be_read_is_told_where_a_case_fails(tmp_path: Path, command: CommandLine) -> None:
+    path = _write(
+        tmp_path,
+        """
+        - name: a slip
+          consents:
+            - {event_id: c, prospect_id: p-1, type: consent, event_time: 2026-01-01T00:00:00Z, record_id: r, state: no}
+            - {event_id: w, prospect_id: p-1, type: withdrawal, event_time: 2026-01-01T00:00:00Z}
+          expect: {acme: {release: [email]}}
+        """,
+    )
+    code, out, _ = command(path)
+    assert code == 1
+    assert "  consents[0] can't be read: Invalid enum value 'no' - at `$.state`" in out
+    assert "consents[1]" not in out
+
+
 def test_junit_has_a_suite_for_each_file_and_a_failure_for_each_difference(
     tmp_path: Path, command: CommandLine
 ) -> None:
