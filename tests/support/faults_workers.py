@@ -21,7 +21,7 @@ from transfer_gate.model.topics import Topics
 
 #: A program that breaks one thing in the gate and then starts it: proof that the tests can fail. They are run, never
 #: imported, because what they break would stay broken in the test process.
-Launcher = Literal["without_barrier", "with_stable_offset_barrier", "without_transactions"]
+Launcher = Literal["without_barrier", "with_stable_offset_barrier", "without_transactions", "with_a_rule_that_raises"]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
 PATIENCE: Final = 60.0

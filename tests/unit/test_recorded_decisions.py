@@ -117,7 +117,7 @@ def test_a_rule_that_raised_then_is_named() -> None:
 def test_nothing_personal_is_shown() -> None:
     for shown in (_recorded(), _recorded(whole=False)):
         text = "\n".join(shown.as_text()) + str(shown.as_json())
-        for personal in ("p-1", "courriel.example", "+336", "Claire", "Lilas"):
+        for personal in ("p-1", "courriel.example", "+336", "Claire", "Lilas", "1985"):
             assert personal not in text
 
 

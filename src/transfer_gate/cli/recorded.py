@@ -4,13 +4,15 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from transfer_gate import __version__
 from transfer_gate.cli.explanation import STATUS, as_json, as_text
 from transfer_gate.evidence import Evidence
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.policy.explain import explain
+from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import plain
 from transfer_gate.wire.records import ANY_CHANNEL
@@ -36,7 +38,9 @@ class Recorded:
         self._at = at or record.decided_at
         self._registry = registry
         self._explanations = (
-            explain(evidence.transfer, evidence.state, registry, self._at) if evidence.transfer is not None else None
+            None
+            if evidence.transfer is None
+            else _masked(explain(evidence.transfer, evidence.state, registry, self._at))
         )
         self._notes = [*evidence.doubts, *self._differences()]
 
@@ -125,6 +129,25 @@ class Recorded:
                 ],
             }
         ]
+
+
+def _masked(explanations: tuple[Explanation, ...]) -> tuple[Explanation, ...]:
+    """Without the day of birth: unlike a file that somebody has, the broker's records are everybody's business."""
+    return tuple(
+        replace(
+            explanation,
+            channels=tuple(
+                replace(channel, rules=tuple(replace(f, facts=tuple(map(_mask, f.facts))) for f in channel.rules))
+                for channel in explanation.channels
+            ),
+        )
+        for explanation in explanations
+    )
+
+
+def _mask(fact: tuple[str, object]) -> tuple[str, object]:
+    name, value = fact
+    return (name, "present") if name == "event.subject.birth_date" and value is not None else fact
 
 
 def _from_record(reason: Reason) -> Iterator[str]:
