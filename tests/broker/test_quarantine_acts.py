@@ -167,12 +167,15 @@ async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: Str
 
 
 async def test_an_event_is_resolved_by_its_copy_and_without_naming_anybody(gate: StreamGate, run: Operator) -> None:
+    """Another event of the same person still blocks, and the command says so."""
+    other = await gate.send(gate.topics.consents, b"{", b"ac-emil", partition=0)
     event = await gate.send(gate.topics.consents, b"\xff", b"ac-emil", partition=0)
     await gate.settled()
     code, out, err = await run("consent", "resolve", "--quarantine-id", id_of(event), "--why", "noise", "--yes")
     assert code == 0, err
     assert "nothing tells what it was" in err
     assert "ac-emil" not in out + err
+    assert f"still blocked, by the unreadable events at 0:{other.place[2]}\n" in err
     assert [entry.state for entry in await entries_of(gate, id_of(event))] == ["discarded"]
 
 
