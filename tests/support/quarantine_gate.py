@@ -62,7 +62,7 @@ def settings_of(gate: StreamGate) -> Settings:
         for name, value in gate.place._environment.items()
         if name.startswith(prefix)
     }
-    return Settings(_env_file=None, **given)  # type: ignore[call-arg,arg-type]
+    return Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
 
 
 def id_of(sent: Sent, partner: str = "") -> str:

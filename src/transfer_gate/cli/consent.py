@@ -10,6 +10,7 @@ import msgspec
 from transfer_gate.cli import acts
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.audit import operator
 from transfer_gate.quarantine.describe import prospect, time_of
@@ -17,6 +18,7 @@ from transfer_gate.quarantine.discard import choose, discard
 from transfer_gate.quarantine.payloads import Payload, payloads_of
 from transfer_gate.quarantine.selection import Filter, Found
 from transfer_gate.quarantine.sending import applied
+from transfer_gate.quarantine.states import states_of
 from transfer_gate.quarantine.unreadable import (
     UnreadableEvent,
     looks_like,
@@ -135,7 +137,16 @@ async def _resolve(
         )
     copies = [ids.quarantine_id(settings.topics.consents, partition, offset) for offset in numbers]
     await _settle_copies(settings, copies, partition, why, ticket, patience, details)
+    await _say_what_blocks(settings, key or b"", partition)
     click.echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
+
+
+async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> None:
+    state = (await states_of(settings, {partition: {key}})).get((partition, key), EMPTY)
+    left = sorted(set(state.unreadable) - set(state.resolved))
+    if left:
+        places = ", ".join(str(browse.Place(partition, offset)) for offset in left)
+        click.echo(f"still blocked, by the unreadable events at {places}", err=True)
 
 
 async def _settle_copies(

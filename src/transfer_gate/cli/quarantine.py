@@ -1,6 +1,7 @@
 """`transfer-gate quarantine`: look at what is held back, explain it, export it, give it up."""
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,12 +73,11 @@ def list_command(
             await acts.record(settings, "quarantine list", "revealed", why=text, details=named(wanted))
         view = await browse.look(settings, wanted, after=_place(after), partition=partition)
         with passing("quarantine", progress) as seen:
-            found = browse.found_in(settings, wanted, view, seen)
-            if counts:
-                tally = await quarantine_text.tally(found)
-                quarantine_text.print_tally(tally, output)
-                return
-            following = await quarantine_text.print_page(found, most, output, reveal=named_ones)
+            async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
+                if counts:
+                    quarantine_text.print_tally(await quarantine_text.tally(found), output)
+                    return
+                following = await quarantine_text.print_page(found, most, output, reveal=named_ones)
         if following is not None and output != "json":
             click.echo(f"there is more: --after {following}", err=True)
 

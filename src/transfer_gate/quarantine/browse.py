@@ -1,6 +1,7 @@
 """Look through quarantine in one order, partition by partition: bounded memory, and a place to go on from."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -74,14 +75,16 @@ def _behind(within: Ranges, after: Place | None) -> Ranges:
 
 async def found_in(
     settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None] = lambda _: None
-) -> AsyncIterator[Found]:
+) -> AsyncGenerator[Found, None]:
     """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
     async with broker_errors(settings):
         for place in sorted(view.ranges):
             standings = await read_standings(settings, place.partition, view.ledger_ends.get(place.partition, 0))
-            async for found in found_between(settings, wanted, {place: view.ranges[place]}, standings, seen):
-                for one in found:
-                    yield one
+            within = {place: view.ranges[place]}
+            async with aclosing(found_between(settings, wanted, within, standings, seen)) as batches:
+                async for found in batches:
+                    for one in found:
+                        yield one
 
 
 async def attempts_of(
@@ -112,7 +115,7 @@ async def attempts_of(
 
 
 async def _first(settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:
-    async with broker_errors(settings):
-        async for found in found_between(settings, wanted, view.ranges, {}, seen):
+    async with broker_errors(settings), aclosing(found_between(settings, wanted, view.ranges, {}, seen)) as batches:
+        async for found in batches:
             return found[0]
     return None

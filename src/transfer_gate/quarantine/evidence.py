@@ -1,6 +1,7 @@
 """The decision record that explains why a record was held, found by the time that both carry."""
 
 import datetime as dt
+from contextlib import aclosing
 
 import msgspec
 from aiokafka import TopicPartition
@@ -28,11 +29,12 @@ async def decision_behind(settings: Settings, one: Found) -> DecisionRecord | No
         starts = await offsets_at(settings, [place], at_ms)
         if starts.get(place, ends[place]) >= ends[place]:
             return None
-        async for records in committed_records(settings, {place: ends[place]}, starts):
-            for record in records:
-                decision = _decision(record.value)
-                if decision is not None and decision.decision_id == one.held.decision_id:
-                    return decision
+        async with aclosing(committed_records(settings, {place: ends[place]}, starts)) as batches:
+            async for records in batches:
+                for record in records:
+                    decision = _decision(record.value)
+                    if decision is not None and decision.decision_id == one.held.decision_id:
+                        return decision
     return None
 
 

@@ -1,7 +1,8 @@
 """Find quarantined records: read the topic as far as a filter needs, and say which of them are open."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing
 from typing import Final, Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -149,20 +150,22 @@ async def found_between(
     within: Ranges,
     ledger: Ledger,
     seen: Callable[[int], None] = lambda _: None,
-) -> AsyncIterator[list[Found]]:
+) -> AsyncGenerator[list[Found], None]:
     """The records that a filter means in some ranges; `seen` is told of every offset that was passed, in numbers."""
     if not within:
         return
     ids = frozenset(quarantine_id.encode() for quarantine_id in wanted.ids)
     reached = {place: start for place, (start, _) in within.items()}
-    async for records in committed_records(settings, {place: end for place, (_, end) in within.items()}, dict(reached)):
-        last = records[-1]
-        place = TopicPartition(last.topic, last.partition)
-        seen(last.offset + 1 - reached[place])
-        reached[place] = last.offset + 1
-        found = [one for record in records if (one := _found(record, wanted, ids, ledger)) is not None]
-        if found:
-            yield found
+    read = committed_records(settings, {place: end for place, (_, end) in within.items()}, dict(reached))
+    async with aclosing(read) as batches:  # who has found enough leaves a consumer behind otherwise
+        async for records in batches:
+            last = records[-1]
+            place = TopicPartition(last.topic, last.partition)
+            seen(last.offset + 1 - reached[place])
+            reached[place] = last.offset + 1
+            found = [one for record in records if (one := _found(record, wanted, ids, ledger)) is not None]
+            if found:
+                yield found
     seen(sum(end - reached[place] for place, (_, end) in within.items()))
 
 
