@@ -37,7 +37,7 @@ test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's package prometheus)
+check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's prometheus and prometheus-alertmanager)
 	$(BIN)/python -m pytest --timeout 300 -m monitoring tests/monitoring $(ARGS)
 
 lint: $(VENV)/.ready $(LINT_VENV)/.ready ## ruff and mypy --strict

@@ -1,4 +1,4 @@
-"""Debian's promtool accepts what Prometheus is given, and its cases hold."""
+"""Debian's promtool and amtool accept what Prometheus and Alertmanager are given, and the cases hold."""
 
 import subprocess
 from pathlib import Path
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.monitoring
 MONITORING: Final = Path(__file__).parents[2] / "deploy" / "monitoring"
 
 
-def promtool(*arguments: str | Path) -> None:
+def told_by(program: str, *arguments: str | Path) -> str:
     """Run it in the folder; what it says stands in the failure."""
     run = subprocess.run(
-        ["promtool", *map(str, arguments)],
+        [program, *map(str, arguments)],
         cwd=MONITORING,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -25,19 +25,27 @@ def promtool(*arguments: str | Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
 
 
 def test_the_configuration_is_accepted_with_its_rules() -> None:
-    promtool("check", "config", "prometheus.yml")
+    told_by("promtool", "check", "config", "prometheus.yml")
+
+
+@pytest.mark.parametrize(("severity", "receiver"), [("page", "on-call"), ("ticket", "tickets")])
+def test_alerts_go_to_whom_they_are_for(severity: str, receiver: str) -> None:
+    told_by("amtool", "check-config", "alertmanager.yml")
+    routed = told_by("amtool", "config", "routes", "test", "--config.file=alertmanager.yml", f"severity={severity}")
+    assert routed.split() == [receiver]
 
 
 def test_no_rule_stands_twice_and_every_one_can_be_read() -> None:
-    promtool("check", "rules", "--lint=all", "--lint-fatal", *sorted((MONITORING / "rules").glob("*.yml")))
+    told_by("promtool", "check", "rules", "--lint=all", "--lint-fatal", *sorted((MONITORING / "rules").glob("*.yml")))
 
 
 @pytest.mark.parametrize("cases", sorted((MONITORING / "tests").glob("*.yml")), ids=lambda file: file.stem)
 def test_alerts_fire_when_they_should_and_only_then(cases: Path) -> None:
-    promtool("test", "rules", cases)
+    told_by("promtool", "test", "rules", cases)
 
 
 def test_every_expression_of_the_dashboards_can_be_read(tmp_path: Path) -> None:
@@ -49,4 +57,4 @@ def test_every_expression_of_the_dashboards_can_be_read(tmp_path: Path) -> None:
     ]
     file = tmp_path / "dashboards.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}), encoding="utf-8")
-    promtool("check", "rules", file)
+    told_by("promtool", "check", "rules", file)
