@@ -21,7 +21,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long lint format bench mutate requirements clean
+.PHONY: help setup demo test test-long check-monitoring lint format bench mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -36,6 +36,9 @@ test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
 
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's prometheus and prometheus-alertmanager)
+	$(BIN)/python -m pytest --timeout 300 -m monitoring tests/monitoring $(ARGS)
 
 lint: $(VENV)/.ready $(LINT_VENV)/.ready ## ruff and mypy --strict
 	$(LINT_BIN)/ruff check .

@@ -21,7 +21,13 @@ from transfer_gate.model.topics import Topics
 
 #: A program that breaks one thing in the gate and then starts it: proof that the tests can fail. They are run, never
 #: imported, because what they break would stay broken in the test process.
-Launcher = Literal["without_barrier", "with_stable_offset_barrier", "without_transactions", "with_a_rule_that_raises"]
+Launcher = Literal[
+    "without_barrier",
+    "with_stable_offset_barrier",
+    "without_transactions",
+    "with_a_rule_that_raises",
+    "with_defects",
+]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
 PATIENCE: Final = 60.0
@@ -35,7 +41,9 @@ class Worker:
         """Start it."""
         self.log = log
         self.ended_by_us = False
-        self._url = f"http://127.0.0.1:{port}"
+        #: Host and port of its metrics.
+        self.address = f"127.0.0.1:{port}"
+        self._url = f"http://{self.address}"
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
@@ -113,6 +121,12 @@ class Worker:
         lines = (self._get("/metrics") or "").splitlines()
         samples = (line.rsplit(" ", 1) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
         return {labels: float(value) for labels, value in samples}
+
+    def metrics_page(self) -> str:
+        """All that it answers at `/metrics`."""
+        page = self._get("/metrics")
+        assert page, f"{self.name} does not answer"
+        return page
 
     def tail(self) -> str:
         """The end of its log, for a message."""

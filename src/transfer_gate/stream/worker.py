@@ -11,6 +11,8 @@ from transfer_gate.admin.topics import check_topics
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
+from transfer_gate.observe.pulse import Pulse
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 #: A stop that takes longer than this is cut short; the rounds themselves end within RELEASE_SECONDS of
 #: `stream.partition`.
 STOP_SECONDS: Final = 9.0
+#: A loop whose pulse is later than this is stuck. The longest round takes a few tenths of a second.
+LATEST_BEAT_SECONDS: Final = 5.0
 _DAY_MS: Final = 86_400_000
 
 
@@ -36,7 +40,17 @@ async def run_worker(settings: Settings) -> None:
     partitions = await check_topics(settings, registry)
     app, gate = build_app(settings, registry, partitions, await _sealing_of(settings))
     metrics.BUILD.info({"version": __version__, "revision": registry.revision})
-    health = await serve_health(settings.metrics_host, settings.metrics_port, lambda: gate.ready)
+    metrics.REGISTRY_INFO.info({"revision": registry.revision, "jurisdiction": registry.policy.jurisdiction})
+    metrics.REGISTRY_PARTNERS.set(len(registry.partners))
+    pulse = Pulse()
+    beating = asyncio.create_task(pulse.beat())
+    health = await serve_health(
+        settings.metrics_host,
+        settings.metrics_port,
+        lambda: gate.ready,
+        alive=lambda: app.crash_reason is None and pulse.late < LATEST_BEAT_SECONDS,
+        refresh=gate.tell,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,6 +77,7 @@ async def run_worker(settings: Settings) -> None:
             logger.warning("the stop took longer than %s s and was cut short; nothing is lost", STOP_SECONDS)
         await gate.close()
         await health.cleanup()
+        beating.cancel()
     logger.info("worker stopped")
 
 
@@ -93,7 +108,7 @@ async def _until(app: GateApp, stop: asyncio.Event) -> None:
         if isinstance(reason, GateError):
             raise reason
         raise GateError(
-            f"the stream stopped: {type(reason).__name__}: {reason}",
+            f"the stream stopped: {brief(reason)}",
             do="see the log above; nothing is lost, start again",
         ) from reason
 
