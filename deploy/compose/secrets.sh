@@ -13,6 +13,7 @@ new() {
     echo "made deploy/compose/secrets/$1" >&2
 }
 
-# The master key of payloads in quarantine (AES-256): who loses it can replay nothing that is held now.
+# The master key of payloads in quarantine (AES-256), as `transfer-gate key new` would make it: who loses it can replay
+# nothing that is held now.
 new quarantine-keys 32
 new grafana-admin 18
