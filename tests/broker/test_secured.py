@@ -17,12 +17,14 @@ from tests.support.faults_workers import Installation
 from tests.support.secured_kafka import SecuredKafka
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.topics import apply_topics, check_topics
+from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.refusal import AccessDenied
+from transfer_gate.verify import verify
 
 RIGHTS: Final = documented("transfer-gate-worker")
 ON_TOPICS: Final = sorted(right for right in RIGHTS if right.kind == "topic")
@@ -35,7 +37,7 @@ def title(right: Right) -> str:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    broker = SecuredKafka(tmp_path_factory.mktemp("secured"), ["worker", "transfer-source"])
+    broker = SecuredKafka(tmp_path_factory.mktemp("secured"), ["worker", "operator", "topics", "transfer-source"])
     try:
         broker.start()
         yield broker
@@ -74,8 +76,13 @@ class Place:
 
     async def grant(self, rights: set[Right]) -> None:
         """Give `worker` these documented rights on the topics of this installation, and create them."""
-        await self._secured.grant("worker", map(self.named, rights))
+        await self.give("worker", rights)
         await apply_topics(self._admin, self.registry)
+
+    async def give(self, user: str, rights: set[Right]) -> Settings:
+        """Give `user` documented rights on the topics of this installation; returns the settings that connect as it."""
+        await self._secured.grant(user, map(self.named, rights))
+        return self.settings(**self._secured.scram(user), partitions=1)
 
     async def deny(self, right: Right) -> None:
         """Take one away again, while a worker runs."""
@@ -171,12 +178,46 @@ async def test_a_principal_without_rights_is_told_nothing_of_any_topic(place: Pl
         await check_topics(place.settings(**place.connection), place.registry)
 
 
-async def test_upstream_can_ask_for_a_transfer_and_not_make_one(place: Place, secured: SecuredKafka) -> None:
+async def test_topics_are_created_with_exactly_the_documented_rights(place: Place) -> None:
+    settings = await place.give("topics", documented("transfer-gate-topics"))
+    assert {report.action for report in await apply_topics(settings, place.registry)} == {"created"}
+    assert {report.action for report in await apply_topics(settings, place.registry)} == {"exists"}
+
+
+async def test_an_operator_checks_and_proves_with_exactly_the_documented_rights(place: Place) -> None:
+    """`verify` and `doctor`; and what an operator may not: write to a partner."""
+    await place.grant(RIGHTS)
+    settings = await place.give("operator", documented("transfer-gate-operator"))
+    await place.send()
+    worker = place.installation.start_worker()
+    await worker.until(lambda: worker.metric("transfer_gate_decisions_total") > 1, "deciding")
+    counts = (await verify(settings, place.registry, wait_seconds=60)).counts
+    assert (counts.released, counts.quarantined, counts.missing) == (2, 2, 0)
+    assert (await worker.terminate())[0] == 0, worker.tail()
+    findings, answered = await examine(settings)
+    assert answered
+    assert [finding for finding in findings if finding.status == "FAIL" or "not allowed" in finding.found] == []
+    assert {"clock": "ok", "broker": "ok"}.items() <= {one.check: one.status for one in findings}.items()
+    async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(f"{place.topics.prefix}partner.acme", b"{}", key=b"p-1")
+
+
+async def test_doctor_names_a_right_that_it_lacks(place: Place) -> None:
+    await place.grant(set())
+    group = Right("group", "transfer-gate", False, "Describe")
+    settings = await place.give("operator", documented("transfer-gate-operator") - {group})
+    findings, answered = await examine(settings)
+    assert answered
+    refused = [finding for finding in findings if finding.status == "FAIL"]
+    assert [(finding.check, "a right on group" in finding.found) for finding in refused] == [("rights", True)]
+
+
+async def test_upstream_can_ask_for_a_transfer_and_not_make_one(place: Place) -> None:
     """Whoever may write requests may write neither to a partner nor a consent."""
     await place.grant(RIGHTS)
-    await secured.grant("transfer-source", map(place.named, documented("transfer-source")))
-    options = client_options(place.settings(**secured.scram("transfer-source")))
-    async with AIOKafkaProducer(**options, acks="all", enable_idempotence=False) as producer:
+    settings = await place.give("transfer-source", documented("transfer-source"))
+    async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
         await producer.send_and_wait(place.topics.transfers, b"{}", key=b"p-2")
         for topic in (f"{place.topics.prefix}partner.acme", place.topics.consents):
             with pytest.raises(TopicAuthorizationFailedError):

@@ -67,6 +67,26 @@ def test_a_service_that_stays_says_whether_it_is_well(name: str) -> None:
     assert "test" in SERVICES[name].get("healthcheck", {}) or (name in OURS and instructions("HEALTHCHECK"))
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_a_service_mounts_exists_and_is_read_only_or_its_own_volume(name: str) -> None:
+    whole: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+    for mount in SERVICES[name].get("volumes", ()):
+        source, _, rest = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", mount).partition(":")
+        if source in whole["volumes"]:
+            continue
+        assert (ROOT / source).exists()
+        assert rest.endswith(":ro")
+
+
+def test_prometheus_finds_the_services_that_it_scrapes_and_the_one_that_it_tells() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
+    scraped = {name for job in config["scrape_configs"] for sd in job["dns_sd_configs"] for name in sd["names"]}
+    assert scraped == {"worker", "auditor"}
+    assert {job["job_name"] for job in config["scrape_configs"]} == {"transfer-gate", "transfer-gate-audit"}
+    (target,) = config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    assert target.partition(":")[0] in SERVICES
+
+
 def test_what_waits_for_another_waits_for_one_that_is_well_or_done() -> None:
     conditions = {
         (name, other): waits["condition"]
