@@ -155,6 +155,7 @@ class Installation:
         self.workers: list[Worker] = []
         given = {
             "bootstrap_servers": bootstrap_servers,
+            "security_protocol": "PLAINTEXT",  # of TRANSFER_GATE_TEST_BOOTSTRAP_SERVERS too
             "topic_prefix": f"{name}.",
             "app_id": name,
             "registry": registry,

@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 from importlib import metadata
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +49,7 @@ def settings_in_use(settings: Settings) -> list[Finding]:
     """Whether credentials and personal data travel and lie protected."""
     shown = f"app id {settings.app_id}, topic prefix {settings.topic_prefix or '(none)'}, store {settings.store}"
     findings = [Finding("settings", "ok", shown)]
-    if not settings.security_protocol.endswith("SSL") and not _all_local(settings.bootstrap_servers):
+    if not settings.security_protocol.endswith("SSL") and not settings.brokers_are_local:
         findings.append(
             Finding(
                 "encryption",
@@ -59,9 +58,9 @@ def settings_in_use(settings: Settings) -> list[Finding]:
                 f"set {PREFIX}SECURITY_PROTOCOL to SSL or SASL_SSL",
             )
         )
-    secret = settings.sasl_password_file
-    if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        findings.append(Finding("password file", "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
+    for what, secret in (("password file", settings.sasl_password_file), ("key file", settings.ssl_keyfile)):
+        if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            findings.append(Finding(what, "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
     findings.append(quarantine_key(settings.quarantine_key_file))
     return findings
 
@@ -131,15 +130,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _all_local(servers: str) -> bool:
-    hosts = [server.strip().rpartition(":")[0].strip("[]") for server in servers.split(",") if server.strip()]
-    return all(host == "localhost" or _is_loopback(host) for host in hosts)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -18,6 +18,7 @@ from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.keys import UNSEALED, Sealing
+from transfer_gate.stream.refusal import DENIED, denied
 from transfer_gate.wire.sealing import load_master_keys
 
 logger = logging.getLogger(__name__)
@@ -97,16 +98,25 @@ async def _sealing_of(settings: Settings) -> Sealing:
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:
-    await app.start()
+    # Faust's start lasts until the group has given out its partitions, so it may last for ever.
+    starting = asyncio.create_task(app.start())
     stopping = asyncio.create_task(stop.wait())
-    ended = asyncio.create_task(app.wait_until_stopped())
-    await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (stopping, ended):
+    refused = asyncio.create_task(app.until_refused())
+    watching = [starting, stopping, refused]
+    await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        ended = asyncio.create_task(app.wait_until_stopped())
+        watching = [stopping, refused, ended]
+        await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    reason = app.crash_reason or (refused.result() if refused.done() else None)
+    for task in watching:
         task.cancel()
-    reason = app.crash_reason
     if reason is not None and not stop.is_set():
         if isinstance(reason, GateError):
             raise reason
+        if isinstance(reason, DENIED):
+            raise denied(reason, "Read") from reason
         raise GateError(
             f"the stream stopped: {brief(reason)}",
             do="see the log above; nothing is lost, start again",
