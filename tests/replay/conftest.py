@@ -10,9 +10,7 @@ from tests.support.stream_gate import StreamGate, open_gate
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def replayed_gate(
-    bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[StreamGate]:
+async def replayed_gate(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StreamGate]:
     """A gate of two partitions."""
     folder = tmp_path_factory.mktemp("replayed-gate")
     async with open_gate(bootstrap_servers, folder, partitions=2, session_timeout_seconds=6) as opened:

@@ -34,12 +34,13 @@ class Watching:
     answer: bool = True
     canaries: list[Report] = field(default_factory=list)
     settled: int = 0
+    in_flight: int = 0
 
     def begin(self, records: int) -> None:
         pass
 
     def show(self, settled: int, in_flight: int) -> None:
-        self.settled = settled
+        self.settled, self.in_flight = settled, in_flight
 
     async def go_on(self, report: Report) -> bool:
         self.canaries.append(report)
@@ -145,7 +146,8 @@ class Operator:
         """(prospect, channel) of everything that the first partner got of these prospects."""
         who, place = set(prospects), self.gate.place
         topic = f"{self.gate.topics.prefix}partner.{PARTNERS[0]}"
-        bodies = [orjson.loads(record.value or b"") async for record in read_all(place.bootstrap_servers, [topic], place.partitions)]
+        read = read_all(place.bootstrap_servers, [topic], place.partitions)
+        bodies = [orjson.loads(record.value or b"") async for record in read]
         return [(body["prospect_id"], one) for body in bodies if body["prospect_id"] in who for one in body["channels"]]
 
 
