@@ -125,13 +125,13 @@ class Operator:
             check=False,
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The same as a process that goes on beside the test."""
+    def start(self, *arguments: str, output: bool = False) -> subprocess.Popen[bytes]:
+        """The same as a process that goes on beside the test; `output`: with a pipe to read what it prints."""
         return subprocess.Popen(
             [sys.executable, "-m", "transfer_gate", *arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 

@@ -1,7 +1,7 @@
 """Plans on the audit topic: published whole, so that another machine can run them; and what was done about each."""
 
 import datetime as dt
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -10,18 +10,29 @@ from msgspec.structs import replace
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.quarantine.audit import Act, record_acts
 from transfer_gate.quarantine.follow import Follower
-from transfer_gate.quarantine.plan import Item, Plan, checked_id, digest_of, load_plan, plan_file, save_plan
+from transfer_gate.quarantine.plan import Item, Move, Plan, checked_id, digest_of, load_plan, plan_file, save_plan
+from transfer_gate.quarantine.results import Result
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 
 PLANNED: Final = "replay plan"
-PART: Final = "replay plan items"
+PART: Final = "replay plan part"
 APPROVED: Final = "replay approve"
 RUN: Final = "replay run"
 CANCELLED: Final = "replay cancel"
 
-#: Records named in one part; a part stays well below the largest message of a topic, 1 MiB.
-_PART_ITEMS: Final = 4000
+#: The columns of a plan that may be long, and how much of each one part holds: it stays well below Kafka's largest
+#: message, 1 MiB.
+_COLUMNS: Final[dict[str, tuple[Any, int]]] = {
+    "items": (tuple[Item, ...], 4000),
+    "forecasts": (tuple[Result, ...], 300),
+    "moves": (tuple[Move, ...], 2000),
+}
+_NO_COLUMNS: Final[dict[str, Any]] = dict.fromkeys(_COLUMNS, ())
+
+
+#: Columns by digest and number of the part that they stand in.
+_Parts = dict[tuple[str | None, int], dict[str, tuple[Any, ...]]]
 
 
 class KnownPlan:
@@ -74,9 +85,14 @@ async def publish(settings: Settings, plan: Plan) -> str:
             details=details,
         )
 
-    parts = [plan.items[start : start + _PART_ITEMS] for start in range(0, len(plan.items), _PART_ITEMS)]
-    head = msgspec.to_builtins(replace(plan, items=()))
-    acts = [act(PART, "planned", part=number, items=list(part)) for number, part in enumerate(parts)]
+    parts = [
+        {name: column[start : start + size]}
+        for name, (_, size) in _COLUMNS.items()
+        for column in [getattr(plan, name)]
+        for start in range(0, len(column), size)
+    ]
+    head = msgspec.to_builtins(replace(plan, **_NO_COLUMNS))
+    acts = [act(PART, "planned", part=number, **part) for number, part in enumerate(parts)]
     acts.append(act(PLANNED, "planned", records=len(plan.items), parts=len(parts), forecast=plan.outcomes(), plan=head))
     await record_acts(settings, *acts)
     save_plan(plan_file(settings.data_dir, plan.plan_id), plan, digest)
@@ -98,7 +114,7 @@ async def find_plan(settings: Settings, plan_id: str, acts: Follower | None = No
 async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPlan:
     here = load_plan(plan_file(settings.data_dir, plan_id))
     about: list[Act] = []
-    parts: dict[tuple[str | None, int], list[Item]] = {}
+    parts: _Parts = {}
     async for records in follower.so_far():
         for record in records:
             act = act_about(record, plan_id)
@@ -107,7 +123,11 @@ async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPl
             if act.action != PART:
                 about.append(act)
             elif here is None:
-                parts[act.digest, int(act.details["part"])] = msgspec.convert(act.details["items"], list[Item])
+                parts[act.digest, int(act.details["part"])] = {
+                    name: msgspec.convert(act.details[name], kind)
+                    for name, (kind, _) in _COLUMNS.items()
+                    if name in act.details
+                }
     made = next((act for act in about if act.action == PLANNED), None)
     if made is None or made.digest is None:
         raise InvalidInput(
@@ -134,11 +154,14 @@ def act_about(record: ConsumerRecord, plan_id: str) -> Act | None:
     return act if act.plan_id == plan_id else None
 
 
-def _assembled(made: Act, parts: dict[tuple[str | None, int], list[Item]]) -> Plan | None:
+def _assembled(made: Act, parts: _Parts) -> Plan | None:
     """The plan from its parts; None when one is missing or not as it was written."""
+    columns = dict(_NO_COLUMNS)
     try:
-        items = [item for number in range(int(made.details["parts"])) for item in parts[made.digest, number]]
-        return replace(msgspec.convert(made.details["plan"], Plan), items=tuple(items))
+        for number in range(int(made.details["parts"])):
+            for name, part in parts[made.digest, number].items():
+                columns[name] += part
+        return replace(msgspec.convert(made.details["plan"], Plan), **columns)
     except (KeyError, ValueError, TypeError):  # msgspec.ValidationError is a ValueError
         return None
 
