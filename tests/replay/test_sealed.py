@@ -45,7 +45,9 @@ async def test_who_was_erased_between_plan_and_run_is_not_released(keeper: Opera
     await gate.send(gate.topics.consents, erasure, people[0].encode(), partition=0)
     report = await keeper.run(plan)
     assert report.outcomes == {"erased": 1, "released": 2, "held": 1}
-    assert [(one.forecast, one.outcome, one.ids) for one in report.differences] == [("released", "erased", held[:1])]
+    assert [(one.forecast, one.outcome, one.ids) for one in report.differences] == [
+        ("released (email, sms)", "erased", held[:1])
+    ]
     assert sorted(await keeper.released(people)) == everything(people[1:3])
 
     await keeper.held(["sealed-late"])

@@ -112,6 +112,7 @@ def _same(forecast: Result, result: Result) -> bool:
 
 
 def told(result: Result) -> str:
-    """A result in words: `held: not-withdrawn`, `partly: electronic-optin`, `released`."""
-    reasons = dict.fromkeys(reasons[0] for reasons in result.quarantined.values())
-    return f"{result.outcome}: {', '.join(reasons)}" if reasons else result.outcome
+    """A result in words: `released (email)`, `partly (email): not-withdrawn`, `held: electronic-optin`, `erased`."""
+    channels = f" ({', '.join(result.released)})" if result.released else ""
+    reasons = ", ".join(dict.fromkeys(reason for reasons in result.quarantined.values() for reason in reasons))
+    return f"{result.outcome}{channels}: {reasons}" if reasons else f"{result.outcome}{channels}"
