@@ -112,6 +112,7 @@ async def test_the_report_names_what_came_out_otherwise_than_forecast(operator: 
     assert plan.outcomes() == {"held": 3}
     report = await operator.run(plan)
     (difference,) = report.differences
-    assert (difference.forecast, difference.outcome, difference.records) == ("held: partner-paused", "released (email, sms)", 3)
+    told = (difference.forecast, difference.outcome, difference.records)
+    assert told == ("held: partner-paused", "released (email, sms)", 3)
     assert sorted(difference.ids) == sorted(held)
     assert sorted(await operator.released(people)) == everything(people)
