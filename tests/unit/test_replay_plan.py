@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from click import BadParameter
 
-from transfer_gate.cli.replay_options import Moment, Rate
+from transfer_gate.cli.replay_options import Rate
 from transfer_gate.errors import InvalidInput
 from transfer_gate.quarantine.journal import Journal
 from transfer_gate.quarantine.plan import Item, Plan, checked_id, digest_of, fingerprint_of, load_plan, save_plan
@@ -137,10 +137,3 @@ def test_rates_are_a_number_in_a_time(given: str, a_second: float) -> None:
     for wrong in ("0/s", "-1", "many", "5/day", "nan", "inf/s"):
         with pytest.raises(BadParameter):
             Rate().convert(wrong, None, None)
-
-
-def test_a_time_needs_its_offset() -> None:
-    assert Moment().convert("2026-11-24T11:00:00+01:00", None, None) == NOW
-    for wrong in ("2026-11-24T11:00:00", "yesterday"):
-        with pytest.raises(BadParameter):
-            Moment().convert(wrong, None, None)

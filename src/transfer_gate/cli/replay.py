@@ -9,14 +9,17 @@ import msgspec
 from msgspec.structs import replace
 from rich.console import Console
 
-from transfer_gate.cli.replay_options import Rate, filter_of, selection
+from transfer_gate.cli.acts import as_id, reason_given, with_ticket, with_why
+from transfer_gate.cli.replay_options import Rate
 from transfer_gate.cli.replay_screen import RunScreen, print_plan, print_report, print_status
+from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.errors import PartiallyFailed
 from transfer_gate.quarantine.guards import approve, cancel, needs_approval
 from transfer_gate.quarantine.known import publish
 from transfer_gate.quarantine.plan import Plan, plan_file, save_plan
 from transfer_gate.quarantine.planning import make_plan
 from transfer_gate.quarantine.run import Report, RunOptions, run_plan
+from transfer_gate.quarantine.selection import Filter
 from transfer_gate.quarantine.status import status_of
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
@@ -24,7 +27,6 @@ from transfer_gate.stream.clients import silence_clients
 
 Output = Literal["table", "json"]
 _output = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-_ticket = click.option("--ticket", help="What this is done for; goes to the audit topic.")
 
 
 @click.group()
@@ -37,26 +39,24 @@ def replay() -> None:
 
 
 @replay.command("plan")
-@selection
-@_ticket
+@with_filter
+@click.option("--id", "ids", multiple=True, metavar="ID", help="With this quarantine id; may be repeated.")
+@with_ticket
 @_output
 @click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Write the plan file there as well.")
-def plan_command(ticket: str | None, output: Output, file: Path | None, **given: Any) -> None:
+def plan_command(ids: tuple[str, ...], ticket: str | None, output: Output, file: Path | None, **given: Any) -> None:
     """Freeze the open records that match, and say what would become of each. Sends nothing.
 
     Exit 3 when nothing matches.
     """
     settings = load_settings()
-    asyncio.run(_plan(settings, given, ticket, output, file))
+    wanted = filter_of(given, ids=map(as_id, ids), open_only=True)
+    asyncio.run(_plan(settings, wanted, ticket, output, file))
 
 
-async def _plan(
-    settings: Settings, given: dict[str, Any], ticket: str | None, output: Output, file: Path | None
-) -> None:
+async def _plan(settings: Settings, wanted: Filter, ticket: str | None, output: Output, file: Path | None) -> None:
     registry = load_registry(settings.registry)
-    plan = await make_plan(
-        settings, registry, filter_of(given), ticket=ticket, say=lambda line: click.echo(line, err=True)
-    )
+    plan = await make_plan(settings, registry, wanted, ticket=ticket, say=lambda line: click.echo(line, err=True))
     digest = await publish(settings, plan)
     if file is not None:
         save_plan(file, plan, digest)
@@ -81,7 +81,7 @@ def _plan_summary(settings: Settings, plan: Plan, digest: str, approval: bool) -
 
 @replay.command("approve")
 @click.argument("plan_id")
-@_ticket
+@with_ticket
 def approve_command(plan_id: str, ticket: str | None) -> None:
     """Let a large plan run, as a second person. Look at `replay status PLAN_ID` first.
 
@@ -99,7 +99,7 @@ def approve_command(plan_id: str, ticket: str | None) -> None:
 @click.option("--canary", type=click.IntRange(min=1), help="Send so many first, show what they come to, ask.")
 @click.option("--breaker", type=click.FloatRange(0, 1), help="Stop when a larger share is held again.")
 @click.option("--yes", is_flag=True, help="Go on after the canary without asking.")
-@_ticket
+@with_ticket
 @_output
 def run_command(plan_id: str, yes: bool, output: Output, breaker: float | None, **given: Any) -> None:
     """Send exactly the records of a plan to the gate, and wait for what becomes of them.
@@ -149,11 +149,11 @@ def status_command(plan_id: str, output: Output) -> None:
 
 @replay.command("cancel")
 @click.argument("plan_id")
-@click.option("--why", required=True, help="Goes to the audit topic.")
-def cancel_command(plan_id: str, why: str) -> None:
+@with_why
+def cancel_command(plan_id: str, why: str | None) -> None:
     """Cancel a plan for good. A run of it stops within about a second; what it has sent is decided."""
     settings = load_settings()
-    known = asyncio.run(cancel(settings, plan_id, why))
+    known = asyncio.run(cancel(settings, plan_id, reason_given(why, "cancelling a plan")))
     click.echo(f"cancelled: plan {known.plan.plan_id}")
 
 

@@ -5,10 +5,9 @@ import os
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.quarantine.results import Result
+from transfer_gate.quarantine.selection import Filter
 
 _PLAN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FINGERPRINT_BYTES: Final = 16
@@ -57,7 +57,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     by: str
     at: dt.datetime
     ticket: str | None
-    filter: dict[str, str | list[str]]
+    filter: dict[str, Any]
     topic: str
     ends: dict[str, int]
     revision: str
@@ -134,15 +134,12 @@ def load_plan(file: Path) -> Plan | None:
         ) from None
 
 
-def filter_words(given: Mapping[str, object]) -> dict[str, str | list[str]]:
-    """A filter as the plan and the audit topic show it: only what was given."""
-    words: dict[str, str | list[str]] = {}
-    for name, value in given.items():
-        if isinstance(value, frozenset):
-            if value:
-                words[name] = sorted(value)
-        elif isinstance(value, dt.datetime):
-            words[name] = value.isoformat()
-        elif value is not None and not isinstance(value, bool):
-            words[name] = str(value)
+def filter_words(wanted: Filter) -> dict[str, Any]:
+    """A filter as the plan and the audit topic show it; of a prospect is only said that one was named."""
+    given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
+    words: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
+    if wanted.prospect_id is not None:
+        words["prospect_id"] = "one"
+    if wanted.ids:
+        words["ids"] = len(wanted.ids)
     return words

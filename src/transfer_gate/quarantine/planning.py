@@ -7,24 +7,27 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
+from aiokafka import TopicPartition
 from msgspec.structs import replace
 
-from transfer_gate.admin.reading import Offsets
+from transfer_gate.admin.reading import Offsets, bounds
 from transfer_gate.errors import NothingMatched
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.audit import operator
 from transfer_gate.quarantine.forecast import Forecaster, moves_of
 from transfer_gate.quarantine.frozen import FrozenRecords
 from transfer_gate.quarantine.known import now
+from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.plan import Item, Plan, filter_words, fingerprint_of
 from transfer_gate.quarantine.results import Result
-from transfer_gate.quarantine.selection import Filter, quarantine_ends, read_ledger, select
+from transfer_gate.quarantine.selection import Filter, Found, quarantine_ends, select
+from transfer_gate.quarantine.standings import read_standings
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.outputs import Rulebook
-from transfer_gate.wire.sealing import load_master_keys, owner_of
+from transfer_gate.wire.sealing import owner_of
 
 #: States that are held in memory at a time: partitions are taken together up to so many prospects.
 _STATES: Final = 20_000
@@ -41,22 +44,28 @@ class _Selection:
 
     async def fill(self, settings: Settings, wanted: Filter, ends: Offsets) -> None:
         """Read headers; payloads are looked at, and let go."""
-        ledger = await read_ledger(settings, len(ends), brief=True)
-        async for found in select(settings, replace(wanted, open_only=True), ends, ledger):
-            for one in found:
-                record, held = one.record, one.held
-                if held.stage == "consent":
-                    self.not_replayable += 1
-                    continue
-                owners = self.prospects.setdefault(record.partition, set())
-                if record.key is not None:
-                    owners.add(record.key)
-                if held.encryption is not None:
-                    owners.add(owner_of(record.key, held.stage, held.partner_id, held.quarantined_at))
-                self.stamps.append(record.timestamp)
-                self.items.append(
-                    Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)
-                )
+        ledger = settings.topics.ledger
+        _, told = await bounds(settings, {ledger: len(ends)}, committed_only=False)
+        for place, end in sorted(ends.items()):
+            standings = await read_standings(settings, place.partition, told[TopicPartition(ledger, place.partition)])
+            async for found in select(settings, replace(wanted, open_only=True), {place: end}, standings):
+                self._add(found)
+
+    def _add(self, found: list[Found]) -> None:
+        for one in found:
+            record, held = one.record, one.held
+            if held.stage == "consent":
+                self.not_replayable += 1
+                continue
+            owners = self.prospects.setdefault(record.partition, set())
+            if record.key is not None:
+                owners.add(record.key)
+            if held.encryption is not None:
+                owners.add(owner_of(record.key, held.stage, held.partner_id, held.quarantined_at))
+            self.stamps.append(record.timestamp)
+            self.items.append(
+                Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)
+            )
 
     def in_order(self, numbers: Iterable[int]) -> list[int]:
         """As they were quarantined, across partitions."""
@@ -90,7 +99,7 @@ async def make_plan(
     Raises NothingMatched, InvalidInput when there is no quarantine topic or the key file is no such, BrokerUnavailable.
     """
     by, at = operator(settings), now()
-    masters = load_master_keys(settings.quarantine_key_file) if settings.quarantine_key_file else None
+    masters = master_keys(settings)
     sealing = UNSEALED if masters is None else Sealing(masters)
     ends = await quarantine_ends(settings)
     selection = _Selection()
@@ -115,7 +124,7 @@ async def make_plan(
         by=by,
         at=at,
         ticket=ticket,
-        filter=filter_words({name: getattr(wanted, name) for name in Filter.__struct_fields__}),
+        filter=filter_words(wanted),
         topic=settings.topics.quarantine,
         ends={str(place.partition): end for place, end in sorted(ends.items())},
         revision=registry.revision,

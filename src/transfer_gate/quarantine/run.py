@@ -17,7 +17,7 @@ from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.journal import Difference, Journal
 from transfer_gate.quarantine.known import RUN, KnownPlan, act_about, find_plan, is_cancel
 from transfer_gate.quarantine.results import BACK
-from transfer_gate.quarantine.sending import ReplaySender
+from transfer_gate.quarantine.sender import ReplaySender
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 

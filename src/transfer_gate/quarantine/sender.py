@@ -8,9 +8,9 @@ from typing import Final, Self
 
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 
+from transfer_gate.quarantine.sending import asking
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
-from transfer_gate.wire.headers import REPLAY_ACTION, REPLAY_RUN
 
 _BATCH_BYTES: Final = 256 * 1024
 #: A rate is kept by pauses between packets of this many seconds' worth.
@@ -23,7 +23,7 @@ class ReplaySender:
     def __init__(self, settings: Settings, run: str, rate: float | None) -> None:
         """`run` is the plan id, `rate` records a second at most."""
         self._topic = settings.topics.replay
-        self._run = (REPLAY_RUN, run.encode())
+        self._run = run
         self._rate = rate
         self._free_at = time.monotonic()
         self._producer = AIOKafkaProducer(
@@ -51,8 +51,7 @@ class ReplaySender:
         acknowledged = []
         batch = self._producer.create_batch()
         for record in records:
-            headers = [header for header in record.headers if header[0] not in (REPLAY_RUN, REPLAY_ACTION)]
-            headers.append(self._run)
+            headers = asking("replay", self._run, None, record.headers)
             if batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
                 acknowledged.append(await self._producer.send_batch(batch, self._topic, partition=partition))
                 batch = self._producer.create_batch()

@@ -1,7 +1,7 @@
 """Where a plan stands: counted from the ledger, with who approved, ran and cancelled it."""
 
 import datetime as dt
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -38,7 +38,7 @@ class Status(Struct, frozen=True, kw_only=True):
     by: str
     at: dt.datetime
     ticket: str | None
-    filter: dict[str, str | list[str]]
+    filter: dict[str, Any]
     records: int
     settled: int
     gone: int
