@@ -18,7 +18,8 @@ from tests.support.stream_gate import Sent, StreamGate
 from transfer_gate.quarantine.known import publish
 from transfer_gate.quarantine.plan import Plan
 from transfer_gate.quarantine.planning import make_plan
-from transfer_gate.quarantine.run import Report, RunOptions, run_plan
+from transfer_gate.quarantine.report import Report, RunOptions
+from transfer_gate.quarantine.running import run_plan
 from transfer_gate.quarantine.selection import Filter
 from transfer_gate.quarantine.status import Status, status_of
 from transfer_gate.registry import load_registry

@@ -18,7 +18,8 @@ from transfer_gate.quarantine.guards import approve, cancel, needs_approval
 from transfer_gate.quarantine.known import publish
 from transfer_gate.quarantine.plan import Plan, plan_file, save_plan
 from transfer_gate.quarantine.planning import make_plan
-from transfer_gate.quarantine.run import Report, RunOptions, run_plan
+from transfer_gate.quarantine.report import Report, RunOptions
+from transfer_gate.quarantine.running import run_plan
 from transfer_gate.quarantine.selection import Filter
 from transfer_gate.quarantine.status import status_of
 from transfer_gate.registry import load_registry

@@ -1,5 +1,6 @@
 """How replays look: the forecast of a plan, the progress of a run, its report, the status of a plan."""
 
+import asyncio
 import sys
 import time
 from typing import Final
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from transfer_gate.quarantine.journal import Difference
 from transfer_gate.quarantine.plan import Plan
-from transfer_gate.quarantine.run import Report
+from transfer_gate.quarantine.report import Report
 from transfer_gate.quarantine.status import Status
 
 #: Without a terminal, a line this often, seconds.
@@ -77,7 +78,7 @@ class RunScreen:
         if not self._yes:
             if not (sys.stdin.isatty() and sys.stderr.isatty()):
                 return False
-            if not click.confirm("go on with the rest?", err=True):
+            if not await asyncio.to_thread(click.confirm, "go on with the rest?", err=True):
                 return False
         self._bar.start()
         return True

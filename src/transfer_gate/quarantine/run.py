@@ -1,80 +1,27 @@
-"""Run a plan: send its records to the gate, follow what they come to, and stop when it should."""
+"""One run of a plan: sends records to the gate, follows what they come to, and stops when it should."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from msgspec import Struct
-
-from transfer_gate.admin.cluster import Cluster, open_cluster
-from transfer_gate.errors import CheckFailed, NothingMatched
-from transfer_gate.quarantine.audit import record_acts
+from transfer_gate.admin.cluster import Cluster
 from transfer_gate.quarantine.follow import Follower
 from transfer_gate.quarantine.frozen import FrozenRecords, Reading
-from transfer_gate.quarantine.guards import act_on, check_may_run
-from transfer_gate.quarantine.journal import Difference, Journal
-from transfer_gate.quarantine.known import RUN, KnownPlan, act_about, find_plan, is_cancel
+from transfer_gate.quarantine.journal import Journal
+from transfer_gate.quarantine.known import KnownPlan, act_about, is_cancel
+from transfer_gate.quarantine.report import Report, RunOptions, Screen
 from transfer_gate.quarantine.results import BACK
 from transfer_gate.quarantine.sender import ReplaySender
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
 
 #: Most records in flight; fewer at first, so that the breaker stops a bad run early.
 _WINDOW: Final = 6000
 _FIRST_WINDOW: Final = 200
 #: Outcomes that the breaker waits for before it judges.
 _BREAKER_LEAST: Final = 100
-#: How long nobody may be in the gate's group while records are in flight: a worker that is started again needs a while.
-_AWAY_SECONDS: Final = 30.0
 _WATCH_SECONDS: Final = 0.5
-
-
-class RunOptions(Struct, frozen=True, kw_only=True):
-    """What was asked for. `rate`: records a second; `limit`, `canary`: records; `breaker`: a share, 0 to 1."""
-
-    rate: float | None = None
-    limit: int | None = None
-    canary: int | None = None
-    breaker: float
-    ticket: str | None = None
-    away_seconds: float = _AWAY_SECONDS
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """What a run came to. `outcomes` counts all records of the plan by standing, `sent` those that this run sent;
-    `gone` records were deleted by retention, `altered` ones are not those that were planned: neither is sent.
-    `stopped` says why it did not come to the end."""
-
-    plan_id: str
-    digest: str
-    records: int
-    outcomes: dict[str, int]
-    sent: int
-    gone: int
-    altered: int
-    stopped: str | None
-    seconds: float
-    differences: list[Difference]
-
-    @property
-    def undecided(self) -> int:
-        """Records that were not decided, gone and altered ones apart."""
-        return self.outcomes.get("open", 0) - self.gone - self.altered
-
-
-class Screen(Protocol):
-    """Where a run is watched."""
-
-    def begin(self, records: int) -> None:
-        """The plan has so many records."""
-
-    def show(self, settled: int, in_flight: int) -> None:
-        """So many are settled, so many in flight."""
-
-    async def go_on(self, report: Report) -> bool:
-        """Whether to send the rest after the canary came to this."""
 
 
 class Run:
@@ -94,6 +41,7 @@ class Run:
         self._sent = 0
         self._gone: set[int] = set()
         self._altered: set[int] = set()
+        self._alone = False
         self.journal = Journal(known.plan)
         self.stopped: str | None = None
 
@@ -168,7 +116,7 @@ class Run:
 
     async def _until(self, holds: Callable[[], bool], *, even_stopped: bool = False) -> None:
         """Wait for outcomes. A stop ends it, unless what is in flight is waited for; an absent gate ends that too."""
-        while not holds() and (self.stopped is None or (even_stopped and not self.stopped.startswith("no gate"))):
+        while not holds() and not self._alone and (even_stopped or self._goes_on()):
             self._moved.clear()
             await self._moved.wait()
 
@@ -205,80 +153,5 @@ class Run:
             if not self.journal.in_flight or await cluster.group_members(self._settings.app_id):
                 there_at = time.monotonic()
             elif time.monotonic() - there_at > self._options.away_seconds:
-                self.stopped = None
+                self._alone, self.stopped = True, None
                 self.stop(f"no gate is running: {self.journal.in_flight:,} records wait to be decided")
-
-
-async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen: Screen) -> Report:
-    """Run a plan by its id, or go on with it.
-
-    Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
-    InvalidInput, BrokerUnavailable.
-    """
-    async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
-        known = await find_plan(settings, plan_id, acts)
-        await check_may_run(settings, known, RUN)
-        async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
-            partitions = (await cluster.topics())[known.plan.topic].partitions
-            ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
-            sender = await stack.enter_async_context(ReplaySender(settings, plan_id, options.rate))
-            run = Run(settings, known, options, screen, sender)
-            async for records in ledger.so_far():
-                for record in records:
-                    run.journal.take(record)
-            if run.journal.settled == len(known.plan.items):
-                raise NothingMatched("every record of this plan is settled", do=f"see replay status {plan_id}")
-            run.journal.count_from_here()
-            screen.begin(len(known.plan.items))
-            if not await cluster.group_members(settings.app_id):
-                raise CheckFailed(
-                    f"no gate is running: group {settings.app_id} has no members; nothing was sent",
-                    do="start one with: transfer-gate worker",
-                )
-            watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate(cluster))
-            await _audited(settings, known, run, options, _together(run.go(), watchers))
-            report = run.report()
-            if not report.sent and not report.undecided and not run.journal.fresh:
-                raise NothingMatched(
-                    f"nothing is left that could be sent: {report.gone:,} records were deleted by retention, "
-                    f"{report.altered:,} are not those that were planned",
-                    do=f"see: transfer-gate replay status {plan_id}",
-                )
-            return report
-
-
-async def _audited(
-    settings: Settings, known: KnownPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
-) -> None:
-    """Work, and write to the audit topic that it begins and how it ends."""
-    asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
-    before = {"open": len(run.journal.open_items()), **asked}
-    await record_acts(settings, act_on(known, settings, RUN, "started", ticket=options.ticket, details=before))
-    outcome = "failed"
-    try:
-        await work
-        outcome = run.report().stopped or "done"
-    except asyncio.CancelledError:
-        outcome = "interrupted"
-        raise
-    finally:
-        report = run.report()
-        counts = {"outcomes": report.outcomes, "sent": report.sent, "gone": report.gone, "altered": report.altered}
-        differing = sum(one.records for one in report.differences)
-        details = counts | {"differing": differing, "seconds": report.seconds}
-        await record_acts(settings, act_on(known, settings, RUN, outcome, ticket=options.ticket, details=details))
-
-
-async def _together(work: Coroutine[None, None, None], watchers: Sequence[Coroutine[None, None, None]]) -> None:
-    """Work until it is done; what a watcher raises ends it."""
-    task = asyncio.create_task(work)
-    beside = [asyncio.create_task(watcher) for watcher in watchers]
-    try:
-        await asyncio.wait([task, *beside], return_when=asyncio.FIRST_COMPLETED)
-        for ended in (task, *beside):
-            if ended.done():
-                ended.result()
-    finally:
-        for each in (task, *beside):
-            each.cancel()
-        await asyncio.gather(task, *beside, return_exceptions=True)
