@@ -2,6 +2,7 @@
 
 import asyncio
 
+import orjson
 import pytest
 from msgspec.structs import replace
 
@@ -80,12 +81,12 @@ async def test_a_cancel_stops_a_run_and_every_later_one(operator: Operator) -> N
 async def test_the_breaker_stops_a_run_whose_records_are_held_again(operator: Operator) -> None:
     held = await operator.held([f"breaker-{n}" for n in range(400)])
     plan = await operator.plan(held)
-    report = await operator.run(plan, breaker=0.5)
-    assert (report.stopped or "").startswith("breaker")
-    assert 100 <= report.sent < 400
-    assert report.outcomes == {"open": 400 - report.sent, "held": report.sent}
-    stopped = await operator.command("replay", "run", plan.plan_id, "--breaker", "0.9")
-    assert (stopped.returncode, "breaker" in stopped.stderr) == (4, True), stopped.stderr
+    stopped = await operator.command("replay", "run", plan.plan_id, "--output", "json")
+    assert (stopped.returncode, "stopped by breaker" in stopped.stderr) == (4, True), stopped.stderr
+    report = orjson.loads(stopped.stdout)
+    assert 100 <= report["sent"] < 400
+    assert report["outcomes"] == {"open": 400 - report["sent"], "held": report["sent"]}
+    assert (await operator.run(plan, breaker=1.0)).outcomes == {"held": 400}
 
 
 async def test_without_a_gate_nothing_is_sent(operator: Operator) -> None:
