@@ -89,11 +89,13 @@ def digest_of(plan: Plan) -> str:
 
 def fingerprint_of(record: ConsumerRecord) -> str:
     """Stands for key, value and headers of a record, byte for byte."""
-    digest = sha256()
-    parts = [record.key, record.value, *(part for name, text in record.headers for part in (name.encode(), text))]
-    for part in parts:
-        digest.update(b"-" if part is None else b"%d:" % len(part) + part)
-    return digest.digest()[:_FINGERPRINT_BYTES].hex()
+    parts: list[bytes] = []
+    for part in (record.key, record.value):
+        parts.append(b"-" if part is None else b"%d:%b" % (len(part), part))
+    for name, text in record.headers:
+        parts.append(b"%d:%b-" % (len(name), name.encode()))
+        parts.append(b"-" if text is None else b"%d:%b" % (len(text), text))
+    return sha256(b"".join(parts)).digest()[:_FINGERPRINT_BYTES].hex()
 
 
 def checked_id(plan_id: str) -> str:
