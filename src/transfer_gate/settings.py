@@ -81,6 +81,13 @@ class Settings(BaseSettings):
         default=8000, description="Fetched records that may wait per partition and topic before fetching pauses."
     )
 
+    replay_approval_records: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        default=1000, description="A replay plan of more records needs the approval of a second person."
+    )
+    replay_breaker_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="`replay run` stops by itself when a larger share of outcomes is held again."
+    )
+
     @model_validator(mode="after")
     def _no_silent_plaintext(self) -> Self:
         if self.security_protocol.startswith("SASL"):

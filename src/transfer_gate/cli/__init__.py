@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "quarantine": ("transfer_gate.cli.quarantine", "quarantine", "Look at what is held back; explain it, give it up."),
     "consent": ("transfer_gate.cli.consent", "consent", "Settle consent events that can't be read."),
     "key": ("transfer_gate.cli.key", "key", "Make and rotate the master keys of quarantine."),
+    "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records afresh: plan, approve, run."),
     "verify": ("transfer_gate.cli.verify", "verify", "Prove that every record ended in exactly one place."),
     "doctor": ("transfer_gate.cli.doctor", "doctor", "Check broker, topics, registry, clock and versions."),
     "schema": ("transfer_gate.cli.schema", "schema", "Export the schemas of what goes in and out."),
