@@ -264,6 +264,10 @@ def untrusted(secured: SecuredKafka) -> dict[str, Any]:
     return {**secured.scram("worker"), "ssl_cafile": None}
 
 
+def other_mechanism(secured: SecuredKafka) -> dict[str, Any]:
+    return {**secured.scram("worker"), "sasl_mechanism": "SCRAM-SHA-256"}
+
+
 def no_certificate(secured: SecuredKafka) -> dict[str, Any]:
     return {**secured.certificate("worker"), "ssl_certfile": None, "ssl_keyfile": None}
 
@@ -273,6 +277,7 @@ def no_certificate(secured: SecuredKafka) -> dict[str, Any]:
     [
         (in_clear, "it closes the connection: that port may not speak PLAINTEXT"),
         (wrong_password, "it refuses the user worker or the password"),
+        (other_mechanism, "it does not offer SCRAM-SHA-256"),
         (untrusted, "its certificate is not trusted: unable to get local issuer certificate"),
         (no_certificate, "or want a client certificate"),
     ],
