@@ -76,6 +76,8 @@ class Rule:
     end: dt.datetime | None = field(init=False)
 
     def __post_init__(self) -> None:
+        if not all(marks <= set("pcn") for marks in self.bases.values()):
+            raise ValueError(f"{self.id}: marks are letters of p, c, n")
         object.__setattr__(self, "start", midnight(self.first_day))
         object.__setattr__(self, "end", midnight(self.end_day) if self.end_day else None)
 
