@@ -276,7 +276,7 @@ VALUES: dict[str, list[Any]] = {
     "consents.0.indication": ["unticked_box_ticked", "dedicated_action", "oral_recorded", "scroll", None],
     "consents.0.purposes": [["social_matching"], []],
     "consents.0.channels": [["email"], ["postal"], ["postal", "live_call"], CHANNELS, []],
-    "consents.0.party_ids": [["helios"], [], ["acme"], ["acme", "broker"]],
+    "consents.0.party_ids": [["helios"], [], ["acme"], ["acme", "broker"], ["all"]],
     "consents.0.offer_categories": [["telecom"], [], ["insurance", "renewable"]],
     "consents.0.partner_list_version": ["l-0", None],
     "consents.0.notice_version": ["n-2", "n-unknown", None],
