@@ -122,6 +122,7 @@ def test_someone_born_on_29_february_has_birthday_on_28_february_in_common_years
     assert birthday(dt.date(2008, 2, 29), 16) == dt.date(2024, 2, 29)
     assert birthday(dt.date(2011, 3, 10), 15) == dt.date(2026, 3, 10)
     assert birthday(dt.date(9990, 1, 1), 15) == dt.date.max
+    assert birthday(dt.date(9984, 1, 1), 15) == dt.date(9999, 1, 1)
 
 
 @given(st.datetimes(dt.datetime(2026, 1, 1), dt.datetime(2060, 1, 1), timezones=_OFFSETS))  # noqa: DTZ001
