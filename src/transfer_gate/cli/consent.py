@@ -54,7 +54,7 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
 
     async def run() -> list[dict[str, Any]]:
         view = await browse.look(settings, wanted)
-        with passing("quarantine", progress) as seen:
+        with passing("quarantine", progress, view.offsets) as seen:
             found = [one async for one in browse.found_in(settings, wanted, view, seen)]
         payloads = await payloads_of(settings, found)
         if text is not None:

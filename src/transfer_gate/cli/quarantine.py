@@ -72,7 +72,7 @@ def list_command(
             text = acts.reason_given(why, "showing who is in quarantine")
             await acts.record(settings, "quarantine list", "revealed", why=text, details=named(wanted))
         view = await browse.look(settings, wanted, after=_place(after), partition=partition)
-        with passing("quarantine", progress) as seen:
+        with passing("quarantine", progress, view.offsets) as seen:
             async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
                 if counts:
                     quarantine_text.print_tally(await quarantine_text.tally(found), output)
@@ -248,7 +248,7 @@ def discard_command(
         await acts.record(
             settings, "quarantine discard", "started", why=text, ticket=ticket, digest=chosen.digest, details=details
         )
-        with passing("discard", progress) as seen:
+        with passing("discard", progress, chosen.view.offsets) as seen:
             outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
         told = {"run": outcome.run, "sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
         await acts.record(

@@ -113,6 +113,8 @@ async def read_entry(settings: Settings, partition: int, quarantine_id: str) -> 
             return None
         _, ends = await bounds(settings, {found.name: found.partitions}, committed_only=True)
         place = TopicPartition(found.name, partition)
+        if ends[place] == 0:
+            return None
         async for records in committed_records(settings, {place: ends[place]}):
             for record in records:
                 if record.key == quarantine_id.encode() and record.value is not None:
