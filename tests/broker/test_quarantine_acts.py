@@ -22,6 +22,9 @@ from transfer_gate.quarantine.sending import applied, open_sender
 from transfer_gate.wire.ledger import decode_entry
 from transfer_gate.wire.sealing import load_master_keys
 
+#: The producer of the gate belongs to the loop of the session.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 WHY = ("--why", "the campaign ended")
 
 
