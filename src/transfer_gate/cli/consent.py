@@ -110,7 +110,7 @@ async def _resolve(
 ) -> None:
     key = None if prospect_id is None else prospect_id.encode()
     if quarantine_id is not None:
-        copy = (await browse.attempts_of(settings, acts.as_id(quarantine_id)))[-1]
+        copy = (await browse.life_of(settings, acts.as_id(quarantine_id))).attempts[-1]
         if copy.held.stage != "consent":
             raise NothingMatched(
                 f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"

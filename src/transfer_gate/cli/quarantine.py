@@ -14,7 +14,6 @@ from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, 
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.describe import shared_domains
 from transfer_gate.quarantine.discard import Outcome, choose, discard
-from transfer_gate.quarantine.selection import Found
 from transfer_gate.settings import PREFIX, Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 
@@ -113,8 +112,8 @@ def show(
     wanted = acts.as_id(quarantine_id)
 
     async def run() -> None:
-        attempts = await _attempts(settings, wanted, partition, offset, progress)
-        await show_record(settings, attempts, text, output)
+        life = await _life(settings, wanted, partition, offset, progress)
+        await show_record(settings, life, text, output)
 
     asyncio.run(run())
 
@@ -149,8 +148,8 @@ def explain(
     wanted = acts.as_id(quarantine_id)
 
     async def run() -> None:
-        attempts = await _attempts(settings, wanted, partition, offset, progress)
-        await explain_record(settings, attempts[-1], text, output)
+        life = await _life(settings, wanted, partition, offset, progress)
+        await explain_record(settings, life.attempts[-1], text, output)
 
     asyncio.run(run())
 
@@ -298,13 +297,13 @@ def _guard_size(settings: Settings, count: int, yes: bool) -> None:
         )
 
 
-async def _attempts(
+async def _life(
     settings: Settings, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
-) -> list[Found]:
+) -> browse.Life:
     if offset and partition is None:
         raise click.UsageError("--offset needs --partition")
     with passing("quarantine", progress) as seen:
-        return await browse.attempts_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
+        return await browse.life_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
 
 
 def _place(text: str | None) -> browse.Place | None:
