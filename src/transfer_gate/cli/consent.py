@@ -1,6 +1,7 @@
 """`transfer-gate consent`: consent events that can't be read, and settling them."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -188,7 +189,7 @@ def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
         )
     if yes:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise RefusedByGuard("resolving lifts a block on transfers", do="read the lines above, then give --yes")
     if not click.confirm("Resolve?", err=True):
         raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")
