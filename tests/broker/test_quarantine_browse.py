@@ -89,7 +89,7 @@ async def test_everything_is_listed_once_by_place_and_nobody_is_named(filled: Fi
         (("--prospect", "br-ben"), {"br-ben"}),
         (("--partner", "acme", "--channel", "sms", "--partition", "1"), {"br-ben", "br-dora"}),
         (("--reason", "electronic-optin", "--partition", "0"), {"br-anna", "br-cleo", "br-emil"}),
-        (("--stage", "decode"), {"br-fred", None}),
+        (("--stage", "decode"), {"br-fred", "nobody"}),
         (("--reason", "not-withdrawn"), set()),
         (("--channel", "postal"), set()),
         (("--until", "1h"), set()),
@@ -98,10 +98,18 @@ async def test_everything_is_listed_once_by_place_and_nobody_is_named(filled: Fi
     ],
 )
 async def test_a_filter_finds_what_it_means_and_nothing_else(
-    run: Operator, options: tuple[str, ...], expected: set[str | None]
+    filled: Filled, run: Operator, options: tuple[str, ...], expected: set[str]
 ) -> None:
-    rows = await run.rows(*options, "--reveal", "--why", "a test asks")
-    assert {row["prospect_id"] for row in rows} == expected
+    names = {id_of(sent, partner): name for name, sent in filled.held.items() for partner in ("acme", "helios")}
+    names |= {id_of(sent): "nobody" if sent.key is None else sent.key.decode() for sent in filled.undecodable}
+    assert {names[quarantine_id] for quarantine_id in found(await run.rows(*options))} == expected
+
+
+async def test_a_list_names_people_only_with_a_reason_that_is_audited(run: Operator) -> None:
+    rows = await run.rows("--stage", "decode", "--reveal", "--why", "who sent these?")
+    assert {row["prospect_id"] for row in rows} == {"br-fred", None}
+    act = (await run.acts("quarantine list"))[-1]
+    assert (act["why"], act["details"]) == ("who sent these?", {"stage": "decode"})
 
 
 async def test_pages_put_together_are_the_whole(run: Operator) -> None:
@@ -206,7 +214,7 @@ async def test_what_the_audit_topic_does_not_take_is_not_revealed(filled: Filled
 async def test_bytes_that_are_not_json_are_counted_and_shown_only_on_demand(filled: Filled, run: Operator) -> None:
     quarantine_id = id_of(filled.undecodable[0])
     told = await run.json("quarantine", "show", quarantine_id)
-    assert told["payload"]["value"] == "*** (75 bytes that are not JSON)"
+    assert told["payload"]["value"] == f"*** ({len(filled.undecodable[0].value or b'')} bytes that are not JSON)"
     assert told["inbound_headers"] == [{"name": "traceparent", "value": "***"}]
     revealed = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "what is broken?")
     assert revealed["payload"]["value"] == (filled.undecodable[0].value or b"").decode()

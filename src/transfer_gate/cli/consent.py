@@ -1,6 +1,7 @@
 """`transfer-gate consent`: consent events that can't be read, and settling them."""
 
 import asyncio
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -54,7 +55,7 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
 
     async def run() -> list[dict[str, Any]]:
         view = await browse.look(settings, wanted)
-        with passing("quarantine", progress) as seen:
+        with passing("quarantine", progress, view.offsets) as seen:
             found = [one async for one in browse.found_in(settings, wanted, view, seen)]
         payloads = await payloads_of(settings, found)
         if text is not None:
@@ -110,7 +111,7 @@ async def _resolve(
 ) -> None:
     key = None if prospect_id is None else prospect_id.encode()
     if quarantine_id is not None:
-        copy = (await browse.attempts_of(settings, acts.as_id(quarantine_id)))[-1]
+        copy = (await browse.life_of(settings, acts.as_id(quarantine_id))).attempts[-1]
         if copy.held.stage != "consent":
             raise NothingMatched(
                 f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
@@ -188,7 +189,7 @@ def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
         )
     if yes:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise RefusedByGuard("resolving lifts a block on transfers", do="read the lines above, then give --yes")
     if not click.confirm("Resolve?", err=True):
         raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")

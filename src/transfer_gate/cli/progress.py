@@ -17,12 +17,12 @@ with_progress = click.option(
 
 
 @contextmanager
-def passing(what: str, wanted: bool | None) -> Iterator[Callable[[int], None]]:
-    """A function that is told how many more offsets were passed; shows them while the block runs."""
+def passing(what: str, wanted: bool | None, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A function that is told how many more offsets were passed; shows them, of `total`, while the block runs."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=wanted is None) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(what, total=total)
         yield lambda offsets: progress.advance(task, offsets)

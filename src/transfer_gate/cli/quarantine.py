@@ -14,7 +14,6 @@ from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, 
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.describe import shared_domains
 from transfer_gate.quarantine.discard import Outcome, choose, discard
-from transfer_gate.quarantine.selection import Found
 from transfer_gate.settings import PREFIX, Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 
@@ -72,7 +71,7 @@ def list_command(
             text = acts.reason_given(why, "showing who is in quarantine")
             await acts.record(settings, "quarantine list", "revealed", why=text, details=named(wanted))
         view = await browse.look(settings, wanted, after=_place(after), partition=partition)
-        with passing("quarantine", progress) as seen:
+        with passing("quarantine", progress, view.offsets) as seen:
             async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
                 if counts:
                     quarantine_text.print_tally(await quarantine_text.tally(found), output)
@@ -113,8 +112,8 @@ def show(
     wanted = acts.as_id(quarantine_id)
 
     async def run() -> None:
-        attempts = await _attempts(settings, wanted, partition, offset, progress)
-        await show_record(settings, attempts, text, output)
+        life = await _life(settings, wanted, partition, offset, progress)
+        await show_record(settings, life, text, output)
 
     asyncio.run(run())
 
@@ -149,8 +148,8 @@ def explain(
     wanted = acts.as_id(quarantine_id)
 
     async def run() -> None:
-        attempts = await _attempts(settings, wanted, partition, offset, progress)
-        await explain_record(settings, attempts[-1], text, output)
+        life = await _life(settings, wanted, partition, offset, progress)
+        await explain_record(settings, life.attempts[-1], text, output)
 
     asyncio.run(run())
 
@@ -248,7 +247,7 @@ def discard_command(
         await acts.record(
             settings, "quarantine discard", "started", why=text, ticket=ticket, digest=chosen.digest, details=details
         )
-        with passing("discard", progress) as seen:
+        with passing("discard", progress, chosen.view.offsets) as seen:
             outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
         told = {"run": outcome.run, "sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
         await acts.record(
@@ -298,13 +297,13 @@ def _guard_size(settings: Settings, count: int, yes: bool) -> None:
         )
 
 
-async def _attempts(
+async def _life(
     settings: Settings, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
-) -> list[Found]:
+) -> browse.Life:
     if offset and partition is None:
         raise click.UsageError("--offset needs --partition")
     with passing("quarantine", progress) as seen:
-        return await browse.attempts_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
+        return await browse.life_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
 
 
 def _place(text: str | None) -> browse.Place | None:

@@ -1,32 +1,28 @@
 """How `quarantine show` tells of one record."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import click
 import msgspec
 
 from transfer_gate.cli import acts
+from transfer_gate.quarantine.browse import Life
 from transfer_gate.quarantine.describe import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of
-from transfer_gate.quarantine.selection import Found, read_entry
 from transfer_gate.settings import Settings
-from transfer_gate.wire.ledger import LedgerEntry
 from transfer_gate.wire.masking import MASK
 
 
-async def show_record(
-    settings: Settings, attempts: Sequence[Found], why: str | None, output: Literal["table", "json"]
-) -> None:
+async def show_record(settings: Settings, life: Life, why: str | None, output: Literal["table", "json"]) -> None:
     """Print a record; `why` reveals it, once that stands in the audit topic."""
-    newest = attempts[-1]
+    newest = life.attempts[-1]
     (payload,) = await payloads_of(settings, [newest])
-    entry = await read_entry(settings, newest.record.partition, newest.held.quarantine_id)
     if why is not None:
         details = {"quarantine_id": newest.held.quarantine_id, "payload": payload.condition}
         await acts.record(settings, "quarantine show", "revealed", why=why, details=details)
-    told = _told(attempts, entry, payload, shared_domains(settings), reveal=why is not None)
+    told = _told(life, payload, shared_domains(settings), reveal=why is not None)
     if output == "json":
         click.echo(json.dumps(told, ensure_ascii=False, indent=2))
     else:
@@ -34,10 +30,8 @@ async def show_record(
             click.echo(line)
 
 
-def _told(
-    attempts: Sequence[Found], entry: LedgerEntry | None, payload: Payload, domains: frozenset[str], *, reveal: bool
-) -> dict[str, Any]:
-    newest = attempts[-1]
+def _told(life: Life, payload: Payload, domains: frozenset[str], *, reveal: bool) -> dict[str, Any]:
+    newest = life.attempts[-1]
     inbound = [
         {"name": name, "value": (value or b"").decode(errors="backslashreplace") if reveal else MASK}
         for name, value in newest.held.inbound
@@ -45,8 +39,8 @@ def _told(
     return {
         "quarantine_id": newest.held.quarantine_id,
         "state": newest.state,
-        "ledger": None if entry is None else msgspec.to_builtins(entry),
-        "attempts": [described(one, reveal=reveal) for one in attempts],
+        "ledger": None if life.entry is None else msgspec.to_builtins(life.entry),
+        "attempts": [described(one, reveal=reveal) for one in life.attempts],
         "inbound_headers": inbound,
         "payload": {
             "condition": payload.condition,

@@ -10,10 +10,11 @@ from msgspec import Struct
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.quarantine.selection import Filter, Found, Ranges, found_between, ranges
+from transfer_gate.quarantine.selection import Filter, Found, Ranges, found_between, ranges, read_entry
 from transfer_gate.quarantine.standings import read_standings
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.wire.ledger import LedgerEntry
 
 
 class Place(NamedTuple):
@@ -52,13 +53,16 @@ async def look(settings: Settings, wanted: Filter, *, after: Place | None = None
         for number in (partition, after.partition if after else None):
             if number is not None and number >= count:
                 raise InvalidInput(f"no partition {number} of {topics.quarantine}", do=f"it has {count}, from 0")
-        _, ends = await bounds(settings, {topics.quarantine: count}, committed_only=True)
-        ledger = {topics.ledger: found[topics.ledger].partitions} if topics.ledger in found else {}
-        _, ledger_ends = await bounds(settings, ledger, committed_only=True)
-        within = await ranges(settings, wanted, ends) if ends else {}
+        ours = {name: found[name].partitions for name in (topics.quarantine, topics.ledger) if name in found}
+        begins, ends = await bounds(settings, ours, committed_only=True)
+        held = {
+            place: end
+            for place, end in ends.items()
+            if place.topic == topics.quarantine and partition in (None, place.partition)
+        }
+        within = await ranges(settings, wanted, held, begins)
     return View(
-        {place: span for place, span in _behind(within, after).items() if partition in (None, place.partition)},
-        {place.partition: end for place, end in ledger_ends.items()},
+        _behind(within, after), {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
     )
 
 
@@ -87,15 +91,22 @@ async def found_in(
                         yield one
 
 
-async def attempts_of(
+class Life(NamedTuple):
+    """All that is kept of one quarantine id: its records, oldest first, and what the ledger says."""
+
+    attempts: list[Found]
+    entry: LedgerEntry | None
+
+
+async def life_of(
     settings: Settings,
     quarantine_id: str,
     *,
     partition: int | None = None,
     offset: int = 0,
     seen: Callable[[int], None] = lambda _: None,
-) -> list[Found]:
-    """Every quarantine record of an id that is still kept, oldest first.
+) -> Life:
+    """Everything about a quarantine id.
 
     An id tells no place: all partitions are read until one has it, then that one to its end. `partition` and
     `offset` (only with it) say where to begin. Raises NothingMatched.
@@ -110,8 +121,11 @@ async def attempts_of(
             do="look with `transfer-gate quarantine list`; quarantine forgets what is older than its retention",
         )
     place = TopicPartition(first.record.topic, first.record.partition)
-    rest = View({place: (first.record.offset, view.ranges[place][1])}, view.ledger_ends)
-    return [one async for one in found_in(settings, wanted, rest)]
+    entry = await read_entry(settings, place.partition, view.ledger_ends.get(place.partition, 0), quarantine_id)
+    rest = {place: (first.record.offset, view.ranges[place][1])}
+    async with broker_errors(settings):
+        found = found_between(settings, wanted, rest, {} if entry is None else {quarantine_id: entry})
+        return Life([one async for batch in found for one in batch], entry)
 
 
 async def _first(settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:

@@ -104,6 +104,8 @@ async def _wrapped(settings: Settings, place: TopicPartition, end: int, seen: Se
     found: dict[bytes, str] = {}
     names: dict[str, str] = {}
     reached = 0
+    if end == 0:
+        return found
     async with broker_errors(settings):
         async for records in committed_records(settings, {place: end}):
             seen(records[-1].offset + 1 - reached)

@@ -104,16 +104,14 @@ async def read_ledger(settings: Settings, partitions: int) -> dict[str, LedgerEn
     return entries
 
 
-async def read_entry(settings: Settings, partition: int, quarantine_id: str) -> LedgerEntry | None:
-    """The ledger's entry of one quarantine id, which stands in the partition of its record; None if it has none."""
+async def read_entry(settings: Settings, partition: int, end: int, quarantine_id: str) -> LedgerEntry | None:
+    """The entry of one quarantine id, in the ledger's partition of its record, which ends at `end`; None if it has
+    none."""
     entry = None
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        found = (await cluster.topics()).get(settings.topics.ledger)
-        if found is None or partition >= found.partitions:
-            return None
-        _, ends = await bounds(settings, {found.name: found.partitions}, committed_only=True)
-        place = TopicPartition(found.name, partition)
-        async for records in committed_records(settings, {place: ends[place]}):
+    if end == 0:
+        return None
+    async with broker_errors(settings):
+        async for records in committed_records(settings, {TopicPartition(settings.topics.ledger, partition): end}):
             for record in records:
                 if record.key == quarantine_id.encode() and record.value is not None:
                     entry = decode_entry(record.value)
@@ -131,12 +129,17 @@ async def select(settings: Settings, wanted: Filter, ends: Offsets, ledger: Ledg
             yield found
 
 
-async def ranges(settings: Settings, wanted: Filter, ends: Offsets) -> Ranges:
-    """First and end offset of what has to be read of each partition; one of which nothing has to be is left out."""
-    topics = {place.topic: 1 + max(place.partition for place in ends) for place in ends}
+async def ranges(settings: Settings, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:
+    """First and end offset of what has to be read of each partition; one of which nothing has to be is left out.
+
+    `begins`: the first offsets, where they are known already.
+    """
     if wanted.since is not None:
         starts = await offsets_at(settings, ends, _ms(wanted.since))
+    elif begins is not None:
+        starts = dict(begins)
     else:
+        topics = {place.topic: 1 + max(place.partition for place in ends) for place in ends}
         starts = dict((await bounds(settings, topics, committed_only=True))[0])
     if wanted.until is not None:
         stops = await offsets_at(settings, ends, _ms(wanted.until))
