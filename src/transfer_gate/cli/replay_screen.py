@@ -27,7 +27,7 @@ _MEANING: Final = {
     "discarded": "discarded",
     "erased": "erased: can't be read any more",
     "refused": "refused: could not be decided, still open",
-    "elsewhere": "settled by another plan or an operator",
+    "elsewhere": "settled by another plan or an operator, before or since",
 }
 
 

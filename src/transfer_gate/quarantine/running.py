@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 
 from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import CheckFailed, NothingMatched
 from transfer_gate.quarantine.audit import record_acts
 from transfer_gate.quarantine.follow import Follower
@@ -44,7 +45,9 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
                     do="start one with: transfer-gate worker",
                 )
             watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate(cluster))
-            await _audited(settings, known, run, options, _together(run.go(), watchers))
+            begins, _ = await bounds(settings, {known.plan.topic: partitions}, committed_only=True)
+            work = run.go({place.partition: begin for place, begin in begins.items()})
+            await _audited(settings, known, run, options, _together(work, watchers))
             report = run.report()
             if not report.sent and not report.undecided and not run.journal.fresh:
                 raise NothingMatched(
