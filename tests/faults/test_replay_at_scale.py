@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -23,13 +24,13 @@ _MB: Final = 1 << 20
 
 @pytest.mark.long
 async def test_a_hundred_thousand_records_are_replayed_quickly_and_in_little_memory(
-    fresh_kafka: FreshKafka, new_installation: NewInstallation, events: Events, figures: Figures
+    fresh_kafka: FreshKafka, new_installation: NewInstallation, registry: Path, events: Events, figures: Figures
 ) -> None:
     broker = fresh_kafka()
     place = new_installation(broker.bootstrap_servers)
     await place.start_worker().until_ready()
     async with open_producer(place.bootstrap_servers) as producer:
-        operator = Operator(StreamGate(place, producer, events), replay_approval_records=RECORDS)
+        operator = Operator(StreamGate(place, producer, events), registry=registry, replay_approval_records=RECORDS)
         await _feed(place, operator.gate, of="transfers")
         await operator.gate.settled()
         await _feed(place, operator.gate, of="consents")

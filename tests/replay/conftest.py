@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.faults.conftest import SESSION_SECONDS
 from tests.support.replay_operator import Operator
 from tests.support.stream_gate import StreamGate, open_gate
 
@@ -13,7 +14,7 @@ from tests.support.stream_gate import StreamGate, open_gate
 async def replayed_gate(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StreamGate]:
     """A gate of two partitions."""
     folder = tmp_path_factory.mktemp("replayed-gate")
-    async with open_gate(bootstrap_servers, folder, partitions=2, session_timeout_seconds=6) as opened:
+    async with open_gate(bootstrap_servers, folder, partitions=2, session_timeout_seconds=SESSION_SECONDS) as opened:
         yield opened
 
 

@@ -7,9 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.replay_operator import Operator, Watching, everything
-from transfer_gate.errors import CheckFailed, RefusedByGuard
+from transfer_gate.errors import CheckFailed, InvalidInput, RefusedByGuard
 from transfer_gate.quarantine.guards import cancel
 from transfer_gate.quarantine.plan import load_plan, plan_file, save_plan
+from transfer_gate.quarantine.status import status_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -95,6 +96,19 @@ async def test_without_a_gate_nothing_is_sent(operator: Operator) -> None:
     with pytest.raises(CheckFailed, match="no gate is running"):
         await operator.called("odile", app_id="nobody-is-here").run(plan)
     assert (await operator.run(plan)).sent == 1
+
+
+async def test_without_the_topics_every_command_says_what_to_run(operator: Operator) -> None:
+    """A reader of a topic that does not exist would wait for it, or create it."""
+    nowhere = operator.called("odile", topic_prefix="nowhere.")
+    with pytest.raises(InvalidInput, match="missing topics"):
+        await nowhere.plan()
+    plan_id = "0f8b7f3e-5f7e-4a55-9b0e-3f1f7a1f2b11"
+    for asked in (status_of(nowhere.settings, plan_id), cancel(nowhere.settings, plan_id, "no")):
+        with pytest.raises(InvalidInput, match="topics apply"):
+            await asked
+    with pytest.raises(InvalidInput, match="no plan"):
+        await status_of(operator.settings, plan_id)
 
 
 async def test_the_report_names_what_came_out_otherwise_than_forecast(operator: Operator) -> None:

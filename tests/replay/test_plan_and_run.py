@@ -96,6 +96,21 @@ async def test_a_plan_runs_by_its_id_on_another_machine(operator: Operator) -> N
     assert (await operator.command("replay", "status", "../../etc")).returncode == 2
 
 
+async def test_unreadable_consent_events_are_no_business_of_a_replay(operator: Operator) -> None:
+    """They stand in quarantine, too, but only a resolution settles them."""
+    gate = operator.gate
+    unreadable = gate.events.against("unreadable", "unreadable", "c-1")
+    await gate.send(gate.topics.consents, unreadable, b"unreadable", partition=0)
+    await gate.settled()
+    with pytest.raises(NothingMatched, match="1 unreadable consent events do") as refused:
+        await operator.plan(prospect_id="unreadable")
+    assert "consent resolve" in refused.value.do
+    await operator.held(["unreadable"])
+    plan = await operator.plan(prospect_id="unreadable")
+    assert (plan.outcomes(), plan.not_replayable) == ({"held": 1}, 1)
+    assert plan.filter == {"prospect_id": "one"}
+
+
 async def test_limit_and_canary_send_so_many_and_a_later_run_goes_on(operator: Operator) -> None:
     people = [f"canary-{n}" for n in range(30)]
     held = await operator.held(people)

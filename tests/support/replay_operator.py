@@ -133,7 +133,7 @@ class Operator:
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if output else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=None if output else subprocess.DEVNULL,
         )
 
     async def quarantine(self, wanted: Iterable[str]) -> list[Record]:

@@ -397,6 +397,14 @@ def test_a_replay_of_something_released_at_first_is_one_too_many() -> None:
     assert chain(outcomes, ledger_of())[4:] == (0, 1, 0)
 
 
+def test_a_chain_whose_first_record_was_deleted_goes_on_from_the_next(bench: Bench) -> None:
+    """The first outcome is missing, which is told; what the replays did is not held against them."""
+    outcomes = bench.outcomes()
+    replayed(outcomes, bench, 2, ("email",), ("sms",))
+    assert chain(outcomes, ledger_of(entry("open", 2, "email"))) == (1, 1, 0, 0, 0, 0, 0)
+    assert outcomes.missing() == 4
+
+
 def test_altered_bytes_of_a_later_attempt_are_misrouted(bench: Bench) -> None:
     outcomes = first_held(bench)
     key, value, sent = bench.held(0, "lumen", "email", "sms", attempt=2)

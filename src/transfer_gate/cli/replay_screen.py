@@ -27,7 +27,7 @@ _MEANING: Final = {
     "discarded": "discarded",
     "erased": "erased: can't be read any more",
     "refused": "refused: could not be decided, still open",
-    "elsewhere": "settled by another plan or an operator",
+    "elsewhere": "settled by another plan or an operator, before or since",
 }
 
 
@@ -142,7 +142,10 @@ def print_differences(out: Console, differences: list[Difference]) -> None:
 
 def print_status(out: Console, status: Status) -> None:
     """Where a plan stands."""
-    out.print(f"plan     {status.plan_id}, digest {status.digest[:12]}…")
+    out.print(f"plan     {status.plan_id}, digest {status.digest[:12]}…, by {status.by}")
+    chosen = ", ".join(f"{name} {value}" for name, value in status.filter.items()) or "everything open"
+    out.print(f"filter   {chosen}")
+    out.print("forecast " + ", ".join(f"{count:,} {outcome}" for outcome, count in status.forecast.items()))
     out.print(f"state    {status.state}: {status.settled:,} of {status.records:,} settled", end="")
     out.print(f", {status.gone:,} deleted by retention" if status.gone else "")
     if status.approval_needed:

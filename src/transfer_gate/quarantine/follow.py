@@ -6,11 +6,26 @@ from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.errors import InvalidInput
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 
 _POLL_MS: Final = 250
 _BATCH: Final = 2000
+
+
+async def replay_partitions(settings: Settings) -> int:
+    """How many partitions quarantine, replay and ledger share. Raises InvalidInput when a topic is missing: a reader of
+    one that does not exist would wait, or create it; BrokerUnavailable."""
+    topics = settings.topics
+    async with open_cluster(settings) as cluster:
+        found = await cluster.topics()
+    needed = (topics.quarantine, topics.replay, topics.ledger, topics.changelog, topics.consents, topics.audit)
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")
+    return found[topics.quarantine].partitions
 
 
 class Follower:

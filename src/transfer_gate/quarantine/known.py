@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.quarantine.audit import Act, record_acts
-from transfer_gate.quarantine.follow import Follower
+from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.plan import Item, Move, Plan, checked_id, digest_of, load_plan, plan_file, save_plan
 from transfer_gate.quarantine.results import Result
 from transfer_gate.settings import Settings
@@ -107,6 +107,7 @@ async def find_plan(settings: Settings, plan_id: str, acts: Follower | None = No
     checked_id(plan_id)
     if acts is not None:
         return await _find(settings, plan_id, acts)
+    await replay_partitions(settings)
     async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as follower:
         return await _find(settings, plan_id, follower)
 

@@ -89,13 +89,11 @@ def digest_of(plan: Plan) -> str:
 
 def fingerprint_of(record: ConsumerRecord) -> str:
     """Stands for key, value and headers of a record, byte for byte."""
-    parts: list[bytes] = []
-    for part in (record.key, record.value):
-        parts.append(b"-" if part is None else b"%d:%b" % (len(part), part))
+    parts = [record.key, record.value]
     for name, text in record.headers:
-        parts.append(b"%d:%b-" % (len(name), name.encode()))
-        parts.append(b"-" if text is None else b"%d:%b" % (len(text), text))
-    return sha256(b"".join(parts)).digest()[:_FINGERPRINT_BYTES].hex()
+        parts += (name.encode(), text)
+    framed = [b"-" if part is None else b"%d:%b" % (len(part), part) for part in parts]
+    return sha256(b"".join(framed)).digest()[:_FINGERPRINT_BYTES].hex()
 
 
 def checked_id(plan_id: str) -> str:

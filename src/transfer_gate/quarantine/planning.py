@@ -14,6 +14,7 @@ from transfer_gate.admin.reading import Offsets, bounds
 from transfer_gate.errors import NothingMatched
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.audit import operator
+from transfer_gate.quarantine.follow import replay_partitions
 from transfer_gate.quarantine.forecast import Forecaster, moves_of
 from transfer_gate.quarantine.frozen import FrozenRecords
 from transfer_gate.quarantine.known import now
@@ -96,11 +97,12 @@ async def make_plan(
 ) -> Plan:
     """A plan over everything open that `wanted` means; nothing is written. `say` is told what goes on.
 
-    Raises NothingMatched, InvalidInput when there is no quarantine topic or the key file is no such, BrokerUnavailable.
+    Raises NothingMatched, InvalidInput when a topic is missing or the key file is none, BrokerUnavailable.
     """
     by, at = operator(settings), now()
     masters = master_keys(settings)
     sealing = UNSEALED if masters is None else Sealing(masters)
+    await replay_partitions(settings)
     ends = await quarantine_ends(settings)
     selection = _Selection()
     async with broker_errors(settings):

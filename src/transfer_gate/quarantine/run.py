@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from transfer_gate.admin.cluster import Cluster
@@ -68,10 +68,12 @@ class Run:
             self.stopped = why
         self._moved.set()
 
-    async def go(self) -> None:
-        """Send everything that is open, within the options."""
-        options = self._options
+    async def go(self, begins: Mapping[int, int]) -> None:
+        """Send everything that is open, within the options; quarantine begins at these offsets by partition."""
+        options, items = self._options, self._known.plan.items
         left = self.journal.open_items()
+        self._gone = {number for number in left if items[number].offset < begins.get(items[number].partition, 0)}
+        left = [number for number in left if number not in self._gone]
         most = len(left) if options.limit is None else min(options.limit, len(left))
         canary = min(options.canary or 0, most)
         if canary:
@@ -85,7 +87,7 @@ class Run:
 
     async def _leg(self, numbers: Sequence[int]) -> None:
         items = self._known.plan.items
-        wanted = ((number, items[number]) for number in numbers if number not in self._gone | self._altered)
+        wanted = ((number, items[number]) for number in numbers)
         async with contextlib.aclosing(self._frozen.read(wanted, self._sender.packet)) as readings:
             async for reading in readings:
                 await self._pass_on(reading)

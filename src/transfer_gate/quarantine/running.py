@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 
 from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import CheckFailed, NothingMatched
 from transfer_gate.quarantine.audit import record_acts
-from transfer_gate.quarantine.follow import Follower
+from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
 from transfer_gate.quarantine.report import Report, RunOptions, Screen
@@ -23,11 +24,11 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
     Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
     InvalidInput, BrokerUnavailable.
     """
+    partitions = await replay_partitions(settings)
     async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
         known = await find_plan(settings, plan_id, acts)
         await check_may_run(settings, known, RUN)
         async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
-            partitions = (await cluster.topics())[known.plan.topic].partitions
             ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
             sender = await stack.enter_async_context(ReplaySender(settings, plan_id, options.rate))
             run = Run(settings, known, options, screen, sender)
@@ -44,7 +45,9 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
                     do="start one with: transfer-gate worker",
                 )
             watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate(cluster))
-            await _audited(settings, known, run, options, _together(run.go(), watchers))
+            begins, _ = await bounds(settings, {known.plan.topic: partitions}, committed_only=True)
+            work = run.go({place.partition: begin for place, begin in begins.items()})
+            await _audited(settings, known, run, options, _together(work, watchers))
             report = run.report()
             if not report.sent and not report.undecided and not run.journal.fresh:
                 raise NothingMatched(

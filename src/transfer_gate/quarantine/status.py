@@ -5,9 +5,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
-from transfer_gate.quarantine.follow import Follower
+from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import needs_approval
 from transfer_gate.quarantine.journal import Difference, Journal
 from transfer_gate.quarantine.known import RUN, find_plan
@@ -52,10 +51,9 @@ class Status(Struct, frozen=True, kw_only=True):
 
 async def status_of(settings: Settings, plan_id: str) -> Status:
     """Status of a plan. Raises as `find_plan` does."""
-    known = await find_plan(settings, plan_id)
+    known, partitions = await find_plan(settings, plan_id), await replay_partitions(settings)
     plan, journal = known.plan, Journal(known.plan)
-    async with broker_errors(settings), open_cluster(settings) as cluster:
-        partitions = (await cluster.topics())[plan.topic].partitions
+    async with broker_errors(settings):
         begins, _ = await bounds(settings, {plan.topic: partitions}, committed_only=True)
         async with Follower(settings, settings.topics.ledger, partitions) as ledger:
             async for records in ledger.so_far():

@@ -101,6 +101,8 @@ class Chains:
             self.discarded += now.bit_count()
         else:
             due |= now
+        if not part.held[unit]:
+            due |= later & ~now  # the first record is not there, so nobody knows what else it held
         self.missing += (due & ~later).bit_count()
         self.duplicated += (later & ~due).bit_count()
         self.replayed += (due & later).bit_count()

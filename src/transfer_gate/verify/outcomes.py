@@ -37,6 +37,8 @@ _EMAIL: Final = BITS["email"]
 _PHONE: Final = BITS["sms"] | BITS["automated_call"] | BITS["live_call"]
 _POSTAL: Final = BITS["postal"]
 
+#: Nothing is replayed so often; the attempts of a unit are held in two bytes.
+_ENDLESS: Final = 1 << 16
 #: Place of a decision about a record of another topic than the transfers.
 _ELSEWHERE: Final = 1 << 80
 
@@ -143,6 +145,7 @@ class Outcomes:
             and identity == quarantine_id(topic, partition, offset, partner)
             and _held_at(part.shapes[index], partner, ours.get(names.STAGE))
             and bool(partner) == bool(channels)
+            and 0 < attempt < _ENDLESS
         )
         if right:
             self._hold(partition, part, index, partner, mask_of(channels), attempt)
