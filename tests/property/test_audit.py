@@ -22,7 +22,10 @@ from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.outputs import Output, Outputs, Rulebook
+from transfer_gate.stream.keys import UNSEALED, Keys
+from transfer_gate.stream.outputs import Output, Outputs, Rulebook, Verdict
+from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire.decode import decode_consent
 from transfer_gate.wire.records import encode
 
@@ -36,9 +39,9 @@ def record(topic: str, key: bytes | None, value: bytes | None, headers: Any = ()
 def cases(here: World) -> Iterator[Case]:
     """What the gate releases for this transfer, each with its evidence."""
     source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), encode(here.transfer))
-    outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t)
+    outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t, Keys(UNSEALED, Overlay(MemorySlice()), here.t.date()))
     decisions = decide(here.transfer, here.state, here.registry, here.t)
-    written = outputs.of_decisions(source, here.transfer, decisions, position=100)
+    written = outputs.of(Verdict("policy", here.transfer, decisions), source, position=100)
     evidence = {
         decided.decision.decision_id: decided.decision
         for topic, key, value, headers in written

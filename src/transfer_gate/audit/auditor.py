@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -10,18 +11,19 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.admin.cluster import FoundTopic, open_cluster
+from transfer_gate.admin.reading import Offsets, bounds
 from transfer_gate.audit import metrics
 from transfer_gate.audit.history import History
 from transfer_gate.audit.judge import Judge
 from transfer_gate.audit.outcomes import Finding, Tally, Verdict
 from transfer_gate.audit.partition import Ends, PartitionAudit, Readers
+from transfer_gate.audit.quarantine import OldestOpen
 from transfer_gate.audit.reading import Lookup, Reader
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.slices import MemorySlice, Slice
-from transfer_gate.verify.reading import Offsets, bounds
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 PAUSE: Final = 1.0
 #: Before the next try when the cluster did not answer, seconds.
 RETRY: Final = 5.0
+#: Between two looks at what is open in quarantine, seconds.
+LOOK: Final = 30.0
 
 _Tell = Callable[[Finding], None]
 
@@ -50,6 +54,7 @@ class Auditor:
         self._margin = margin
         self._tell = tell
         self._parts: dict[int, PartitionAudit] = {}
+        self._quarantine = OldestOpen(settings)
 
     async def once(self) -> Tally:
         """Everything that is released as of now. Raises InvalidInput without the topics, BrokerUnavailable."""
@@ -59,12 +64,17 @@ class Auditor:
 
     async def follow(self) -> None:
         """Pass after pass until cancelled; waits for as long as the cluster is away. Raises InvalidInput."""
+        looked = -LOOK
         while True:
             try:
                 async with self._readers() as readers:
                     while True:
                         await self._pass(readers, final=False)
                         self.caught_up = True
+                        if time.monotonic() >= looked + LOOK:
+                            looked = time.monotonic()
+                            since = await self._quarantine.since_ms()
+                            metrics.OLDEST_OPEN.set(max(0.0, time.time() - since / 1000) if since is not None else 0)
                         await asyncio.sleep(PAUSE)
             except BrokerUnavailable as error:
                 logger.warning("audit waits: %s", error.message)

@@ -88,9 +88,11 @@ class Judge:
         return next((reason for reason in reasons if reason is not None), None)
 
     def _unlike_decision(self, released: Released, decision: Decision) -> str | None:
-        body, record = released.body, released.record
+        body, record, place = released.body, released.record, decision.source
         sent = dict(record.headers)
         unlike = {
+            "decision_id": decision.decision_id
+            == ids.decision_id(place.topic, place.partition, place.offset, body.partner_id, decision.attempt),
             "event_id": body.event_id == decision.event_id,
             "partner_id": body.partner_id == decision.partner_id,
             "prospect_id": body.prospect_id == decision.prospect_id,

@@ -24,5 +24,10 @@ POSITION: Final = Gauge(
     ["topic", "partition"],
     registry=REGISTRY,
 )
+OLDEST_OPEN: Final = Gauge(
+    "transfer_gate_quarantine_oldest_open_seconds",
+    "Age of the oldest quarantined record that was neither replayed nor discarded; 0 when there is none.",
+    registry=REGISTRY,
+)
 for _outcome in OUTCOMES:
     RECORDS.labels(_outcome)  # a counter that must stay 0 has to be there to be watched
