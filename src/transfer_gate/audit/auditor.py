@@ -74,7 +74,9 @@ class Auditor:
                         if time.monotonic() >= looked + LOOK:
                             looked = time.monotonic()
                             since = await self._quarantine.since_ms()
-                            metrics.OLDEST_OPEN.set(max(0.0, time.time() - since / 1000) if since is not None else 0)
+                            metrics.QUARANTINE_OLDEST_OPEN_SECONDS.set(
+                                max(0.0, time.time() - since / 1000) if since is not None else 0
+                            )
                         await asyncio.sleep(PAUSE)
             except BrokerUnavailable as error:
                 logger.warning("audit waits: %s", error.message)
@@ -121,7 +123,7 @@ class Auditor:
                 await part.advance(ends, readers, final=final)
             finally:
                 for place, position in part.positions.items():
-                    metrics.POSITION.labels(place.topic, str(place.partition)).set(position)
+                    metrics.AUDIT_POSITION.labels(place.topic, str(place.partition)).set(position)
         self.tally.without_record = sum(part.without_record for part in self._parts.values())
 
     def _part(self, number: int, partners: Mapping[str, str], begins: Offsets, input_begins: Offsets) -> PartitionAudit:
@@ -168,7 +170,7 @@ class Auditor:
         return {**former, **known}
 
     def _report(self, record: ConsumerRecord, verdict: Verdict, too_close: bool) -> None:
-        metrics.RECORDS.labels(verdict.outcome).inc()
+        metrics.AUDIT_RECORDS.labels(verdict.outcome).inc()
         if verdict.outcome == "leak":
             metrics.LEAKS.inc()
         self.tally.too_close += too_close

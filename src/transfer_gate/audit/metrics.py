@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge
 from transfer_gate.audit.outcomes import OUTCOMES
 from transfer_gate.observe.metrics import REGISTRY
 
-RECORDS: Final = Counter(
+AUDIT_RECORDS: Final = Counter(
     "transfer_gate_audit_records",
     f"Released records checked, by outcome: {', '.join(OUTCOMES)}.",
     ["outcome"],
@@ -18,16 +18,16 @@ LEAKS: Final = Counter(
     "Released records that a consent event acknowledged before the decision forbids. Must stay 0.",
     registry=REGISTRY,
 )
-POSITION: Final = Gauge(
+AUDIT_POSITION: Final = Gauge(
     "transfer_gate_audit_position",
     "Next offset that the auditor reads.",
     ["topic", "partition"],
     registry=REGISTRY,
 )
-OLDEST_OPEN: Final = Gauge(
+QUARANTINE_OLDEST_OPEN_SECONDS: Final = Gauge(
     "transfer_gate_quarantine_oldest_open_seconds",
     "Age of the oldest quarantined record that was neither replayed nor discarded; 0 when there is none.",
     registry=REGISTRY,
 )
 for _outcome in OUTCOMES:
-    RECORDS.labels(_outcome)  # a counter that must stay 0 has to be there to be watched
+    AUDIT_RECORDS.labels(_outcome)  # a counter that must stay 0 has to be there to be watched

@@ -13,6 +13,7 @@ from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.clients import require_descriptors
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.outputs import Rulebook
@@ -116,6 +117,7 @@ class Gate:
         the committed offsets stand still (KIP-98). Partitions kept over a rebalance are fenced and caught up as
         well: somebody else may have owned them while this worker was cut off.
         """
+        require_descriptors()
         await self.release()
         self._close_tables(set(self._slices) - numbers)
         for gone in set(self._writers) - numbers:
