@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from transfer_gate.local.cluster import LocalCluster
 
 
+@pytest.mark.long
 def test_start_status_stop_of_a_cluster(command: list[str], tmp_path: Path) -> None:
     environment = {**os.environ, "TRANSFER_GATE_DATA_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
 

@@ -25,7 +25,7 @@ from tests.support.faults_scenarios import racing
 from tests.support.faults_workers import PATIENCE, Installation
 from transfer_gate.stream.inbox import Record
 
-TRANSFERS: Final = 4000
+TRANSFERS: Final = 2000
 RECORDS: Final = "transfer_gate_audit_records_total"
 LEAKS: Final = "transfer_gate_leaks_total"
 
@@ -39,7 +39,7 @@ def place(bootstrap_servers: str, new_installation: NewInstallation, events: Eve
     async def feed() -> None:
         await worker.until_ready()
         async with open_producer(bootstrap_servers) as producer:
-            await Load(installation, producer, events, random.Random(7), prospects=800).feed(TRANSFERS)
+            await Load(installation, producer, events, random.Random(7), prospects=500).feed(TRANSFERS)
 
     asyncio.run(feed())
     code, _ = installation.verify()
@@ -153,7 +153,7 @@ async def test_it_finds_the_leaks_of_a_gate_without_read_barrier(
     place = new_installation(bootstrap_servers)
     place.start_worker("without_barrier")
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.behind_bursts(racer, 400)
+        await faults_scenarios.behind_bursts(racer, 200)
         await observer.until_decided(racer.made, place, PATIENCE)
         result = tally(racer.made, observer)
     code, counts, errors = await asyncio.to_thread(place.audit, "--margin", "0.005")

@@ -33,9 +33,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield started
 
 
-@pytest.mark.parametrize(
-    ("kills", "transfers"), [(1, 2000), pytest.param(25, 60_000, marks=pytest.mark.long)], ids=["short", "long"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("kills", "transfers"), [(1, 2000), (25, 60_000)], ids=["one leader", "again and again"])
 async def test_nothing_slips_and_nothing_is_lost_while_partition_leaders_are_killed(
     cluster: LocalCluster,
     new_installation: NewInstallation,

@@ -13,7 +13,7 @@ def test_every_row_names_its_test() -> None:
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 10
     for when, _, _, test in rows:
-        if test == NOT_TESTED:
+        if test.startswith(NOT_TESTED):
             continue
         found = re.fullmatch(r"`(tests/\S+\.py)::(test_\w+)`", test)
         assert found, f"{when}: {test}"

@@ -20,13 +20,13 @@ from transfer_gate.stream.clients import silence_clients
 
 _MEANING = {
     "records": "released records on the partners' topics",
-    "ok": "follow from their decision, transfer, registry and consent",
-    "leak": "released against a consent event acknowledged before the decision",
+    "ok": "follow from decision, transfer, registry and consent",
+    "leak": "against a consent event acknowledged before",
     "unexplained": "not what a decision of the gate gives",
-    "revision-unknown": "decided by a registry that is not at hand: add --registry",
-    "source-gone": "their transfer, or consent before it, is deleted: no fresh decision possible",
-    "too-close": "ok, but an event against them was appended within the margin before the decision",
-    "without-record": "decisions to release whose record is no longer there",
+    "revision-unknown": "decided by a registry not at hand: add --registry",
+    "source-gone": "transfer, or consent before it, deleted",
+    "too-close": "ok, but an event against it within the margin",
+    "without-record": "decisions whose record is no longer there",
 }
 
 
