@@ -6,8 +6,11 @@ SHELL := /bin/sh
 
 VENV := .venv
 LINT_VENV := .venv-lint
+MUTATE_VENV := .venv-mutate
+DEPLOY_VENV := .venv-deploy
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
+DEPLOY_BIN := $(DEPLOY_VENV)/bin
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
 PYTHON ?=
@@ -20,7 +23,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long lint format bench requirements clean
+.PHONY: help setup demo test test-long check-monitoring check-deploy sbom lint format bench mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -36,6 +39,17 @@ test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
 
+check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's prometheus and prometheus-alertmanager)
+	$(BIN)/python -m pytest --timeout 300 -m monitoring tests/monitoring $(ARGS)
+
+check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
+	sh deploy/check.sh $(DEPLOY_BIN)
+
+sbom: $(DEPLOY_VENV)/.ready ## what the image's Python packages are: dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	PYTHONWARNINGS=ignore $(DEPLOY_BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--spec-version 1.6 --mc-type application --output-file dist/sbom.cdx.json requirements/runtime.txt
+
 lint: $(VENV)/.ready $(LINT_VENV)/.ready ## ruff and mypy --strict
 	$(LINT_BIN)/ruff check .
 	$(LINT_BIN)/ruff format --check .
@@ -47,6 +61,9 @@ format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
 
 bench: $(VENV)/.ready ## the benchmarks, on a Kafka of their own
 	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit 1; done
+
+mutate: $(VENV)/.ready $(MUTATE_VENV)/.ready ## break the decision in 1,500 ways, see that tests notice (ARGS="--minutes 3")
+	@$(MUTATE_VENV)/bin/python mutation/run.py $(ARGS)
 
 # Stamps, so that a second run is instant. Changed requirements make the environment anew, with nothing left behind.
 $(VENV)/.ready: $(VENV)/.requirements pyproject.toml
@@ -65,6 +82,18 @@ $(LINT_VENV)/.ready: requirements/lint.txt
 	@$(LINT_BIN)/python $(PIP) --require-hashes -r requirements/lint.txt
 	@touch $@
 
+$(MUTATE_VENV)/.ready: requirements/mutate.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(MUTATE_VENV)
+	@echo "installing into $(MUTATE_VENV)" >&2
+	@$(MUTATE_VENV)/bin/python $(PIP) --require-hashes -r requirements/mutate.txt
+	@touch $@
+
+$(DEPLOY_VENV)/.ready: requirements/deploy.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(DEPLOY_VENV)
+	@echo "installing into $(DEPLOY_VENV)" >&2
+	@$(DEPLOY_BIN)/python $(PIP) --require-hashes -r requirements/deploy.txt
+	@touch $@
+
 UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command 'make requirements'
@@ -76,6 +105,8 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras requirements/test.in \
 		-c requirements/local.txt -c requirements/build.txt -o requirements/test.txt
 	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
+	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
+	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

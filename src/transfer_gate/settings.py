@@ -5,6 +5,7 @@ An unknown `TRANSFER_GATE_` name is an error, because a misspelt setting must no
 
 import difflib
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
     operator: Annotated[str, Field(max_length=100)] | None = Field(
         default=None, description="Who acts, for the audit topic; default: the user of the operating system."
     )
+    discard_confirm_records: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="`quarantine discard` of more records than this needs --yes."
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics, /healthz and /readyz.")
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=9464, description="0 takes any free port.")
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines look.")
@@ -53,6 +57,11 @@ class Settings(BaseSettings):
     sasl_username: str | None = Field(default=None, description="Required with SASL.")
     sasl_password_file: Path | None = Field(default=None, description="File that holds the SASL password.")
     ssl_cafile: Path | None = Field(default=None, description="CA certificates that sign the brokers' (PEM).")
+    ssl_certfile: Path | None = Field(default=None, description="Client certificate and its chain, for mTLS (PEM).")
+    ssl_keyfile: Path | None = Field(default=None, description="Key of the client certificate (PEM).")
+    ssl_key_password_file: Path | None = Field(
+        default=None, description="File that holds the password of `SSL_KEYFILE`, if it has one."
+    )
     partitions: Annotated[int, Field(ge=1, le=10000)] | None = Field(
         default=None, description="For `topics apply`; default: the broker's."
     )
@@ -72,6 +81,13 @@ class Settings(BaseSettings):
         default=8000, description="Fetched records that may wait per partition and topic before fetching pauses."
     )
 
+    replay_approval_records: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        default=1000, description="A replay plan of more records needs the approval of a second person."
+    )
+    replay_breaker_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="`replay run` stops by itself when a larger share of outcomes is held again."
+    )
+
     @model_validator(mode="after")
     def _no_silent_plaintext(self) -> Self:
         if self.security_protocol.startswith("SASL"):
@@ -88,9 +104,37 @@ class Settings(BaseSettings):
                 f"SASL credentials are set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}: "
                 "they would not be used; set SASL_SSL"
             )
-        if self.ssl_cafile and not self.security_protocol.endswith("SSL"):
-            raise ValueError(f"{PREFIX}SSL_CAFILE is set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}")
+        for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password_file"):
+            if getattr(self, name) and not self.security_protocol.endswith("SSL"):
+                raise ValueError(
+                    f"{PREFIX}{name.upper()} is set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}"
+                )
+        if self.brokers_are_local or self.security_protocol.endswith("SSL"):
+            return self
+        if self.sasl_mechanism == "PLAIN":
+            raise ValueError(
+                f"PLAIN over {self.security_protocol} shows the password to everybody on the way; set SASL_SSL"
+            )
+        if "security_protocol" not in self.model_fields_set:
+            raise ValueError(
+                f"personal data would travel in clear to {self.bootstrap_servers}: set {PREFIX}SECURITY_PROTOCOL to "
+                "SASL_SSL or SSL, or to PLAINTEXT if the network is yours and you mean it"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _client_certificate_is_complete(self) -> Self:
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError(f"{PREFIX}SSL_CERTFILE and {PREFIX}SSL_KEYFILE go together")
+        if self.ssl_key_password_file and self.ssl_keyfile is None:
+            raise ValueError(f"{PREFIX}SSL_KEY_PASSWORD_FILE is set without {PREFIX}SSL_KEYFILE")
+        return self
+
+    @property
+    def brokers_are_local(self) -> bool:
+        """Whether every broker is on this machine, so that nothing crosses a network."""
+        servers = [server.strip() for server in self.bootstrap_servers.split(",") if server.strip()]
+        return all(_is_loopback(server.rpartition(":")[0].strip("[]")) for server in servers)
 
     @property
     def topics(self) -> Topics:
@@ -120,3 +164,12 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
             name = f"{PREFIX}{'_'.join(str(part) for part in problem['loc'])}".upper() if problem["loc"] else "settings"
             lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         raise InvalidInput("; ".join(lines), do="see docs/reference/settings.md") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -18,6 +18,7 @@ def settings(bootstrap_servers: str, namespace: Namespace, tmp_path: Path) -> Se
     return Settings(
         _env_file=None,  # type: ignore[call-arg]
         bootstrap_servers=bootstrap_servers,
+        security_protocol="PLAINTEXT",
         topic_prefix=namespace.topic_prefix,
         app_id=namespace.app_id,
         registry=EXAMPLE_REGISTRY,

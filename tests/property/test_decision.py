@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from demarchage_consent import evaluate_consent
+from demarchage_consent import assess_consent, evaluate_consent
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -349,3 +349,37 @@ def test_a_phone_consent_ages_as_demarchage_consent_says(act: dt.datetime, age: 
     longest = dt.timedelta(days=366 if has_leap_day else 365) + hour
     if not dt.timedelta(days=365) - hour <= age <= longest:
         assert ours == theirs
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    act=st.datetimes(*_ACTS, timezones=st.just(dt.UTC)),
+    kept=st.one_of(
+        st.timedeltas(dt.timedelta(days=1), dt.timedelta(days=2000)),
+        st.timedeltas(dt.timedelta(days=1094), dt.timedelta(days=1098)),
+    ),
+)
+def test_the_proof_of_a_phone_consent_is_kept_as_long_as_demarchage_consent_says(
+    act: dt.datetime, kept: dt.timedelta
+) -> None:
+    at = max(act, dt.datetime(2026, 8, 12, tzinfo=dt.UTC)) + dt.timedelta(hours=1)
+    scenario = copy.deepcopy(CLEAN)
+    for path, value in KINDS["calls"]:
+        put(scenario, path, value)
+    for path, value in (
+        ("at", at.isoformat()),
+        ("transfer.requested_at", at.isoformat()),
+        ("transfer.use_until", at.isoformat()),
+        ("consents.0.event_time", act.isoformat()),
+        ("consents.0.proof.kept_until", (act + kept).isoformat()),
+    ):
+        put(scenario, path, value)
+    here = world(scenario)
+    (decision,) = decide(here.transfer, here.state, here.registry, here.t)
+    ours = "phone-proof-three-years" not in decision.quarantined.get("live_call", ())
+    until = assess_consent(act, now=at).proof_retention_until
+    assert until is not None
+    # Theirs is three times 365 days; in three years on the clock of Paris there is at most one leap day.
+    hour = dt.timedelta(hours=1)
+    if not until - hour <= act + kept <= until + dt.timedelta(days=1) + hour:
+        assert ours == (act + kept > until)

@@ -105,6 +105,7 @@ async def test_faust_commits_nothing_for_the_topics_of_batches(app: GateApp) -> 
 async def test_every_agent_has_an_actor_of_its_own_for_each_partition(app: GateApp) -> None:
     assert {name: agent.isolated_partitions for name, agent in app.agents.items()} == {
         "consents": True,
+        "replays": True,
         "transfers": True,
     }
 

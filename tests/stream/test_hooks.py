@@ -46,12 +46,20 @@ CALLABLES: Final = {
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
+    # Where it keeps `_pending_exception`, which hooks.py reads.
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "self exc",
     # Overridden in table.py.
     "faust:Table._new_store": "self",
     "faust.stores.memory:Store.__post_init__": "self",
     "faust.stores.memory:Store.persisted_offset": "self tp",
     "faust.stores.memory:Store.on_rebalance": "self assigned revoked newly_assigned generation_id",
     "faust.stores.memory:Store.on_recovery_completed": "self active_tps standby_tps",
+    # Used by refusal.py.
+    "aiokafka.conn:create_conn": (
+        "host port client_id request_timeout_ms ssl_context security_protocol max_idle_ms on_close sasl_mechanism "
+        "sasl_plain_username sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name "
+        "sasl_oauth_token_provider"
+    ),
     # Used by transaction.py and barrier.py.
     "aiokafka.client:AIOKafkaClient.bootstrap": "self",
     "aiokafka.client:AIOKafkaClient.close": "self",

@@ -66,6 +66,8 @@ async def read_all(
     async with open_reader(bootstrap_servers, "read_uncommitted") as reader:
         ends = await reader.end_offsets(places)
     waiting = {place: end for place, end in ends.items() if end > 0}
+    if not waiting:
+        return  # a consumer of aiokafka that is stopped before it ran a moment raises CancelledError
     async with open_reader(bootstrap_servers, isolation_level) as reader:
         reader.assign(list(waiting))
         while waiting:

@@ -22,7 +22,14 @@ from transfer_gate.model.topics import Topics
 
 #: A program that breaks one thing in the gate and then starts it: proof that the tests can fail. They are run, never
 #: imported, because what they break would stay broken in the test process.
-Launcher = Literal["without_barrier", "with_stable_offset_barrier", "without_transactions", "with_settable_clock"]
+Launcher = Literal[
+    "without_barrier",
+    "with_stable_offset_barrier",
+    "without_transactions",
+    "with_a_rule_that_raises",
+    "with_defects",
+    "with_settable_clock",
+]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
 PATIENCE: Final = 60.0
@@ -36,7 +43,9 @@ class Worker:
         """Start it."""
         self.log = log
         self.ended_by_us = False
-        self._url = f"http://127.0.0.1:{port}"
+        #: Host and port of its metrics.
+        self.address = f"127.0.0.1:{port}"
+        self._url = f"http://{self.address}"
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
@@ -121,6 +130,12 @@ class Worker:
         samples = (line.rsplit(" ", 1) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
         return {labels: float(value) for labels, value in samples}
 
+    def metrics_page(self) -> str:
+        """All that it answers at `/metrics`."""
+        page = self._get("/metrics")
+        assert page, f"{self.name} does not answer"
+        return page
+
     def tail(self) -> str:
         """The end of its log, for a message."""
         return f"--- {self.log.name} ---\n" + self.log.read_text(encoding="utf-8", errors="replace")[-_TAIL:]
@@ -148,6 +163,7 @@ class Installation:
         self.workers: list[Worker] = []
         given = {
             "bootstrap_servers": bootstrap_servers,
+            "security_protocol": "PLAINTEXT",  # of TRANSFER_GATE_TEST_BOOTSTRAP_SERVERS too
             "topic_prefix": f"{name}.",
             "app_id": name,
             "registry": registry,
@@ -158,7 +174,7 @@ class Installation:
 
     def apply_topics(self) -> None:
         """Create the topics."""
-        code, _, errors = self._run("topics", "apply")
+        code, _, errors = self.run("topics", "apply")
         assert code == 0, f"topics apply failed: {errors}"
 
     def start_worker(self, launcher: Launcher | None = None) -> Worker:
@@ -189,14 +205,14 @@ class Installation:
 
     def verify(self, wait_seconds: float = PATIENCE) -> tuple[int, dict[str, int]]:
         """Exit code and counts of `transfer-gate verify --json`."""
-        code, output, errors = self._run("verify", "--json", "--wait", str(wait_seconds))
+        code, output, errors = self.run("verify", "--json", "--wait", str(wait_seconds))
         assert output.startswith("{"), f"verify said: {errors}"
         counts: dict[str, int] = orjson.loads(output)
         return code, counts
 
     def audit(self, *options: str) -> tuple[int, dict[str, int], str]:
         """Exit code, counts and messages of `transfer-gate audit --json`."""
-        code, output, errors = self._run("audit", "--json", *options)
+        code, output, errors = self.run("audit", "--json", *options)
         assert output.startswith("{"), f"audit said: {errors}"
         counts: dict[str, int] = orjson.loads(output)
         return code, counts, errors
@@ -230,7 +246,8 @@ class Installation:
             worker.thaw()
             worker.kill()
 
-    def _run(self, *arguments: str) -> tuple[int, str, str]:
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a command of this installation."""
         command = [sys.executable, "-m", "transfer_gate", *arguments]
         run = subprocess.run(
             command, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

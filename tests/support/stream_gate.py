@@ -17,7 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
 from tests.support.faults_events import Events
 from tests.support.faults_registry import PARTNERS, write_registry
-from tests.support.faults_workers import PATIENCE, Installation, Worker
+from tests.support.faults_workers import PATIENCE, Installation, Launcher, Worker
 from transfer_gate.stream.inbox import Record
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]
@@ -168,11 +168,20 @@ def _behind(offsets: dict[tuple[str, int], int], ends: dict[tuple[str, int], int
 @asynccontextmanager
 async def open_gate(bootstrap_servers: str, folder: Path, **settings: Any) -> AsyncIterator[StreamGate]:
     """An installation of its own, its topics made and a first worker deciding; `settings` as for Installation."""
+    async with open_launched_gate(bootstrap_servers, folder, None, **settings) as gate:
+        yield gate
+
+
+@asynccontextmanager
+async def open_launched_gate(
+    bootstrap_servers: str, folder: Path, launcher: Launcher | None, **settings: Any
+) -> AsyncIterator[StreamGate]:
+    """The same with a worker that a launcher has broken."""
     now = dt.datetime.now(dt.UTC)
     place = Installation(bootstrap_servers, write_registry(folder / "registry", now), folder, **settings)
     try:
         await asyncio.to_thread(place.apply_topics)
-        worker = place.start_worker()
+        worker = place.start_worker(launcher)
         async with open_producer(bootstrap_servers) as producer:
             await worker.until_ready()
             yield StreamGate(place, producer, Events(now))

@@ -1,15 +1,19 @@
-"""Clients never talk in clear by accident."""
+"""Clients never talk in clear by accident, and their secrets come from files."""
 
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+import trustme
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownError
+from cryptography.hazmat.primitives import serialization
+from pydantic import ValidationError
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.settings import Settings
+from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.refusal import AccessDenied
 
 
 def settings(**given: Any) -> Settings:
@@ -74,16 +78,22 @@ def test_a_ca_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
             client_options(settings(security_protocol="SSL", ssl_cafile=file))
 
 
-@pytest.mark.parametrize(
-    "error", [KafkaConnectionError("x"), TopicAuthorizationFailedError("x"), ConnectionRefusedError()]
-)
+@pytest.mark.parametrize("error", [KafkaConnectionError("x"), UnknownError("x"), ConnectionRefusedError()])
 async def test_errors_of_the_broker_become_one_message(error: Exception) -> None:
     """With exit code 6 and something to do."""
     with pytest.raises(BrokerUnavailable) as caught:
-        async with broker_errors(settings(bootstrap_servers="broker.example:9092")):
+        async with broker_errors(settings(bootstrap_servers="127.0.0.1:1")):
             raise error
-    assert "broker.example:9092" in caught.value.message
+    assert "127.0.0.1:1" in caught.value.message
     assert caught.value.do
+
+
+async def test_a_missing_right_is_named_and_is_no_missing_broker() -> None:
+    """The list that grants it is named too."""
+    with pytest.raises(AccessDenied, match="a right on topic a, b") as caught:
+        async with broker_errors(settings()):
+            raise TopicAuthorizationFailedError({"b", "a"})
+    assert "docs/reference/access.md" in caught.value.do
 
 
 async def test_errors_of_ours_pass_unchanged() -> None:
@@ -91,3 +101,97 @@ async def test_errors_of_ours_pass_unchanged() -> None:
     with pytest.raises(ValueError, match="ours"):
         async with broker_errors(settings()):
             raise ValueError("ours")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> dict[str, Path]:
+    """A client certificate and its key."""
+    issued = trustme.CA().issue_cert("gate.example")
+    files = {"ssl_certfile": tmp_path / "gate.crt", "ssl_keyfile": tmp_path / "gate.key"}
+    issued.cert_chain_pems[0].write_to_path(files["ssl_certfile"])
+    issued.private_key_pem.write_to_path(files["ssl_keyfile"])
+    return files
+
+
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
+def test_a_client_certificate_is_shown_to_every_broker_that_asks(
+    protocol: str, certificate: dict[str, Path], tmp_path: Path
+) -> None:
+    """Beside a password too, where the cluster wants both."""
+    (tmp_path / "password").write_text("s3cret")
+    given = sasl(tmp_path / "password").model_dump(exclude_unset=True) if protocol == "SASL_SSL" else {}
+    options = client_options(settings(**{**given, "security_protocol": protocol}, **certificate))
+    assert options["ssl_context"].check_hostname
+
+
+def lock(key: Path, password: bytes) -> None:
+    """Put a private key under a password."""
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    key.write_bytes(private.private_bytes(*form, serialization.BestAvailableEncryption(password)))
+
+
+def test_the_password_of_a_key_comes_from_its_file(certificate: dict[str, Path], tmp_path: Path) -> None:
+    """Without it, or with another, the key can't be used; nobody is asked on the terminal, nothing secret is told."""
+    lock(certificate["ssl_keyfile"], b"k3y")
+    (tmp_path / "right").write_text("k3y\n")
+    (tmp_path / "wrong").write_text("0ther\n")
+    client_options(settings(security_protocol="SSL", ssl_key_password_file=tmp_path / "right", **certificate))
+    for given in ({}, {"ssl_key_password_file": tmp_path / "wrong"}):
+        with pytest.raises(InvalidInput, match=r"SSL_KEYFILE \S*gate.key can't be used") as caught:
+            client_options(settings(security_protocol="SSL", **certificate, **given))
+        assert "0ther" not in str(caught.value)
+
+
+def test_a_key_of_another_certificate_is_refused(certificate: dict[str, Path]) -> None:
+    trustme.CA().issue_cert("other.example").private_key_pem.write_to_path(certificate["ssl_keyfile"])
+    with pytest.raises(InvalidInput, match="SSL_CERTFILE"):
+        client_options(settings(security_protocol="SSL", **certificate))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ssl_certfile": "c"}, "SSL_CERTFILE and TRANSFER_GATE_SSL_KEYFILE go together"),
+        ({"ssl_keyfile": "k"}, "SSL_CERTFILE and TRANSFER_GATE_SSL_KEYFILE go together"),
+        ({"ssl_key_password_file": "p"}, "SSL_KEY_PASSWORD_FILE is set without TRANSFER_GATE_SSL_KEYFILE"),
+    ],
+)
+def test_half_a_client_certificate_is_refused(given: dict[str, str], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        settings(security_protocol="SSL", **given)
+
+
+@pytest.mark.parametrize("name", ["ssl_certfile", "ssl_keyfile", "ssl_key_password_file"])
+def test_a_certificate_that_would_not_be_used_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name.upper()} is set but TRANSFER_GATE_SECURITY_PROTOCOL"):
+        settings(security_protocol="PLAINTEXT", **{name: "file"})
+
+
+def test_nothing_goes_in_clear_over_a_network_unless_somebody_says_so() -> None:
+    """On one machine nothing leaves it; beyond, PLAINTEXT has to be meant."""
+    for local in ("127.0.0.1:9092", "localhost:9092,[::1]:9093"):
+        assert settings(bootstrap_servers=local).security_protocol == "PLAINTEXT"
+    for network in ("broker.example:9092", "127.0.0.1:9092,192.0.2.7:9092"):
+        with pytest.raises(ValidationError, match="personal data would travel in clear"):
+            settings(bootstrap_servers=network)
+        assert settings(bootstrap_servers=network, security_protocol="PLAINTEXT").security_protocol == "PLAINTEXT"
+
+
+def test_a_password_goes_in_clear_over_no_network() -> None:
+    """SCRAM does not send it; PLAIN does."""
+    given = {"sasl_username": "gate", "sasl_password_file": "password", "security_protocol": "SASL_PLAINTEXT"}
+    remote = {"bootstrap_servers": "broker.example:9092"}
+    with pytest.raises(ValidationError, match="shows the password"):
+        settings(**given, **remote, sasl_mechanism="PLAIN")
+    assert settings(**given, **remote, sasl_mechanism="SCRAM-SHA-512").sasl_username == "gate"
+    assert settings(**given, sasl_mechanism="PLAIN").sasl_username == "gate"
+
+
+@pytest.mark.parametrize("name", ["SASL_PASSWORD", "SSL_KEY_PASSWORD", "QUARANTINE_KEY"])
+def test_a_secret_in_the_environment_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stand in every process list and crash report; the message does not repeat it."""
+    monkeypatch.setenv(f"TRANSFER_GATE_{name}", "s3cret")
+    with pytest.raises(InvalidInput, match=f"unknown setting: TRANSFER_GATE_{name}") as caught:
+        load_settings(None)
+    assert "s3cret" not in str(caught.value)

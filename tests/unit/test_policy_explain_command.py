@@ -9,6 +9,7 @@ import yaml
 
 from tests.property.scenarios import CLEAN, CONSENT
 from tests.support.command_line import CommandLine
+from transfer_gate.policy.catalogue import RULES
 
 AT = "2026-10-05T10:00:00+02:00"
 
@@ -95,7 +96,7 @@ def test_json_is_complete(tmp_path: Path, event: Path, registry: Path, command: 
         "r-1",
         "n-1",
     ]
-    assert len(email["rules"]) == len(call["rules"]) == 37
+    assert len(email["rules"]) == len(call["rules"]) == len(RULES)
     (failed,) = [rule for rule in email["rules"] if rule["verdict"] == "failed"]
     assert failed["facts"] == {"event.offer_category": "renewable", "own contract": False}
     assert {rule["verdict"] for rule in email["rules"]} == {"held", "failed", "not applicable"}
@@ -197,3 +198,29 @@ def test_a_wrong_time_is_told(event: Path, registry: Path, command: CommandLine,
 
 def test_a_wrong_registry_is_told(event: Path, tmp_path: Path, command: CommandLine) -> None:
     assert command("--event", event, "--registry", tmp_path / "none")[0] == 2
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_at_the_end_of_the_calendar_is_explained_too(
+    tmp_path: Path, registry: Path, command: CommandLine, time: str
+) -> None:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(CLEAN["transfer"] | {"requested_at": time, "collected_at": time}))
+    code, out, err = command("--event", path, "--registry", registry, "--at", AT)
+    assert (code, err) == (0, "")
+    assert "event.requested_at = " in out
+
+
+@pytest.mark.parametrize("arguments", [(), ("--event", "a", "--decision", "b"), ("--decision", "b", "--consents", "c")])
+def test_what_to_explain_must_be_clear(arguments: tuple[str, ...], command: CommandLine) -> None:
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "")
+    assert "--event" in err
+
+
+def test_a_decision_needs_a_broker(registry: Path, command: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFER_GATE_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    code, out, err = command("--decision", "d-1", "--registry", registry)
+    assert (code, out) == (6, "")
+    assert "no answer from the Kafka cluster at 127.0.0.1:1" in err
+    assert "Traceback" not in err

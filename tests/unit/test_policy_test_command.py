@@ -108,7 +108,7 @@ def test_lists_replace_mappings_merge_and_null_removes(tmp_path: Path, command: 
           expect: {acme: {release: [email, sms], contact: {email: {type: personal}, phone: {type: landline}}}}
         - name: null removes
           transfer: {contact: {phone: null}, channels: [email]}
-          expect: {acme: {release: [email], contact: {email: {}}}}
+          expect: {acme: {release: [email], contact: {email: {}, phone: null}, attributes: {first_name: Claire}}}
         - name: null removes inside a list too
           consents: [{event_id: w, prospect_id: p-1, type: objection, event_time: 2026-01-01T00:00:00Z, scope: null}]
           exactly: true
@@ -156,7 +156,11 @@ def test_the_offset_of_an_event_is_its_position(tmp_path: Path, command: Command
         ("- {name: x, expects: {}}", "3: cases[0].expects: unknown key; did you mean expect?"),
         ("- {name: x, expect: {acme: {released: [email]}}}", "3: cases[0].expect.acme.released: unknown key"),
         ("- {name: x, expect: {acme: {release: [fax]}}}", "3: cases[0].expect.acme.release[0]: must be one of email"),
-        ("- {name: x, expect: {acme: {quarantine: {sms: [no]}}}}", "3: cases[0].expect.acme.quarantine.sms[0]"),
+        (
+            "- {name: x, expect: {acme: {quarantine: {sms: [not-objectd]}}}}",
+            "3: cases[0].expect.acme.quarantine.sms[0]: no such reason; did you mean not-objected?",
+        ),
+        ("- {name: x, expect: {acme: {quarantine: {sms: [3]}}}}", "3: cases[0].expect.acme.quarantine.sms[0]: no such"),
         ("- {name: x, expect: {acme: {quarantine: {fax: []}}}}", "3: cases[0].expect.acme.quarantine.fax"),
         ("- {name: x}", "3: cases[0].expect: is required"),
         ("- {expect: {acme: {}}}", "3: cases[0].name: is required"),
@@ -238,6 +242,23 @@ def test_a_transfer_that_cannot_be_read_says_where(tmp_path: Path, command: Comm
     code, out, _ = command(path)
     assert code == 1
     assert "the transfer is not valid: Invalid enum value 'fax' - at `$.channels[0]`" in out
+
+
+def test_a_consent_event_that_cannot_be_read_is_told_where_a_case_fails(tmp_path: Path, command: CommandLine) -> None:
+    path = _write(
+        tmp_path,
+        """
+        - name: a slip
+          consents:
+            - {event_id: c, prospect_id: p-1, type: consent, event_time: 2026-01-01T00:00:00Z, record_id: r, state: no}
+            - {event_id: w, prospect_id: p-1, type: withdrawal, event_time: 2026-01-01T00:00:00Z}
+          expect: {acme: {release: [email]}}
+        """,
+    )
+    code, out, _ = command(path)
+    assert code == 1
+    assert "  consents[0] can't be read: Invalid enum value 'no' - at `$.state`" in out
+    assert "consents[1]" not in out
 
 
 def test_junit_has_a_suite_for_each_file_and_a_failure_for_each_difference(

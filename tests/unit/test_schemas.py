@@ -20,8 +20,10 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.wire import headers
+from transfer_gate.wire.acts import Act
 from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
 from transfer_gate.wire.export import ASYNCAPI, exported
+from transfer_gate.wire.ledger import LedgerEntry
 from transfer_gate.wire.records import DecisionRecord, ReleasedRecord, encode
 from transfer_gate.wire.schemas import schema_id, schemas
 from transfer_gate.yamlfile import load
@@ -50,12 +52,14 @@ def _of_registry(kind: type[Reviewed]) -> Callable[[Any], object]:
     return read
 
 
-#: Schema to the code that reads such records; the other two have no reader here.
+#: Schema to the code that reads such records; the others have no reader here.
 READERS: Final[dict[str, Callable[[Any], object]]] = {
     "transfer": lambda value: decode_transfer(msgspec.json.encode(value)),
     "consent-event": _consent,
     "released-record": _of_struct(ReleasedRecord),
     "decision-record": _of_struct(DecisionRecord),
+    "ledger-entry": _of_struct(LedgerEntry),
+    "audit-act": _of_struct(Act),
     "registry-partner": _of_registry(Partner),
     "registry-notice": _of_registry(Notice),
     "registry-policy": _of_registry(Policy),
@@ -121,10 +125,18 @@ def test_an_invalid_example_is_refused_by_schema_and_code(path: Path) -> None:
         assert not reads(name, value)
 
 
-@pytest.mark.parametrize("name", ["released-record", "decision-record"])
-def test_what_is_written_is_valid(name: str) -> None:
+#: Records that the gate or its commands write.
+WRITTEN: Final[dict[str, type[msgspec.Struct]]] = {
+    "released-record": ReleasedRecord,
+    "decision-record": DecisionRecord,
+    "ledger-entry": LedgerEntry,
+    "audit-act": Act,
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), WRITTEN.items())
+def test_what_is_written_is_valid(name: str, kind: type[msgspec.Struct]) -> None:
     """A record that the gate encodes is valid by the schema that its readers have."""
-    kind = {"released-record": ReleasedRecord, "decision-record": DecisionRecord}[name]
     for path in (FOLDER / "examples" / "v1" / name / "valid").glob("*.json"):
         written = encode(msgspec.json.decode(path.read_bytes(), type=kind))
         validator(name).validate(json.loads(written))
@@ -159,8 +171,7 @@ WRONG: Final[tuple[Any, ...]] = (
 def test_schema_and_code_agree_on_every_small_change(name: str) -> None:
     """Each valid example with one place removed or replaced by another value is accepted by both or by neither."""
     check, compared = validator(name), 0
-    written = name in ("released-record", "decision-record")
-    agreed = {(True, True), (False, False)} | ({(False, True)} if written else set())
+    agreed = {(True, True), (False, False)} | ({(False, True)} if name in WRITTEN else set())
     for path in (FOLDER / "examples" / "v1" / name / "valid").glob("*.json"):
         text = path.read_bytes()
         for place in _places(json.loads(text)):
@@ -191,7 +202,9 @@ def test_every_header_of_quarantine_is_described() -> None:
     """A header that the gate writes can't be missing from the published schema."""
     ours = {value for name, value in vars(headers).items() if name.isupper() and str(value).startswith("tg-")}
     described = set(SCHEMAS["quarantine-headers"]["properties"])
-    assert described == ours - {headers.PREFIX, headers.TRANSFER_ID}
+    asked = {headers.REPLAY_ACTION, headers.REPLAY_WHY}
+    assert described == ours - {headers.PREFIX, headers.TRANSFER_ID} - asked
+    assert set(SCHEMAS["replay-headers"]["properties"]) == described | asked
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """`verify` counts each kind of wrong outcome for what it is."""
 
+import datetime as dt
 import random
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,8 +13,10 @@ from hypothesis import strategies as st
 
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
+from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.wire import headers, ids
+from transfer_gate.wire.ledger import LedgerEntry, encode_entry
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}
@@ -92,7 +96,7 @@ class Bench:
         """A decision record that released `channels`."""
         return msgspec.json.encode(
             {
-                "decision_id": ids.decision_id(TRANSFERS, 0, offset, partner),
+                "decision_id": ids.decision_id(TRANSFERS, 0, offset, partner, attempt),
                 "source": {"topic": topic, "partition": 0, "offset": offset},
                 "released": channels,
                 "attempt": attempt,
@@ -289,16 +293,148 @@ def test_one_event_in_two_input_records_is_two_units_of_work(decided: bool) -> N
     assert counts(outcomes) == (3, 0, 0, 1, 0)
 
 
-def test_outcomes_of_replays_are_another_story(bench: Bench) -> None:
-    """A later attempt neither completes nor repeats the first outcome."""
-    outcomes = right(bench)
-    key, value, sent = bench.held(0, "lumen", "email", "sms")
-    again = [(name, b"2" if name == headers.ATTEMPT else text) for name, text in sent]
-    outcomes.quarantine(key, value, again)
-    outcomes.decision(bench.decided(0, "lumen", "email", topic="transfers-replay", attempt=2))
-    outcomes.release(*bench.released(0, "lumen", "email"))
-    assert counts(outcomes) == (1, 3, 0, 0, 0)
-    assert outcomes.replayed == 3
+def replayed(
+    outcomes: Outcomes, bench: Bench, attempt: int, released: tuple[str, ...], held: tuple[str, ...], offset: int = 0
+) -> None:
+    """What a replay of the record for lumen wrote as `attempt`."""
+    if held:
+        outcomes.quarantine(*bench.held(offset, "lumen", *held, attempt=attempt))
+    if released:
+        decided = ids.decision_id(TRANSFERS, 0, offset, "lumen", attempt)
+        outcomes.decision(bench.decided(offset, "lumen", *released, attempt=attempt))
+        outcomes.release(*bench.released(offset, "lumen", *released, decision_id=decided))
+
+
+def ledger_of(*entries: LedgerEntry, changed: bool = False) -> ReplayLedger:
+    """The ledger after these entries about the record for lumen."""
+    ledger, key = ReplayLedger(), ids.quarantine_id(TRANSFERS, 0, 0, "lumen").encode()
+    for entry in entries:
+        record: Any = SimpleNamespace(key=key, value=encode_entry(entry))
+        ledger.add(record)
+        if changed:
+            ledger.add_change(record)
+    return ledger
+
+
+def entry(state: Any, attempt: int, *released: Any) -> LedgerEntry:
+    return LedgerEntry(state=state, attempt=attempt, at=dt.datetime(2026, 11, 24, tzinfo=dt.UTC), released=released)
+
+
+def chain(outcomes: Outcomes, ledger: ReplayLedger) -> tuple[int, ...]:
+    """Open, replayed, discarded, moving; missing, duplicated, misrouted."""
+    outcomes.join_by_event()
+    outcomes.close_chains(ledger)
+    of = outcomes.chains
+    return of.open, of.replayed, of.discarded, of.moving, of.missing, of.duplicated, of.misrouted
+
+
+def first_held(bench: Bench) -> Outcomes:
+    """E-mail and SMS to lumen are held; acme got both."""
+    outcomes = bench.outcomes()
+    outcomes.quarantine(*bench.held(0, "lumen", "email", "sms"))
+    outcomes.decision(bench.decided(0, "acme", "email", "sms"))
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("attempts", "entries", "expected"),
+    [
+        ([], [], (2, 0, 0, 0, 0, 0, 0)),
+        ([(2, ("email", "sms"), ())], [entry("replayed", 2, "email", "sms")], (0, 2, 0, 0, 0, 0, 0)),
+        ([(2, ("email",), ("sms",))], [entry("open", 2, "email")], (1, 1, 0, 0, 0, 0, 0)),
+        (
+            [(2, ("email",), ("sms",)), (3, ("sms",), ())],
+            [entry("open", 2, "email"), entry("replayed", 3, "sms")],
+            (0, 2, 0, 0, 0, 0, 0),
+        ),
+        ([], [entry("discarded", 1)], (0, 0, 2, 0, 0, 0, 0)),
+        ([(2, ("email",), ("sms",))], [entry("discarded", 2)], (0, 1, 1, 0, 0, 0, 0)),
+        # Replayed by the ledger, but the partner did not get it.
+        ([(2, ("email",), ())], [entry("replayed", 2, "email", "sms")], (0, 1, 0, 0, 1, 0, 0)),
+        # The partner got it twice, by one replay after another.
+        (
+            [(2, ("email",), ("sms",)), (3, ("email", "sms"), ())],
+            [entry("open", 2, "email"), entry("replayed", 3, "sms")],
+            (0, 2, 0, 0, 0, 1, 0),
+        ),
+        # Went out and is still held, or was discarded.
+        ([(2, ("email",), ("email", "sms"))], [entry("open", 2, "email")], (2, 0, 0, 0, 0, 1, 0)),
+        ([(2, ("email",), ())], [entry("discarded", 1)], (0, 0, 2, 0, 0, 1, 0)),
+        # Neither went out nor is held any more.
+        ([(2, (), ("sms",))], [entry("open", 2)], (1, 0, 0, 0, 1, 0, 0)),
+        # Held again twice; the second time behind the back of the ledger; by the ledger, but without a record.
+        ([(2, (), ("email", "sms"))] * 2, [entry("open", 2)], (2, 0, 0, 0, 0, 2, 0)),
+        ([(2, (), ("email", "sms"))], [], (0, 0, 0, 0, 0, 0, 2)),
+        ([], [entry("open", 2)], (0, 0, 0, 0, 2, 0, 0)),
+        # Held for something that was never held before.
+        ([(2, ("email", "sms"), ("postal",))], [entry("open", 2)], (0, 2, 0, 0, 0, 0, 1)),
+    ],
+)
+def test_attempts_of_a_held_record_form_a_chain(
+    attempts: list[tuple[int, tuple[str, ...], tuple[str, ...]]], entries: list[LedgerEntry], expected: tuple[int, ...]
+) -> None:
+    """Each channel that was held is open, replayed or discarded, once; the totals tell of first decisions only."""
+    bench = Bench()
+    bench.put(transfer(channels=["email", "sms"]))
+    outcomes = first_held(bench)
+    outcomes.release(*bench.released(0, "acme", "email", "sms"))
+    for attempt, released, held in attempts:
+        replayed(outcomes, bench, attempt, released, held)
+    assert chain(outcomes, ledger_of(*entries)) == expected
+    assert counts(outcomes) == (2, 2, 0, 0, 0)
+
+
+AGAIN = ids.decision_id(TRANSFERS, 0, 0, "acme", 2)
+
+
+def test_a_replay_of_something_released_at_first_is_one_too_many() -> None:
+    bench = Bench()
+    bench.put(transfer(channels=["email", "sms"]))
+    outcomes = first_held(bench)
+    outcomes.release(*bench.released(0, "acme", "email", "sms"))
+    outcomes.decision(bench.decided(0, "acme", "email", attempt=2))
+    outcomes.release(*bench.released(0, "acme", "email", decision_id=AGAIN))
+    assert chain(outcomes, ledger_of())[4:] == (0, 1, 0)
+
+
+def test_altered_bytes_of_a_later_attempt_are_misrouted(bench: Bench) -> None:
+    outcomes = first_held(bench)
+    key, value, sent = bench.held(0, "lumen", "email", "sms", attempt=2)
+    outcomes.quarantine(key, (value or b"") + b" ", sent)
+    assert outcomes.misrouted == 2
+
+
+def test_what_cannot_be_opened_is_compared_without_its_value(bench: Bench) -> None:
+    """Key, headers, stage, id and coordinates still have to be right."""
+    outcomes = bench.outcomes()
+    key, _, sent = bench.held(0, "lumen", "email", "sms")
+    outcomes.quarantine(key, b"sealed", sent, opened=False)
+    outcomes.quarantine(b"somebody", b"sealed", sent, opened=False)
+    assert (outcomes.quarantined, outcomes.misrouted) == (2, 2)
+
+
+def test_a_record_on_which_the_gate_works_meanwhile_is_left_out(bench: Bench) -> None:
+    """Its outcomes may be newer than the ledger that was read before them."""
+    outcomes = first_held(bench)
+    replayed(outcomes, bench, 2, ("email",), ())
+    moving = chain(outcomes, ledger_of(entry("open", 1), changed=True))
+    assert moving == (0, 0, 0, 2, 0, 0, 0)
+
+
+def test_a_record_held_as_a_whole_becomes_one_for_each_partner_that_is_still_held() -> None:
+    bench = Bench()
+    bench.put(transfer(channels=["email", "sms"]))
+    outcomes = bench.outcomes()
+    outcomes.quarantine(*bench.held(0, None, stage="policy", reasons={"*": ["rule-error"]}))
+    replayed(outcomes, bench, 2, ("email",), ("sms",))
+    outcomes.decision(bench.decided(0, "acme", "email", "sms", attempt=2))
+    outcomes.release(*bench.released(0, "acme", "email", "sms", decision_id=AGAIN))
+    ledger = ledger_of(entry("open", 2, "email"))
+    whole: Any = SimpleNamespace(
+        key=ids.quarantine_id(TRANSFERS, 0, 0).encode(), value=encode_entry(entry("replayed", 2))
+    )
+    ledger.add(whole)
+    assert chain(outcomes, ledger) == (1, 3, 0, 0, 0, 0, 0)
 
 
 def test_outcomes_of_records_that_were_not_read_are_set_apart() -> None:

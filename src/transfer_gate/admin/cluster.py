@@ -16,8 +16,10 @@ from transfer_gate.admin.protocol import (
     ApiVersions,
     CreateTopics,
     DescribeQuorum,
+    TopicRights,
     controller_clock_ms,
     finalized_features,
+    operations_of,
 )
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.settings import Settings
@@ -74,6 +76,13 @@ class Cluster:
                 leaderless=sum(partition["leader"] < 0 for partition in partitions),
             )
         return found
+
+    async def rights(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
+        """What we may do with each topic, by the names of Kafka's ACLs; nothing for one that we may not even see.
+
+        Topics that don't exist are left out.
+        """
+        return operations_of(await self._admin._send_request(TopicRights(list(topics))))
 
     async def brokers(self) -> list[int]:
         """Ids of the brokers that are alive."""

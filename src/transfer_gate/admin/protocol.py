@@ -1,4 +1,4 @@
-"""Three Kafka requests that aiokafka 0.14 lacks, in the versions that the gate needs.
+"""Four Kafka requests that aiokafka 0.14 lacks, in the versions that the gate needs.
 
 The base classes are untyped for mypy, because aiokafka ships no py.typed.
 """
@@ -6,6 +6,7 @@ The base classes are untyped for mypy, because aiokafka ships no py.typed.
 from io import BytesIO
 from typing import Any, Final
 
+from aiokafka.errors import TopicAuthorizationFailedError
 from aiokafka.protocol.admin import CreateTopicsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import Array, Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, String
@@ -194,3 +195,86 @@ def controller_clock_ms(response: DescribeQuorumResponseV1) -> int | None:
             if not error and times.get(leader, -1) > 0:
                 return int(times[leader])
     return None
+
+
+class TopicRightsResponseV8(Response):  # type: ignore[misc]
+    """Metadata with what the client itself may do with each topic (KIP-430)."""
+
+    API_KEY = 3
+    API_VERSION = 8
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
+        ),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline_replicas", Array(Int32)),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+    )
+
+
+class TopicRightsRequestV8(RequestStruct):  # type: ignore[misc]
+    """Creates no topic, whatever the broker's settings say."""
+
+    API_KEY = 3
+    API_VERSION = 8
+    RESPONSE_TYPE = TopicRightsResponseV8
+    SCHEMA = Schema(
+        ("topics", Array(String("utf-8"))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+    )
+
+
+class TopicRights(Request[TopicRightsRequestV8]):  # type: ignore[misc]
+    """What the client may do with topics that it names."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: list[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[TopicRightsRequestV8]) -> TopicRightsRequestV8:
+        """Make the request that goes over the wire."""
+        return request_struct_class(self._topics, False, False, True)
+
+
+#: Bits of `authorized_operations` (AclOperation.java).
+_OPERATIONS: Final = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
+
+
+def operations_of(response: TopicRightsResponseV8) -> dict[str, frozenset[str]]:
+    """Topic to what the client may do with it; nothing where it may not even know whether the topic exists.
+
+    Topics that don't exist are left out.
+    """
+    rights = {}
+    for error, topic, _, _, bits in response.topics:
+        if error == TopicAuthorizationFailedError.errno:
+            rights[topic] = frozenset[str]()
+        elif not error:
+            rights[topic] = frozenset(name for name, bit in _OPERATIONS.items() if bits >> bit & 1)
+    return rights

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from transfer_gate.admin.catalogue import DEFAULT_MAX_MESSAGE, REASONS, TopicSpec, catalogue
 from transfer_gate.admin.cluster import Cluster, FoundTopic, NewTopic, open_cluster
+from transfer_gate.admin.rights import require_rights
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import PREFIX, Settings
@@ -116,15 +117,17 @@ async def apply_topics(settings: Settings, registry: Registry, *, dry_run: bool 
 
 
 async def check_topics(settings: Settings, registry: Registry) -> int:
-    """Hold that the gate can start on the topics that exist; returns the partition count that they share.
+    """Hold that a worker can start on the topics that exist; returns the partition count that they share.
 
     Differences from the catalogue that the gate can live with are logged as warnings.
 
     Raises InvalidInput naming every topic that is missing, has another partition count, or would lose records by its
-    clean-up policy; BrokerUnavailable.
+    clean-up policy; AccessDenied naming every right on them that a worker lacks; BrokerUnavailable.
     """
     async with open_cluster(settings) as cluster:
         seen = await survey(cluster, settings, registry)
+        rights = await cluster.rights(spec.name for spec in seen.specs)
+    require_rights(seen.specs, rights)
     missing = [spec.name for spec in seen.missing() if spec.shares_count]
     if missing:
         raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")

@@ -12,7 +12,6 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.admin.cluster import FoundTopic, open_cluster
 from transfer_gate.admin.reading import Offsets, bounds
-from transfer_gate.audit import metrics
 from transfer_gate.audit.history import History
 from transfer_gate.audit.judge import Judge
 from transfer_gate.audit.outcomes import Finding, Tally, Verdict
@@ -21,6 +20,7 @@ from transfer_gate.audit.quarantine import OldestOpen
 from transfer_gate.audit.reading import Lookup, Reader
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.model.registry import Registry
+from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.slices import MemorySlice, Slice

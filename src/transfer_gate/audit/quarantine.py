@@ -1,8 +1,7 @@
 """How long the oldest quarantined record has been open: retention deletes it one day, decided or not."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, cast
+from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -42,7 +41,7 @@ class OldestOpen:
         if settled >= end:
             return None
         reading = committed_records(self._settings, {place: end}, {place: settled})
-        async with aclosing(cast(AsyncGenerator[list[ConsumerRecord], None], reading)) as batches:
+        async with aclosing(reading) as batches:
             async for records in batches:
                 for record in records:
                     if _is_open(record, ledger):

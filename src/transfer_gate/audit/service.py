@@ -6,8 +6,9 @@ import logging
 import signal
 
 from transfer_gate.audit.auditor import Auditor
-from transfer_gate.audit.outcomes import Finding
+from transfer_gate.audit.outcomes import OUTCOMES, Finding
 from transfer_gate.observe.health import serve_health
+from transfer_gate.observe.metrics import AUDIT_RECORDS, AUDITOR
 from transfer_gate.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,11 @@ async def run_auditor(settings: Settings, auditor: Auditor) -> None:
 
     Raises InvalidInput when the metrics port is taken or topics are missing.
     """
-    health = await serve_health(settings.metrics_host, settings.metrics_port, lambda: auditor.caught_up)
+    for outcome in OUTCOMES:
+        AUDIT_RECORDS.labels(outcome)  # a counter that must stay 0 has to be there to be watched
+    health = await serve_health(
+        settings.metrics_host, settings.metrics_port, lambda: auditor.caught_up, registry=AUDITOR
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

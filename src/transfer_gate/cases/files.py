@@ -7,20 +7,30 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from transfer_gate.cases.merge import merge, without_nulls
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.model.reasons import Reason
+from transfer_gate.model.reasons import RANK, REASONS, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.reviewed import Flag, Reviewed, When
 from transfer_gate.model.terms import Channel
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 from transfer_gate.registry.parse import parse_object
-from transfer_gate.yamlfile import Document, InvalidFile, Steps, load
+from transfer_gate.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
 
 SUFFIXES: Final = (".yaml", ".yml")
 _MERGED: Final = ("consents", "registry", "transfer")
+
+
+def _known(reason: Any) -> Any:
+    # Before pydantic looks: it would list every reason of every group.
+    if not isinstance(reason, str) or reason not in RANK:
+        raise ValueError(f"no such reason{did_you_mean(str(reason), REASONS)}; docs/reference/rules.md lists them")
+    return reason
+
+
+KnownReason = Annotated[Reason, BeforeValidator(_known)]
 
 
 class RegistryObjects(Reviewed):
@@ -35,7 +45,7 @@ class Expectation(Reviewed):
     """What is expected for one partner."""
 
     release: tuple[Channel, ...] = ()
-    quarantine: Mapping[Channel, tuple[Reason, ...]] = {}
+    quarantine: Mapping[Channel, tuple[KnownReason, ...]] = {}
     contact: Mapping[str, Any] | None = None
     attributes: Mapping[str, Any] | None = None
     obligations: Mapping[str, Any] | None = None

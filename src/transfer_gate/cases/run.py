@@ -63,6 +63,7 @@ def _differences(case: Case) -> list[str]:
         else:
             found += differences(expected, decided[partner], exactly=case.exactly)
     if found:
+        found += _unreadable(case, state)
         facts = {told.partner_id: told for told in explain(transfer, state, case.registry, case.at)}
         for partner in case.expect:
             for channel in facts[partner].channels if partner in facts else ():
@@ -73,6 +74,17 @@ def _differences(case: Case) -> list[str]:
                     if finding.verdict == "failed"
                 ]
     return found
+
+
+def _unreadable(case: Case, state: ProspectState) -> list[str]:
+    """Which consent events can't be read and why: in a case file that is a slip as a rule."""
+    said = []
+    for offset in sorted(set(state.unreadable) - set(state.resolved)):
+        try:
+            decode_consent(case.consents[offset], case.prospect)
+        except Unreadable as error:
+            said.append(f"consents[{offset}] can't be read: {error}")
+    return said
 
 
 def _of_unread(case: Case, why: str) -> list[str]:

@@ -9,7 +9,7 @@ from transfer_gate.policy.explain import ChannelExplanation, Explanation, Findin
 from transfer_gate.policy.trace import plain
 
 #: From the law's words to the reader's: how much weight a rule has.
-_STATUS = {"S": "settled", "C": "contested", "H": "house policy"}
+STATUS = {"S": "settled", "C": "contested", "H": "house policy"}
 
 
 def as_text(explanations: Sequence[Explanation]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _as_json(channel: ChannelExplanation) -> dict[str, Any]:
                 "verdict": finding.verdict,
                 "title": finding.title,
                 "reference": finding.reference,
-                "status": _STATUS[finding.status],
+                "status": STATUS[finding.status],
                 "facts": {name: plain(value) for name, value in finding.facts},
                 "why_not": finding.why or None,
             }
@@ -80,7 +80,7 @@ def _channel(channel: ChannelExplanation) -> Iterator[str]:
         for verdict in ("raised", "failed", "held", "not applicable")
     }
     for finding in (*by_verdict["raised"], *by_verdict["failed"]):
-        yield f"    FAILED  {finding.rule} - {finding.title} [{finding.reference}; {_STATUS[finding.status]}]"
+        yield f"    FAILED  {finding.rule} - {finding.title} [{finding.reference}; {STATUS[finding.status]}]"
         yield f"            {finding.why or _facts(finding)}"
     for finding in by_verdict["held"]:
         yield f"    held    {finding.rule} [{finding.reference}]: {_facts(finding)}"

@@ -74,14 +74,28 @@ def _print(account: Account) -> None:
     table.add_column(overflow="fold")
     for name, meaning in _MEANING.items():
         table.add_row(name, f"{getattr(account.counts, name):,}", meaning)
+    held = account.held
+    table.add_row("of the quarantined", "", "")
+    for name, count, meaning in (
+        ("  open", held.open, "still held"),
+        ("  replayed", held.replayed, "released by a replay since"),
+        ("  discarded", held.discarded, "will never go out"),
+        ("  moving", held.moving, "decided afresh while this ran"),
+    ):
+        if count or name != "  moving":
+            table.add_row(name, f"{count:,}", meaning)
     Console(soft_wrap=True).print(table)
 
 
 def _explain(account: Account) -> None:
     if account.undecided and account.counts.missing:
         click.echo(f"the gate is {account.undecided:,} offsets behind: what it has not decided is missing", err=True)
-    if account.replayed:
-        click.echo(f"not counted: {account.replayed:,} outcomes of replays", err=True)
+    if account.unopened:
+        click.echo(
+            f"{account.unopened:,} encrypted payloads could not be opened (erased, or no key here): "
+            "compared by their headers only",
+            err=True,
+        )
     if account.outside:
         click.echo(f"not counted: {account.outside:,} outcomes of records outside of what was read", err=True)
     if account.shortened and not account.counts.holds:

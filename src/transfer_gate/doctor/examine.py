@@ -10,6 +10,7 @@ from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
+from transfer_gate.stream.refusal import AccessDenied
 
 
 async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
@@ -21,6 +22,8 @@ async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
     except BrokerUnavailable as error:
         findings.append(Finding("broker", "FAIL", error.message, error.do))
         return tuple(findings), False
+    except AccessDenied as error:
+        findings.append(Finding("rights", "FAIL", error.message, error.do))
     return tuple(findings), True
 
 

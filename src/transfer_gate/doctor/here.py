@@ -6,7 +6,6 @@ import re
 import shutil
 import stat
 from importlib import metadata
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import inspect
 from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.wire.sealing import load_master_keys
 
 _LIBRARIES: Final = ("faust-streaming", "aiokafka", "msgspec", "orjson", "pydantic")
 #: Free space under which a rocksdb state soon can't be written, and under which it is worth a look. Bytes.
@@ -49,7 +49,7 @@ def settings_in_use(settings: Settings) -> list[Finding]:
     """Whether credentials and personal data travel and lie protected."""
     shown = f"app id {settings.app_id}, topic prefix {settings.topic_prefix or '(none)'}, store {settings.store}"
     findings = [Finding("settings", "ok", shown)]
-    if not settings.security_protocol.endswith("SSL") and not _all_local(settings.bootstrap_servers):
+    if not settings.security_protocol.endswith("SSL") and not settings.brokers_are_local:
         findings.append(
             Finding(
                 "encryption",
@@ -58,10 +58,30 @@ def settings_in_use(settings: Settings) -> list[Finding]:
                 f"set {PREFIX}SECURITY_PROTOCOL to SSL or SASL_SSL",
             )
         )
-    secret = settings.sasl_password_file
-    if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        findings.append(Finding("password file", "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
+    for what, secret in (("password file", settings.sasl_password_file), ("key file", settings.ssl_keyfile)):
+        if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            findings.append(Finding(what, "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
+    findings.append(quarantine_key(settings.quarantine_key_file))
     return findings
+
+
+def quarantine_key(file: Path | None) -> Finding:
+    """Whether payloads in quarantine are encrypted, by a key file that only its owner can read."""
+    check, new = "quarantine key", "transfer-gate key new --file FILE"
+    if file is None:
+        return Finding(
+            check,
+            "warn",
+            "payloads in quarantine are not encrypted, and an erasure does not reach them",
+            f"{new}, then set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators",
+        )
+    try:
+        masters = load_master_keys(file)
+    except InvalidInput as error:
+        return Finding(check, "FAIL", error.message, error.do)
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(check, "warn", f"{file} is open to others", f"chmod 600 {file}")
+    return Finding(check, "ok", f"{file}: {len(masters.ids)} master keys, current {masters.current}")
 
 
 def registry(folder: Path) -> tuple[Finding, Registry | None]:
@@ -110,15 +130,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _all_local(servers: str) -> bool:
-    hosts = [server.strip().rpartition(":")[0].strip("[]") for server in servers.split(",") if server.strip()]
-    return all(host == "localhost" or _is_loopback(host) for host in hosts)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,9 +2,11 @@
 127.0.0.1 by default.
 """
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from transfer_gate.errors import InvalidInput
@@ -12,18 +14,41 @@ from transfer_gate.observe.metrics import REGISTRY
 from transfer_gate.settings import PREFIX
 
 
-async def serve_health(host: str, port: int, ready: Callable[[], bool]) -> web.AppRunner:
-    """Serve until the returned runner is cleaned up. `/healthz` answers as long as the event loop turns; `/readyz` is
-    200 once every assigned partition decides, else 503.
+def _nothing() -> None:
+    """For programs whose metrics are always up to date."""
+
+
+def _alive() -> bool:
+    """For programs that have nothing to say beyond answering at all."""
+    return True
+
+
+async def serve_health(
+    host: str,
+    port: int,
+    ready: Callable[[], bool],
+    *,
+    alive: Callable[[], bool] = _alive,
+    refresh: Callable[[], None] = _nothing,
+    registry: CollectorRegistry = REGISTRY,
+) -> web.AppRunner:
+    """Serve until the returned runner is cleaned up; docs/reference/metrics.md says what each answer means.
+
+    `refresh` sets what is only measured when somebody asks, before each answer of `/metrics`.
 
     Raises InvalidInput when the port is taken.
     """
+    one_at_a_time = asyncio.Lock()
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        async with one_at_a_time:  # a refresh must not change the gauges that another answer is being written from
+            refresh()
+            # Thousands of series take a tenth of a second to write: not on the loop that decides.
+            body = await asyncio.to_thread(generate_latest, registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return web.Response(text="ok\n") if alive() else web.Response(status=503, text="not alive\n")
 
     async def readyz(_: web.Request) -> web.Response:
         return web.Response(text="ready\n") if ready() else web.Response(status=503, text="not ready\n")

@@ -1,13 +1,36 @@
-"""Log lines: structured, on stderr, as text for people or JSON for machines. They hold no personal data."""
+"""Log lines: structured, on stderr, as text for people or JSON for machines. They hold no personal data.
+
+A line says what happened in words that never change, and where in fields: `logger.warning("…", extra={"offset": 7})`.
+"""
 
 import logging
 import sys
-from typing import Literal
+from types import TracebackType
+from typing import Final, Literal
 
 import structlog
 
+from transfer_gate.observe.repeats import Repeats
+from transfer_gate.observe.tracebacks import brief, told
+
+#: All that a line may carry beside its message; anything else given as `extra` is dropped.
+FIELDS: Final = (
+    "topic",
+    "partition",
+    "offset",
+    "event_id",
+    "decision_id",
+    "stage",
+    "reason",
+    "rule",
+    "released",
+    "held",
+    "error",
+    "left_out",
+)
+
 #: Libraries that format lines nobody reads, at a cost (design.md), and that may name keys in them.
-QUIET = (
+QUIET: Final = (
     "faust",
     "aiokafka",
     "mode",
@@ -26,6 +49,7 @@ def configure_logs(form: Literal["console", "json"], level: Literal["debug", "in
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _fields,
     ]
     renderer: structlog.types.Processor = (
         structlog.processors.JSONRenderer()
@@ -38,13 +62,52 @@ def configure_logs(form: Literal["console", "json"], level: Literal["debug", "in
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                _exception,
                 renderer,
             ],
         )
     )
+    handler.addFilter(_without_texts)
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    # A line that can't be written would be shown by Python, with everything that it was given.
+    logging.raiseExceptions = False
+    sys.excepthook = _unexpected
+
+
+def _fields(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    record = line["_record"]
+    for name in FIELDS:
+        value = getattr(record, name, None)
+        if value is not None:
+            # An event id is what its source wrote: it must not end the line, nor move the cursor of a terminal.
+            line[name] = ascii(value) if isinstance(value, str) and not value.isprintable() else value
+    return line
+
+
+def _exception(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    trace = line.pop("exc_info", None)
+    error = trace[1] if isinstance(trace, tuple) else trace
+    if isinstance(error, BaseException):
+        line["exception"] = told(error)
+    return line
+
+
+def _without_texts(record: logging.LogRecord) -> bool:
+    """Libraries write exceptions into their lines, and with them what the text of these holds."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(brief(part) if isinstance(part, BaseException) else part for part in record.args)
+    return True
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's last word on an exception that nobody caught, without its text."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger("transfer_gate").critical("the program ends by an error", exc_info=(kind, error, trace))

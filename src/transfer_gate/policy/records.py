@@ -38,6 +38,11 @@ def _as_withdrawal(refused: Consent) -> Opposition:
         event_time=refused.event_time,
         event_id=refused.event_id,
         channels=refused.channels,
-        party_ids=refused.party_ids,
-        purposes=refused.purposes,
+        party_ids=_everything_or(refused.party_ids),
+        purposes=_everything_or(refused.purposes),
     )
+
+
+def _everything_or(words: tuple[str, ...]) -> tuple[str, ...]:
+    # As in the scope of a withdrawal: ["all"] read as the name of one party would lose a refusal.
+    return () if "all" in words else words

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from transfer_gate.model.registry import Period
 from transfer_gate.model.state import Opposition
 from transfer_gate.policy.facts import Facts
+from transfer_gate.policy.legal_time import utc
 
 #: Where the name of a fact in the code is not the one in rules.md.
 _NAMES: Final = {
@@ -49,7 +50,7 @@ def facts_read(condition: Callable[[Facts], bool], f: Facts) -> tuple[tuple[str,
 def plain(value: object) -> Any:
     """A fact as JSON can carry it; times are RFC 3339 in UTC."""
     if isinstance(value, dt.datetime):
-        return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+        return utc(value).isoformat().replace("+00:00", "Z")
     if isinstance(value, Period):
         return {"from": plain(value.from_), "to": plain(value.to)}
     if isinstance(value, AbstractSet):

@@ -1,35 +1,18 @@
 """Who did what: one record on the audit topic for every act of an operator (contract section 1)."""
 
-import datetime as dt
 import getpass
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from msgspec import Struct
 
 from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.wire.acts import Act, decode_act, encode_act
 
-
-class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One act. `action` is the command, such as `replay run`; `details` (JSON) never hold contact data.
-
-    `by` is the operator, `at` (UTC) when, `plan_id` and `digest` what it was about, `ticket` and `why` what for.
-    """
-
-    action: str
-    by: str
-    at: dt.datetime
-    outcome: str
-    plan_id: str | None = None
-    digest: str | None = None
-    ticket: str | None = None
-    why: str | None = None
-    details: dict[str, Any] = {}
+__all__ = ["Act", "acts_of", "operator", "record_acts"]
 
 
 def operator(settings: Settings) -> str:
@@ -53,7 +36,7 @@ async def record_acts(settings: Settings, *acts: Act) -> None:
         await producer.start()
         try:
             for act in acts:
-                await producer.send_and_wait(settings.topics.audit, msgspec.json.encode(act), partition=0)
+                await producer.send_and_wait(settings.topics.audit, encode_act(act), partition=0)
         finally:
             await producer.stop()
 
@@ -65,7 +48,7 @@ async def acts_of(settings: Settings, plan_id: str | None = None) -> AsyncIterat
         async for records in committed_records(settings, ends):
             for record in records:
                 try:
-                    act = msgspec.json.decode(record.value or b"", type=Act)
+                    act = decode_act(record.value)
                 except msgspec.DecodeError:
                     continue
                 if plan_id is None or act.plan_id == plan_id:

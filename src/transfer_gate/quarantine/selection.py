@@ -1,8 +1,9 @@
 """Find quarantined records: read the topic as far as a filter needs, and say which of them are open."""
 
 import datetime as dt
-from collections.abc import AsyncIterator, Mapping
-from typing import Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing
+from typing import Final, Protocol
 
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
@@ -13,9 +14,13 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.model.terms import Channel
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Stage
 from transfer_gate.wire.held import Held, MalformedHeaders, held_of
-from transfer_gate.wire.ledger import LedgerEntry, decode_entry, may_be_replayed
+from transfer_gate.wire.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed
+
+Ranges = Mapping[TopicPartition, tuple[int, int]]
+"""First and end offset (exclusive) by partition."""
 
 #: What may be done with a quarantine record; a `superseded` one was replayed, and another record stands for it now.
 OPEN: Final = "open"
@@ -50,6 +55,13 @@ class Filter(Struct, frozen=True, kw_only=True):
         )
 
 
+class Ledger(Protocol):
+    """The replay ledger as a selection asks it: a dict of entries, or `standings.Standings`."""
+
+    def get(self, quarantine_id: str, /) -> LedgerEntry | Standing | None:
+        """What happened last to this quarantine id; None when nothing did."""
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """A quarantine record, and its state by the ledger: `open`, `superseded`, `replayed` or `discarded`."""
 
@@ -58,7 +70,7 @@ class Found(Struct, frozen=True, kw_only=True):
     state: str
 
 
-def state_of(held: Held, entry: LedgerEntry | None) -> str:
+def state_of(held: Held, entry: LedgerEntry | Standing | None) -> str:
     """What became of this attempt of a quarantined record."""
     if may_be_replayed(entry, held.attempt):
         return OPEN
@@ -81,7 +93,7 @@ async def quarantine_ends(settings: Settings) -> Offsets:
 
 
 async def read_ledger(settings: Settings, partitions: int) -> dict[str, LedgerEntry]:
-    """Every entry of the replay ledger by quarantine id."""
+    """Every entry of the replay ledger by quarantine id, whole; for openness alone, `standings` takes a fifth."""
     entries: dict[str, LedgerEntry] = {}
     async with broker_errors(settings):
         _, ends = await bounds(settings, {settings.topics.ledger: partitions}, committed_only=False)
@@ -92,36 +104,77 @@ async def read_ledger(settings: Settings, partitions: int) -> dict[str, LedgerEn
     return entries
 
 
-async def select(
-    settings: Settings, wanted: Filter, ends: Offsets, ledger: Mapping[str, LedgerEntry]
-) -> AsyncIterator[list[Found]]:
+async def read_entry(settings: Settings, partition: int, quarantine_id: str) -> LedgerEntry | None:
+    """The ledger's entry of one quarantine id, which stands in the partition of its record; None if it has none."""
+    entry = None
+    async with open_cluster(settings) as cluster, broker_errors(settings):
+        found = (await cluster.topics()).get(settings.topics.ledger)
+        if found is None or partition >= found.partitions:
+            return None
+        _, ends = await bounds(settings, {found.name: found.partitions}, committed_only=True)
+        place = TopicPartition(found.name, partition)
+        async for records in committed_records(settings, {place: ends[place]}):
+            for record in records:
+                if record.key == quarantine_id.encode() and record.value is not None:
+                    entry = decode_entry(record.value)
+    return entry
+
+
+async def select(settings: Settings, wanted: Filter, ends: Offsets, ledger: Ledger) -> AsyncIterator[list[Found]]:
     """The records that a filter means, below `ends`, by partition in the order of their offsets, in lists.
 
     Reads from the offset of `since` to that of `until` (the topic's timestamps are those of the broker's clock).
     Records without the headers of quarantine are passed over: nobody but the gate should write there.
     """
     async with broker_errors(settings):
-        starts = await _starts(settings, wanted, ends)
-        if wanted.until is not None:
-            stops = await offsets_at(settings, ends, _ms(wanted.until))
-            ends = {place: min(end, stops.get(place, end)) for place, end in ends.items()}
-        ends = {place: end for place, end in ends.items() if place in starts and starts[place] < end}
-        if not ends:
-            return
-        async for records in committed_records(settings, ends, {place: starts[place] for place in ends}):
-            found = [one for record in records if (one := _found(record, wanted, ledger)) is not None]
+        async for found in found_between(settings, wanted, await ranges(settings, wanted, ends), ledger):
+            yield found
+
+
+async def ranges(settings: Settings, wanted: Filter, ends: Offsets) -> Ranges:
+    """First and end offset of what has to be read of each partition; one of which nothing has to be is left out."""
+    topics = {place.topic: 1 + max(place.partition for place in ends) for place in ends}
+    if wanted.since is not None:
+        starts = await offsets_at(settings, ends, _ms(wanted.since))
+    else:
+        starts = dict((await bounds(settings, topics, committed_only=True))[0])
+    if wanted.until is not None:
+        stops = await offsets_at(settings, ends, _ms(wanted.until))
+        ends = {place: min(end, stops.get(place, end)) for place, end in ends.items()}
+    return {place: (starts[place], end) for place, end in ends.items() if place in starts and starts[place] < end}
+
+
+async def found_between(
+    settings: Settings,
+    wanted: Filter,
+    within: Ranges,
+    ledger: Ledger,
+    seen: Callable[[int], None] = lambda _: None,
+) -> AsyncGenerator[list[Found], None]:
+    """The records that a filter means in some ranges; `seen` is told of every offset that was passed, in numbers."""
+    if not within:
+        return
+    ids = frozenset(quarantine_id.encode() for quarantine_id in wanted.ids)
+    reached = {place: start for place, (start, _) in within.items()}
+    read = committed_records(settings, {place: end for place, (_, end) in within.items()}, dict(reached))
+    async with aclosing(read) as batches:  # who has found enough leaves a consumer behind otherwise
+        async for records in batches:
+            last = records[-1]
+            place = TopicPartition(last.topic, last.partition)
+            seen(last.offset + 1 - reached[place])
+            reached[place] = last.offset + 1
+            found = [one for record in records if (one := _found(record, wanted, ids, ledger)) is not None]
             if found:
                 yield found
+    seen(sum(end - reached[place] for place, (_, end) in within.items()))
 
 
-async def _starts(settings: Settings, wanted: Filter, ends: Offsets) -> dict[TopicPartition, int]:
-    if wanted.since is not None:
-        return await offsets_at(settings, ends, _ms(wanted.since))
-    begins, _ = await bounds(settings, {place.topic: len(ends) for place in ends}, committed_only=True)
-    return dict(begins)
-
-
-def _found(record: ConsumerRecord, wanted: Filter, ledger: Mapping[str, LedgerEntry]) -> Found | None:
+def _found(record: ConsumerRecord, wanted: Filter, ids: Collection[bytes], ledger: Ledger) -> Found | None:
+    # Most records are passed over for one of these two, and reading all headers costs twenty times as much.
+    if wanted.prospect_id is not None and record.key != wanted.prospect_id.encode():
+        return None
+    if ids and dict(record.headers).get(names.QUARANTINE_ID) not in ids:
+        return None
     try:
         held = held_of(record.headers)
     except MalformedHeaders:

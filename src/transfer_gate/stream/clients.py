@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
@@ -13,6 +14,7 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
 from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
 from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.stream.refusal import DENIED, denied, why_unreachable
 
 #: What an unreachable cluster raises inside aiokafka, whichever client asked.
 UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
@@ -27,7 +29,8 @@ def client_options(settings: Settings) -> dict[str, Any]:
     aiokafka talks in clear when it is given credentials but no TLS context, so the context is made here for every
     protocol that has TLS in its name, with host names checked (RFC 9525).
 
-    Raises InvalidInput when the password or the CA file can't be read, or SASL is asked for but not complete.
+    Raises InvalidInput when a password, a certificate or the CA file can't be used, or SASL is asked for but not
+    complete.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -37,14 +40,14 @@ def client_options(settings: Settings) -> dict[str, Any]:
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _tls(settings)
     if settings.security_protocol.startswith("SASL"):
-        if settings.sasl_mechanism is None or not settings.sasl_username:
+        if settings.sasl_mechanism is None or not settings.sasl_username or settings.sasl_password_file is None:
             raise InvalidInput(
-                f"{settings.security_protocol} without mechanism or user name",
+                f"{settings.security_protocol} without mechanism, user name or password",
                 do=f"set {PREFIX}SASL_MECHANISM, {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD_FILE",
             )
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = _password(settings)
+        options["sasl_plain_password"] = _secret(settings.sasl_password_file, "SASL_PASSWORD_FILE")
     return options
 
 
@@ -78,16 +81,20 @@ def silence_clients() -> None:
 async def broker_errors(settings: Settings) -> AsyncIterator[None]:
     """Turn what aiokafka raises when the cluster can't be reached into one message for the user.
 
-    Raises BrokerUnavailable instead of connection, time-out and authentication errors.
+    Raises BrokerUnavailable instead of connection, time-out and authentication errors, AccessDenied where an ACL is
+    missing.
     """
     try:
         yield
     except UNREACHABLE as error:
+        why = await why_unreachable(client_options(settings)) or type(error).__name__
         raise BrokerUnavailable(
-            f"no answer from the Kafka cluster at {settings.bootstrap_servers} ({type(error).__name__})",
+            f"no answer from the Kafka cluster at {settings.bootstrap_servers} ({why})",
             do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
         ) from error
     except KafkaError as error:
+        if isinstance(error, DENIED):
+            raise denied(error) from error
         raise BrokerUnavailable(
             f"the Kafka cluster at {settings.bootstrap_servers} refused a request: {error}",
             do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
@@ -95,28 +102,38 @@ async def broker_errors(settings: Settings) -> AsyncIterator[None]:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
-    if settings.ssl_cafile is None:
-        return ssl.create_default_context()
     try:
-        return ssl.create_default_context(cafile=settings.ssl_cafile)
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(
             f"{PREFIX}SSL_CAFILE {settings.ssl_cafile} can't be used: {error.strerror or error}",
             do="give a PEM file with the certificates that sign the brokers'",
         ) from error
-
-
-def _password(settings: Settings) -> str:
-    file = settings.sasl_password_file
-    name = f"{PREFIX}SASL_PASSWORD_FILE"
-    if file is None:
-        raise InvalidInput(f"{settings.security_protocol} without password", do=f"set {name}")
+    if settings.ssl_certfile is None:
+        return context
+    # Without a password OpenSSL would ask for one on the terminal, and a worker would wait for ever.
+    password = ""
+    if settings.ssl_key_password_file is not None:
+        password = _secret(settings.ssl_key_password_file, "SSL_KEY_PASSWORD_FILE")
     try:
-        password = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{PREFIX}SSL_CERTFILE {settings.ssl_certfile} with {PREFIX}SSL_KEYFILE {settings.ssl_keyfile} "
+            f"can't be used: {error.strerror or error}",
+            do=f"give PEM files that belong together, and {PREFIX}SSL_KEY_PASSWORD_FILE if the key has a password",
+        ) from error
+    return context
+
+
+def _secret(file: Path, name: str) -> str:
+    """What a secret's file holds, without the end of its line."""
+    try:
+        secret = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            f"{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
+            f"{PREFIX}{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
         ) from error
-    if not password:
-        raise InvalidInput(f"{name} {file} is empty", do="write the password into it")
-    return password
+    if not secret:
+        raise InvalidInput(f"{PREFIX}{name} {file} is empty", do="write the password into it")
+    return secret

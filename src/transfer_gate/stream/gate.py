@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,16 +12,20 @@ from faust.types import TP
 
 from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import require_descriptors
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
+from transfer_gate.stream.lag import Lag
+from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.restore import restore
 from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.transaction import Fenced, RoundFailed, TransactionalWriter
 
@@ -30,6 +35,11 @@ logger = logging.getLogger(__name__)
 def utc_now() -> dt.datetime:
     """The clock of a worker."""
     return dt.datetime.now(dt.UTC)
+
+
+def _restored(number: int, left: int, read: int) -> None:
+    metrics.RESTORE_REMAINING.labels(str(number)).set(left)
+    metrics.RESTORED.inc(read)
 
 
 class HistoryLost(GateError):
@@ -71,6 +81,8 @@ class Gate:
         self._running: dict[int, asyncio.Task[None]] = {}
         self.partitions: dict[int, Partition] = {}
         self.watermarks = Watermarks(options, book.consents)
+        self._lag = Lag(options, book.inputs)
+        self._meter = Meter(book)
         #: Whether the partitions that the group gave us are open; False from a revocation to the end of the next
         #: restore.
         self.assigned = False
@@ -78,17 +90,23 @@ class Gate:
     async def start(self) -> None:
         """Connect what all partitions share."""
         await self.watermarks.start()
+        await self._lag.start(lambda: self.partitions)
 
     async def close(self) -> None:
         """Give everything up."""
         await self.release()
         self._close_tables(set(self._slices))
+        await self._lag.close()
         await self.watermarks.close()
 
     @property
     def ready(self) -> bool:
         """Whether every assigned partition decides. A worker without partitions is ready: it is a standby."""
         return self.assigned and all(partition.decides for partition in self.partitions.values())
+
+    def tell(self) -> None:
+        """Set the gauges of this worker's partitions to what is so now."""
+        tell((partition.standing for partition in self.partitions.values()), self._lag, ready=self.ready)
 
     def may_fetch(self, tp: TP) -> bool:
         """Whether the inbox of this topic partition has room.
@@ -118,6 +136,7 @@ class Gate:
         well: somebody else may have owned them while this worker was cut off.
         """
         require_descriptors()
+        began = time.monotonic()
         await self.release()
         self._close_tables(set(self._slices) - numbers)
         for gone in set(self._writers) - numbers:
@@ -142,9 +161,8 @@ class Gate:
             self._slices[number] = self._new_slice(self._book.changelog, number)
             self._ledgers[number] = self._new_slice(self._book.ledger, number)
         read = await self._catch_up() if numbers else 0
-        metrics.RESTORED.inc(read)
         metrics.REBALANCES.inc()
-        metrics.ASSIGNED.set(len(numbers))
+        metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
         self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
         for number, partition in self.partitions.items():
             self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
@@ -174,20 +192,19 @@ class Gate:
     async def _catch_up(self) -> int:
         """Bring both tables of every partition up to the ends of their topics; returns the records read."""
         read = 0
-        for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
-            read += await restore(
-                self._options,
-                topic,
-                tables,
-                lambda number, left: metrics.RESTORE_REMAINING.labels(str(number)).set(left),
-            )
+        metrics.RESTORE_REMAINING.clear()
+        metrics.RESTORING.set(len(self._slices))
+        try:
+            for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
+                read += await restore(self._options, topic, tables, _restored)
+        finally:
+            metrics.RESTORING.set(0)
         return read
 
     async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
         """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
-        inputs = (self._book.consents, self._book.transfers, self._book.replay)
         ordered = sorted(numbers)
-        read = await asyncio.gather(*(self._writers[number].committed(inputs, number) for number in ordered))
+        read = await asyncio.gather(*(self._writers[number].committed(self._book.inputs, number) for number in ordered))
         committed = dict(zip(ordered, read, strict=True))
         for number, begin in (await self.watermarks.begins(numbers)).items():
             applied = committed[number].get(self._book.consents)
@@ -207,6 +224,7 @@ class Gate:
             Tables(self._slices[number], self._ledgers[number]),
             self._writers[number],
             self.watermarks,
+            self._meter,
             committed=committed,
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
@@ -223,11 +241,13 @@ class Gate:
         except GateError as error:
             await self._crash(error)
         except Exception as error:
-            logger.exception("partition %d failed", partition.number)
+            logger.exception("a partition failed: the worker stops", extra={"partition": partition.number})
             await self._crash(error)
 
     async def _doubt(self, number: int, error: Exception) -> None:
-        logger.warning("partition %d: %s (%s); rejoining the group", number, type(error).__name__, error)
+        logger.warning(
+            "a partition is in doubt: rejoining the group", extra={"partition": number, "error": brief(error)}
+        )
         self.partitions.pop(number, None)
         self.assigned = False
         await self._rejoin()

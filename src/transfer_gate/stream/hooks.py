@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from transfer_gate.errors import GateError
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.refusal import DENIED, denied
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05
@@ -29,12 +30,16 @@ FETCH_WAIT_MS: Final = 200
 #: aiokafka sends no further fetch to a broker while records of it wait to be taken, but not longer than this, seconds.
 PREFETCH_BACKOFF: Final = 0.005
 
+#: How often the group is asked whether it refuses us, seconds.
+REFUSAL_SECONDS: Final = 0.25
+
 
 class _ToldOnce(logging.Filter):
     """Drops the traceback that Faust logs at a crash when the worker ends with a message for the user instead."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], GateError))
+        told = (*(record.exc_info or ()), *(record.args if isinstance(record.args, tuple) else ()))
+        return not any(isinstance(part, GateError) for part in told)
 
 
 #: Faust's services log under the module of their subclass: this one.
@@ -120,6 +125,12 @@ class FetchThread(AIOKafkaConsumerThread):
                 fetched[TP(*place)] = Fetch(batch, state.position)
         return fetched
 
+    @property
+    def refusal(self) -> Exception | None:
+        """What ended aiokafka's membership in the group; it waits there until somebody fetches."""
+        error: Exception | None = getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
+        return error
+
     def forget_positions(self) -> None:
         """Tell every position again: the partitions were given out anew."""
         self._told = {}
@@ -152,7 +163,11 @@ class BatchConsumer(Consumer):
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
             rebalances = gate.rebalancing_count
-            fetched = cast(dict[TP, Fetch], await self._getmany(active, LOOK_SECONDS))
+            try:
+                fetched = cast(dict[TP, Fetch], await self._getmany(active, LOOK_SECONDS))
+            except DENIED as error:
+                await gate.crash(denied(error, "Read"))
+                return
             if self._rebalanced_since(rebalances):
                 # Fetched across a rebalance: maybe from before the seek to the committed offsets. Nothing of the new
                 # assignment was handed on yet, so seeking again loses and doubles nothing.
@@ -240,6 +255,17 @@ class GateApp(faust.App):
     async def _stop_consumer(self) -> None:
         await self.on_released()
         await super()._stop_consumer()
+
+    async def until_refused(self) -> Exception:
+        """Wait until the group refuses us, and return why.
+
+        Faust fetches only once it has partitions: whoever may not join would stand there without a word.
+        """
+        while True:
+            thread = cast(FetchThread | None, cast(BatchConsumer, self.consumer)._thread)
+            if thread is not None and thread.refusal is not None:
+                return thread.refusal
+            await asyncio.sleep(REFUSAL_SECONDS)
 
     async def rejoin(self) -> None:
         """Ask the group for a new round: partitions are fenced, caught up and read from their committed offsets."""

@@ -42,6 +42,11 @@ class Inbox:
         """Whether fetching should pause."""
         return self.waiting >= self._limit or self._bytes >= WAITING_BYTES
 
+    @property
+    def oldest(self) -> int | None:
+        """Timestamp of the record that waits first, ms; None when none waits."""
+        return next((batch.records[0].timestamp for batch in self._batches if batch.records), None)
+
     def put(self, records: Sequence[Record], end: int) -> None:
         """Append what one fetch brought; `end` is the consumer's position after it. May be empty.
 

@@ -1,6 +1,7 @@
 """What a verdict becomes: the records for partner, quarantine and decisions topics (contract section 5). Pure."""
 
 import datetime as dt
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -30,6 +31,8 @@ from transfer_gate.wire.records import (
 )
 from transfer_gate.wire.sealing import encode_encryption
 
+logger = logging.getLogger(__name__)
+
 #: One record to write: topic, key, value, headers.
 Output = tuple[str, bytes | None, bytes | None, headers.Headers]
 
@@ -52,6 +55,11 @@ class Rulebook(Struct, frozen=True):
     changelog: str
     replay: str
     ledger: str
+
+    @property
+    def inputs(self) -> tuple[str, str, str]:
+        """Topics that the gate reads in its group."""
+        return self.consents, self.transfers, self.replay
 
     @classmethod
     def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
@@ -96,7 +104,7 @@ FIRST: Final = Again()
 class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
-    __slots__ = ("_at", "_at_text", "_book", "_keys", "outcomes")
+    __slots__ = ("_at", "_at_text", "_book", "_keys", "_tells_all", "outcomes", "quarantined")
 
     def __init__(self, book: Rulebook, at: dt.datetime, keys: Keys) -> None:
         self._book = book
@@ -105,6 +113,9 @@ class Outputs:
         self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         #: (party id or "", "released" or the first reason) to number of channels; for metrics.
         self.outcomes: Counter[tuple[str, str]] = Counter()
+        #: First reason of each quarantine record, to number of records; for metrics.
+        self.quarantined: Counter[str] = Counter()
+        self._tells_all = logger.isEnabledFor(logging.DEBUG)
 
     def of(self, verdict: Verdict, record: Record, position: int, again: Again = FIRST) -> list[Output]:
         """Everything that a verdict on `record` writes. In a replay, `record` is the source as it was at first."""
@@ -129,6 +140,8 @@ class Outputs:
         outputs: list[Output] = []
         for decision in decisions:
             decision_id = ids.decision_id(topic, partition, offset, decision.partner_id, again.attempt)
+            if decision.rule_errors or self._tells_all:
+                _tell(record, transfer, decision, decision_id)
             if decision.release is not None:
                 outputs.append(self._release(transfer, decision, decision_id, key))
             if decision.quarantined:
@@ -161,6 +174,8 @@ class Outputs:
     ) -> list[Output]:
         """Quarantine of a record of which nothing more can be said, and the evidence."""
         decision_id = ids.decision_id(record.topic, record.partition, record.offset, attempt=again.attempt)
+        why = {"decision_id": decision_id, "stage": stage, "reason": reason}
+        logger.debug("a transfer is held as a whole", extra=place_of(record) | why)
         held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
         evidence = DecisionRecord(
             decision_id=decision_id,
@@ -222,6 +237,7 @@ class Outputs:
         topic, partition, offset = record.topic, record.partition, record.offset
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1
+        self.quarantined[next(iter(reasons.values()))[0]] += 1
         value, encryption = record.value, None
         if value is not None:
             # Under a foreign key the record is not the key's prospect's to erase.
@@ -244,3 +260,25 @@ class Outputs:
             encryption=encode_encryption(encryption) if encryption is not None else None,
         )
         return self._book.quarantine, record.key, value, ours
+
+
+def place_of(record: Record) -> dict[str, object]:
+    """Fields of a log line about one record."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
+def _tell(record: Record, transfer: Transfer, decision: PartnerDecision, decision_id: str) -> None:
+    """One line about one decision. Its partner stands in the decision record: here it could be any text."""
+    about = {
+        "event_id": transfer.event_id,
+        "decision_id": decision_id,
+        "rule": " ".join(decision.rule_errors) or None,
+        "released": len(decision.released),
+        "held": len(decision.quarantined),
+    }
+    level, message = (
+        (logging.ERROR, "a rule raised: what it was asked about is held")
+        if decision.rule_errors
+        else (logging.DEBUG, "decided")
+    )
+    logger.log(level, message, extra=place_of(record) | about)

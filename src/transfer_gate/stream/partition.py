@@ -9,11 +9,12 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
-from transfer_gate.observe import metrics
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.keys import UNSEALED, Sealing
+from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.standing import Standing
 from transfer_gate.stream.transaction import TransactionalWriter
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Partition:
         tables: Tables,
         writer: TransactionalWriter,
         watermark: Watermark,
+        meter: Meter,
         *,
         committed: Mapping[str, int],
         round_records: int,
@@ -79,17 +81,19 @@ class Partition:
         }
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
+        #: By input topic: what is below this offset is done with; None before the first, when none was before.
+        self._done = {topic: committed.get(topic) for topic in self.inboxes}
         self._book = book
         self._tables = tables
         self._sealing = sealing
         self._writer = writer
         self._watermark = watermark
+        self._meter = meter
         self._round_records = round_records
         self._clock = clock
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
-        self._label = str(number)
 
     def receive(self, topic: str, records: Sequence[Record], end: int) -> None:
         """Take one fetch of an input topic. Raises ValueError when its offsets go backwards."""
@@ -113,7 +117,22 @@ class Partition:
             self._work.clear()
             while await self._round():
                 pass
-        metrics.BARRIER_WAITING.labels(self._label).set(0)
+
+    @property
+    def standing(self) -> Standing:
+        """For whoever watches."""
+        waiting = self._waiting
+        first = waiting.transfers[0][0].timestamp if waiting and waiting.transfers else None
+        return Standing(
+            number=self.number,
+            applied=self.applied,
+            positions=dict(self._done),
+            inbox={topic: inbox.waiting for topic, inbox in self.inboxes.items()},
+            waiting=waiting.count if waiting else 0,
+            since=waiting.since if waiting else None,
+            oldest=self.inboxes[self._book.transfers].oldest if first is None else first,
+            prospects=len(self._tables.consent),
+        )
 
     async def _round(self) -> bool:
         """One transaction, if there is something to write; False when there is only to wait, or to leave."""
@@ -127,6 +146,7 @@ class Partition:
         if consents is None and ready is None:
             return False
         at = ready.at if ready else self._clock()
+        began = time.perf_counter()
         work = Round(self._book, self._tables, self.number, at, self._sealing)
         offsets: dict[str, int] = {}
         if consents:
@@ -139,11 +159,21 @@ class Partition:
             work.replay(ready.replays[0], position or 0)
             offsets[self._book.replay] = ready.replays[1]
         work.close()
+        computed = time.perf_counter() - began
         if (consents and consents[0]) or ready:
             await self._commit(work, offsets)
         self.applied = position
-        metrics.CONSENT_POSITION.labels(self._label).set(position or 0)
-        self._count(work, consents, ready)
+        self._done |= offsets
+        if ready:
+            self._waiting = None
+            self._meter.waited(time.monotonic() - ready.since)
+        self._meter.round(
+            work,
+            consents[0] if consents else (),
+            ready.transfers[0] if ready and ready.transfers else (),
+            ready.replays[0] if ready and ready.replays else (),
+            computed,
+        )
         return True
 
     async def _meet_barrier(self) -> Waiting | None:
@@ -153,13 +183,13 @@ class Partition:
             return None
         at, since = self._clock(), time.monotonic()
         need = await self._watermark.end(self.number)
-        waiting = Waiting(transfers, replays, at, since, need)
-        metrics.BARRIER_WAITING.labels(self._label).set(waiting.count)
-        return waiting
+        return Waiting(transfers, replays, at, since, need)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
         taken = self.inboxes[topic].take(self._round_records)
+        if taken and not taken[0]:
+            self._done[topic] = taken[1]
         return taken if taken and taken[0] else None
 
     async def _commit(self, work: Round, offsets: dict[str, int]) -> None:
@@ -172,29 +202,4 @@ class Partition:
         ):
             if changes:
                 table.update(changes, max(table.position, self._writer.log_end(topic) or 0))
-        metrics.TRANSACTIONS.labels("committed").inc()
-        metrics.TRANSACTION_SECONDS.observe(time.monotonic() - began)
-
-    def _count(self, work: Round, consents: Taken | None, ready: Waiting | None) -> None:
-        if consents:
-            metrics.EVENTS.labels(self._book.consents).inc(len(consents[0]))
-        if work.unreadable_consents:
-            metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
-        for (partner, outcome), channels in work.outcomes.items():
-            known = partner if partner in self._book.partner_topics else "unknown" if partner else "none"
-            metrics.DECISIONS.labels(known, outcome).inc(channels)
-        for rule, times in work.rule_errors.items():
-            metrics.RULE_ERRORS.labels(rule).inc(times)
-        if ready:
-            self._waiting = None
-            metrics.BARRIER_WAITING.labels(self._label).set(0)
-            metrics.BARRIER_SECONDS.observe(time.monotonic() - ready.since)
-            if ready.transfers:
-                records = ready.transfers[0]
-                metrics.EVENTS.labels(self._book.transfers).inc(len(records))
-                metrics.LATENCY_SECONDS.observe(max(0.0, time.time() - records[0].timestamp / 1000))
-            if ready.replays:
-                metrics.EVENTS.labels(self._book.replay).inc(len(ready.replays[0]))
-        for outcome, times in work.replays.items():
-            metrics.REPLAYS.labels(outcome).inc(times)
-        metrics.PROSPECTS.labels(self._label).set(len(self._tables.consent))
+        self._meter.committed(time.monotonic() - began)

@@ -16,7 +16,7 @@ from transfer_gate.stream.slices import Slice
 FETCH_BYTES: Final = 8 << 20
 
 
-def _untold(_partition: int, _remaining: int) -> None:
+def _untold(_partition: int, _remaining: int, _read: int) -> None:
     """Progress that nobody follows."""
 
 
@@ -24,12 +24,13 @@ async def restore(
     options: Mapping[str, Any],
     changelog: str,
     slices: Mapping[int, Slice],
-    progress: Callable[[int, int], None] = _untold,
+    progress: Callable[[int, int, int], None] = _untold,
 ) -> int:
     """Read what each slice lacks, up to the end of the log as it is now; returns the number of records read.
 
     The caller must have fenced earlier owners, else the end moves. A slice that is ahead of the log, or older than its
-    first offset, belongs to another life of the topic and is rebuilt. `progress` gets partition and remaining offsets.
+    first offset, belongs to another life of the topic and is rebuilt. `progress` gets partition,
+    remaining offsets, and how many records were read since it was last told.
     """
     reader = AIOKafkaConsumer(
         **options,
@@ -60,7 +61,7 @@ async def _read(
     reader: AIOKafkaConsumer,
     behind: dict[TopicPartition, Slice],
     ends: Mapping[TopicPartition, int],
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int, int], None],
 ) -> int:
     reader.assign(list(behind))
     for place, table in behind.items():
@@ -74,7 +75,7 @@ async def _read(
             if batch or position > table.position:
                 table.update({record.key: record.value for record in batch if record.key is not None}, position)
                 records += len(batch)
-                progress(place.partition, max(0, ends[place] - position))
+                progress(place.partition, max(0, ends[place] - position), len(batch))
             if position >= ends[place]:
                 del behind[place]
                 reader.pause(place)

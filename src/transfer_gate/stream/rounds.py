@@ -6,21 +6,22 @@ import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from transfer_gate.model.consent import Erasure
+from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.keys import UNSEALED, Keys, Sealing
-from transfer_gate.stream.outputs import Outputs, Rulebook, Verdict
+from transfer_gate.stream.outputs import Outputs, Rulebook, Verdict, place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Only, Replays
 from transfer_gate.stream.slices import Slice
@@ -29,7 +30,9 @@ from transfer_gate.wire.decode import SchemaInvalid, Undecodable, Unreadable, de
 logger = logging.getLogger(__name__)
 
 #: In the metric of rules that raised: the record could not be decided for a reason outside the rules.
-OUTSIDE_RULES = "gate"
+OUTSIDE_RULES: Final = "gate"
+#: Events that take something away from the day they are received.
+_AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
 
 
 class Tables(NamedTuple):
@@ -60,12 +63,19 @@ class Round:
         self.ledger_changes: dict[bytes, bytes | None] = {}
         self.batches = Batches(partition, int(at.timestamp() * 1000))
         self.unreadable_consents = 0
+        #: Timestamp of the oldest event of this round that takes something away, ms; for metrics.
+        self.withdrawn_at: int | None = None
         self.rule_errors: Counter[str] = Counter()
 
     @property
     def outcomes(self) -> Counter[tuple[str, str]]:
         """(party id or "", "released" or the first reason) to number of channels."""
         return self._outputs.outcomes
+
+    @property
+    def quarantined(self) -> Counter[str]:
+        """First reason to number of quarantine records."""
+        return self._outputs.quarantined
 
     @property
     def replays(self) -> Counter[str]:
@@ -81,6 +91,7 @@ class Round:
                 event = decode_consent(record.value, key)
             except Unreadable:
                 self.unreadable_consents += 1
+                logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
                 if key is not None:
                     states.put(key, fold_unreadable(states.get(key), record.offset))
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
@@ -89,6 +100,8 @@ class Round:
                 states.put(about, fold(states.get(about), event, record.offset))
                 if isinstance(event, Erasure):
                     self._keys.destroy(about)
+                if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
+                    self.withdrawn_at = record.timestamp
 
     def decide(self, records: Sequence[Record], position: int) -> None:
         """Decide transfers with every consent event below `position` of the consent topic applied."""
@@ -118,8 +131,8 @@ class Round:
         try:
             return self._verdict(record, only)
         except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
-            logger.error(  # noqa: TRY400 - a traceback could show the record
-                "transfer at offset %d could not be decided: %s", record.offset, type(error).__name__
+            logger.error(  # noqa: TRY400 - only a defect's kind is told
+                "a transfer could not be decided: it is held", extra=place_of(record) | {"error": brief(error)}
             )
             self.rule_errors[OUTSIDE_RULES] += 1
             return Verdict("policy", reason="rule-error")
@@ -141,6 +154,11 @@ class Round:
             if decision.rule_errors:
                 self.rule_errors.update(decision.rule_errors)
         return Verdict("policy", transfer, decisions)
+
+
+def takes_away(event: ConsentEvent) -> bool:
+    """Whether it counts against transfers from its receipt; a refused consent is a withdrawal (contract section 3)."""
+    return isinstance(event, _AGAINST) or (isinstance(event, ConsentGiven) and event.state == "refused")
 
 
 def mismatched(transfer: Transfer) -> list[PartnerDecision]:

@@ -31,6 +31,7 @@ from msgspec import Struct
 
 from transfer_gate.errors import GateError
 from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.refusal import DENIED, AccessDenied, access_denied, resource_of
 
 #: First and longest wait between tries of one request, seconds. Markers of a transaction take a few milliseconds.
 FIRST_WAIT: Final = 0.001
@@ -45,12 +46,6 @@ _FENCED: Final = (
     kafka.TransactionCoordinatorFenced,
 )
 _COORDINATOR_MOVED: Final = (kafka.CoordinatorNotAvailableError, kafka.NotCoordinatorError)
-_DENIED: Final = (
-    kafka.TransactionalIdAuthorizationFailed,
-    kafka.TopicAuthorizationFailedError,
-    kafka.GroupAuthorizationFailedError,
-    kafka.ClusterAuthorizationFailedError,
-)
 _DISCONNECTED: Final = (kafka.NodeNotReadyError, kafka.RequestTimedOutError, kafka.KafkaConnectionError)
 
 
@@ -71,10 +66,6 @@ class Fenced(RoundFailed):
 
 class _RetryLater(Exception):
     """A refusal that passes by itself."""
-
-
-class AccessDenied(GateError):
-    """The broker's ACLs refuse the gate something that it needs."""
 
 
 class RecordRefused(GateError):
@@ -159,7 +150,7 @@ class TransactionalWriter:
                 offsets: dict[str, int] = {}
                 for topic, partitions in response.topics:
                     for _, offset, _, code in partitions:
-                        self._raise_for(code, topic)
+                        self._raise_for(code, topic, needs="Read")
                         if offset >= 0:
                             offsets[topic] = offset
             except _RetryLater:
@@ -217,7 +208,7 @@ class TransactionalWriter:
                 response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
                 for topic, partitions in response.errors:
                     for _, code in partitions:
-                        self._raise_for(code, topic)
+                        self._raise_for(code, topic, needs="Read")
             except _RetryLater:
                 wait = await self._pause(wait)
                 continue
@@ -318,6 +309,8 @@ class TransactionalWriter:
             self._coordinators.clear()
             self._client.force_metadata_update()
             raise _RetryLater(type(error).__name__) from None
+        except DENIED as error:  # the broker does not even say who coordinates
+            raise self._denied(type(error)) from error
 
     async def _pause(self, wait: float) -> float:
         if time.monotonic() + wait > self._deadline:
@@ -325,18 +318,18 @@ class TransactionalWriter:
         await asyncio.sleep(wait)
         return min(wait * 2, LONGEST_WAIT)
 
-    def _raise_for(self, code: int, topic: str = "") -> None:
-        """Nothing for success, _RetryLater for what passes by itself, and the others as `commit` says."""
+    def _raise_for(self, code: int, topic: str = "", *, needs: str = "Write") -> None:
+        """Nothing for success, _RetryLater for what passes by itself, and the others as `commit` says.
+
+        `needs`: the right on `topic` that the request takes; committing an offset takes the right to read.
+        """
         if code == 0:
             return
         error = kafka.for_code(code)
         if issubclass(error, _FENCED) or code == _PRODUCER_FENCED:
             raise Fenced(error.__name__)
-        if issubclass(error, _DENIED):
-            raise AccessDenied(
-                f"the broker refuses access ({error.__name__}) to {topic or self._transactional_id}",
-                do="grant the gate's principal the rights listed in docs/reference/access.md",
-            )
+        if issubclass(error, DENIED):
+            raise self._denied(error, topic, needs)
         if issubclass(error, _REFUSED) or code == _INVALID_RECORD:
             raise RecordRefused(
                 f"topic {topic} refuses a record ({error.__name__})",
@@ -354,3 +347,8 @@ class TransactionalWriter:
         if issubclass(error, _PASSING) or error.retriable:
             raise _RetryLater(error.__name__)
         raise RoundFailed(error.__name__)
+
+    def _denied(self, error: type[kafka.KafkaError], topic: str = "", needs: str = "Write") -> AccessDenied:
+        resource = resource_of(error)
+        names = {"topic": topic, "group": self._group_id, "transactional id": self._transactional_id}
+        return access_denied("Read" if resource == "group" else needs, resource, [names.get(resource, "")])

@@ -11,11 +11,14 @@ from transfer_gate.admin.topics import check_topics
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
+from transfer_gate.observe.pulse import Pulse
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.keys import UNSEALED, Sealing
+from transfer_gate.stream.refusal import DENIED, denied
 from transfer_gate.wire.sealing import load_master_keys
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ logger = logging.getLogger(__name__)
 #: A stop that takes longer than this is cut short; the rounds themselves end within RELEASE_SECONDS of
 #: `stream.partition`.
 STOP_SECONDS: Final = 9.0
+#: A loop whose pulse is later than this is stuck. The longest round takes a few tenths of a second.
+LATEST_BEAT_SECONDS: Final = 5.0
 _DAY_MS: Final = 86_400_000
 
 
@@ -36,7 +41,17 @@ async def run_worker(settings: Settings) -> None:
     partitions = await check_topics(settings, registry)
     app, gate = build_app(settings, registry, partitions, await _sealing_of(settings))
     metrics.BUILD.info({"version": __version__, "revision": registry.revision})
-    health = await serve_health(settings.metrics_host, settings.metrics_port, lambda: gate.ready)
+    metrics.REGISTRY_INFO.info({"revision": registry.revision, "jurisdiction": registry.policy.jurisdiction})
+    metrics.REGISTRY_PARTNERS.set(len(registry.partners))
+    pulse = Pulse()
+    beating = asyncio.create_task(pulse.beat())
+    health = await serve_health(
+        settings.metrics_host,
+        settings.metrics_port,
+        lambda: gate.ready,
+        alive=lambda: app.crash_reason is None and pulse.late < LATEST_BEAT_SECONDS,
+        refresh=gate.tell,
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,6 +78,7 @@ async def run_worker(settings: Settings) -> None:
             logger.warning("the stop took longer than %s s and was cut short; nothing is lost", STOP_SECONDS)
         await gate.close()
         await health.cleanup()
+        beating.cancel()
     logger.info("worker stopped")
 
 
@@ -82,18 +98,27 @@ async def _sealing_of(settings: Settings) -> Sealing:
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:
-    await app.start()
+    # Faust's start lasts until the group has given out its partitions, so it may last for ever.
+    starting = asyncio.create_task(app.start())
     stopping = asyncio.create_task(stop.wait())
-    ended = asyncio.create_task(app.wait_until_stopped())
-    await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (stopping, ended):
+    refused = asyncio.create_task(app.until_refused())
+    watching = [starting, stopping, refused]
+    await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        ended = asyncio.create_task(app.wait_until_stopped())
+        watching = [stopping, refused, ended]
+        await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
+    reason = app.crash_reason or (refused.result() if refused.done() else None)
+    for task in watching:
         task.cancel()
-    reason = app.crash_reason
     if reason is not None and not stop.is_set():
         if isinstance(reason, GateError):
             raise reason
+        if isinstance(reason, DENIED):
+            raise denied(reason, "Read") from reason
         raise GateError(
-            f"the stream stopped: {type(reason).__name__}: {reason}",
+            f"the stream stopped: {brief(reason)}",
             do="see the log above; nothing is lost, start again",
         ) from reason
 

@@ -16,8 +16,10 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
+from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
-from transfer_gate.wire.headers import SOURCE_TOPIC
+from transfer_gate.verify.reading import of_topics, read_outcomes
+from transfer_gate.verify.sealed import Payloads
 
 _POLL_SECONDS: Final = 0.2
 
@@ -39,17 +41,29 @@ class Counts(Struct, frozen=True, kw_only=True):
         return not (self.missing or self.duplicated or self.misrouted)
 
 
+class HeldNow(Struct, frozen=True, kw_only=True):
+    """Where the channels are now that were quarantined at first: still held, released by a replay, discarded; or just
+    being decided afresh while this was counted."""
+
+    open: int
+    replayed: int
+    discarded: int
+    moving: int
+
+
 class Account(Struct, frozen=True, kw_only=True):
     """Counts, and what was left out of them.
 
-    `undecided`: input records that the gate had not come to, though they were waited for. `replayed`: outcomes of later
-    attempts. `outside`: outcomes of records that retention deleted or that came after the start of this run.
-    `shortened`: output topics whose oldest records are gone, so that outcomes may seem missing.
+    `undecided`: input records that the gate had not come to, though they were waited for. `unopened`: encrypted
+    payloads that could not be compared with their source. `outside`: outcomes of records that retention deleted or that
+    came after the start of this run. `shortened`: output topics whose oldest records are gone, so that outcomes may
+    seem missing.
     """
 
     counts: Counts
+    held: HeldNow
     undecided: int
-    replayed: int
+    unopened: int
     outside: int
     shortened: tuple[str, ...]
 
@@ -82,25 +96,39 @@ async def verify(
         consents = UnreadableConsents(_ranges(begins, ends, topics.consents))
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
+        # The ledger first: whatever it tells of is then committed, and stands below the ends of the other topics.
+        ledger = ReplayLedger()
+        ledgers = {topics.ledger: found[topics.ledger].partitions} if topics.ledger in found else {}
+        _, moment = await bounds(settings, ledgers, committed_only=False)
+        async for records in committed_records(settings, moment):
+            for record in records:
+                ledger.add(record)
         # The high watermark: what the gate committed last may still stand behind the first open transaction of a
         # reader's view for the moment that its markers need.
         outputs = {name: counts[name] for name in needed[2:]}
         outputs |= {name: found[name].partitions for name in partners.values() if name in found}
         starts, stops = await bounds(settings, outputs, committed_only=False)
-        outcomes = Outcomes(inputs, topics.transfers, partners)
-        await _read_outcomes(settings, stops, outcomes, consents, partners.values(), say)
+        outcomes, payloads = Outcomes(inputs, topics.transfers, partners, topics.replay), Payloads(settings)
+        await read_outcomes(settings, stops, outcomes, consents, payloads, partners.values(), say)
+        _, now = await bounds(settings, ledgers, committed_only=False)
+        async for records in committed_records(settings, now, moment):
+            for record in records:
+                ledger.add_change(record)
+        outcomes.close_chains(ledger)
+    chains = outcomes.chains
     return Account(
         counts=Counts(
             inputs=inputs.count(),
             expected=inputs.expected(),
             released=outcomes.released,
             quarantined=outcomes.quarantined,
-            missing=outcomes.missing() + consents.missing(),
-            duplicated=outcomes.duplicated + consents.duplicated,
-            misrouted=outcomes.misrouted + consents.misrouted,
+            missing=outcomes.missing() + consents.missing() + chains.missing,
+            duplicated=outcomes.duplicated + consents.duplicated + chains.duplicated,
+            misrouted=outcomes.misrouted + consents.misrouted + chains.misrouted,
         ),
+        held=HeldNow(open=chains.open, replayed=chains.replayed, discarded=chains.discarded, moving=chains.moving),
         undecided=undecided,
-        replayed=outcomes.replayed,
+        unopened=payloads.unopened,
         outside=outcomes.outside + consents.outside,
         shortened=tuple(dict.fromkeys(place.topic for place, start in starts.items() if start > 0)),
     )
@@ -134,7 +162,7 @@ async def _read_inputs(
     last: dict[TopicPartition, int] = {}
     for topic, add in ((topics.transfers, inputs.add), (topics.consents, consents.add)):
         count = 0
-        async for records in committed_records(settings, _of(ends, topic)):
+        async for records in committed_records(settings, of_topics(ends, topic)):
             for record in records:
                 add(record.partition, record.offset, record.key, record.value, record.headers)
             last[TopicPartition(topic, records[-1].partition)] = records[-1].offset
@@ -165,36 +193,3 @@ async def _caught_up(
             say(f"waiting for the gate to decide what is there, up to {wait_seconds:.0f} s")
             told = True
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _read_outcomes(
-    settings: Settings,
-    stops: Offsets,
-    outcomes: Outcomes,
-    consents: UnreadableConsents,
-    partner_topics: Iterable[str],
-    say: Callable[[str], None],
-) -> None:
-    topics = settings.topics
-    consent_topic = topics.consents.encode()
-    count = 0
-    async for records in committed_records(settings, _of(stops, topics.quarantine)):
-        for record in records:
-            from_consents = any(name == SOURCE_TOPIC and text == consent_topic for name, text in record.headers)
-            (consents.copy if from_consents else outcomes.quarantine)(record.key, record.value, record.headers)
-        count += len(records)
-    say(f"read {count:,} records of {topics.quarantine}")
-    async for records in committed_records(settings, _of(stops, topics.decisions)):
-        for record in records:
-            outcomes.decision(record.value)
-    count = 0
-    async for records in committed_records(settings, _of(stops, *partner_topics)):
-        for record in records:
-            outcomes.release(record.topic, record.key, record.value)
-        count += len(records)
-    say(f"read {count:,} records of the partners' topics")
-    outcomes.join_by_event()
-
-
-def _of(ends: Offsets, *topics: str) -> Offsets:
-    return {place: end for place, end in ends.items() if place.topic in topics}

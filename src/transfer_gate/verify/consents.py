@@ -18,7 +18,8 @@ class UnreadableConsents:
         """`ranges`: the offsets of each partition that are read."""
         self.duplicated = self.misrouted = self.outside = 0
         self._ranges = ranges
-        self._contents: dict[tuple[int, int], int] = {}
+        #: Fingerprints with and without the value.
+        self._contents: dict[tuple[int, int], tuple[int, int]] = {}
         self._copied: set[tuple[int, int]] = set()
 
     def add(self, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
@@ -26,10 +27,10 @@ class UnreadableConsents:
         try:
             decode_consent(value, key)
         except Unreadable:
-            self._contents[partition, offset] = fingerprint(key, value, headers)
+            self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
 
-    def copy(self, key: bytes | None, value: bytes | None, sent: Headers) -> None:
-        """Take in one quarantine record that came from `consent-events`."""
+    def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
+        """Take in one quarantine record that came from `consent-events`; see `Outcomes.quarantine`."""
         ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
         try:
             place = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
@@ -38,12 +39,18 @@ class UnreadableConsents:
             return
         if place[1] not in self._ranges.get(place[0], range(0)):
             self.outside += 1
-        elif self._contents.get(place) != fingerprint(key, value, sent) or ours.get(names.STAGE) != b"consent":
+        elif not self._same(place, key, value if opened else b"", sent, opened) or ours.get(names.STAGE) != b"consent":
             self.misrouted += 1
         elif place in self._copied:
             self.duplicated += 1
         else:
             self._copied.add(place)
+
+    def _same(
+        self, place: tuple[int, int], key: bytes | None, value: bytes | None, sent: Headers, opened: bool
+    ) -> bool:
+        whole, shell = self._contents.get(place, (None, None))
+        return fingerprint(key, value, sent) == (whole if opened else shell)
 
     def missing(self) -> int:
         """How many have no copy."""

@@ -1,4 +1,4 @@
-"""What the input topic asks for, in arrays: some 100 bytes an input record, so that millions fit in memory.
+"""What the input topic asks for, in arrays: some 110 bytes an input record, so that millions fit in memory.
 
 A *unit* is what one input record asks of one partner; its channels are bits of a mask.
 """
@@ -54,17 +54,21 @@ def points_of(contact: Contact | None) -> tuple[int, int, int]:
 class PartitionInputs:
     """The input records of one partition, in the order of their offsets, and what became of their units.
 
-    Columns of one length: `offsets`, `shapes`, `contents` (fingerprints), `events`, `people`, `emails`, `phones`,
+    Columns of one length: `offsets`, `shapes`, `contents` (fingerprints), `shells` (the same without value), `events`,
+    `people`, `emails`, `phones`,
     `postals` (hashes), `first` (its units are `first[i]` up to `first[i + 1]`). Columns by unit: `partners`, `asked`,
-    `released`, `held`.
+    `released`, `held` by the first decision; and of the replays, `attempts` (newest in quarantine), `now` (held at it),
+    `due` (must have gone out), `later` (went out).
     """
 
     def __init__(self) -> None:
-        self.offsets, self.contents, self.events, self.people = array("q"), array("q"), array("q"), array("q")
+        self.offsets, self.contents, self.shells = array("q"), array("q"), array("q")
+        self.events, self.people = array("q"), array("q")
         self.emails, self.phones, self.postals = array("q"), array("q"), array("q")
         self.shapes = array("b")
         self.first = array("q", [0])
         self.partners, self.asked, self.released, self.held = array("i"), array("B"), array("B"), array("B")
+        self.attempts, self.now, self.due, self.later = array("H"), array("B"), array("B"), array("B")
 
     def position(self, offset: int) -> int | None:
         """Where the record of an offset stands in the columns; None when it was not read."""
@@ -82,10 +86,11 @@ class PartitionInputs:
                 return unit
         return None
 
-    def begin(self, offset: int, content: int, shape: int) -> None:
+    def begin(self, offset: int, content: int, shell: int, shape: int) -> None:
         """Start the next record; `units_of` or `whole` must follow."""
         self.offsets.append(offset)
         self.contents.append(content)
+        self.shells.append(shell)
         self.shapes.append(shape)
 
     def identify(self, event: int, person: int, points: tuple[int, int, int]) -> None:
@@ -99,8 +104,8 @@ class PartitionInputs:
         """Add a unit to the record that was begun last."""
         self.partners.append(partner)
         self.asked.append(mask)
-        self.released.append(0)
-        self.held.append(0)
+        for column in (self.released, self.held, self.attempts, self.now, self.due, self.later):
+            column.append(0)
 
     def end(self) -> None:
         """End the record that was begun last."""
@@ -122,16 +127,17 @@ class Inputs:
         part = self.partitions.get(partition)
         if part is None:
             part = self.partitions[partition] = PartitionInputs()
+        content, shell = fingerprint(key, value, headers), fingerprint(key, b"", headers)
         try:
             transfer = decode_transfer(value)
         except (Undecodable, SchemaInvalid) as error:
             shape = UNDECODABLE if isinstance(error, Undecodable) else SCHEMA_INVALID
-            part.begin(offset, fingerprint(key, value, headers), shape)
+            part.begin(offset, content, shell, shape)
             part.identify(0, 0, (0, 0, 0))
             part.ask(self.number(NOBODY), WHOLE)
         else:
             shape = READABLE if transfer.prospect_id.encode() == key else KEY_MISMATCH
-            part.begin(offset, fingerprint(key, value, headers), shape)
+            part.begin(offset, content, shell, shape)
             self._ask(part, transfer)
         part.end()
 

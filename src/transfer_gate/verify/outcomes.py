@@ -1,8 +1,8 @@
 """What became of each unit: takes in quarantine, decisions and partner records, and counts what is not as promised.
 
 Contract section 6, promise 2: for every (input record, partner, channel) exactly one outcome, released or quarantined.
-Only first decisions (attempt 1, of the input topic) are outcomes of input records; what a replay decides later is set
-apart.
+Only first decisions (attempt 1, of the input topic) are outcomes of input records; what replays decide later about what
+was held is followed by `chains`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Contact
+from transfer_gate.verify.chains import Chains
 from transfer_gate.verify.inputs import (
     BITS,
     KEY_MISMATCH,
@@ -26,6 +27,7 @@ from transfer_gate.verify.inputs import (
     mask_of,
     points_of,
 )
+from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.ids import quarantine_id
@@ -34,8 +36,9 @@ _STAGES: Final = {READABLE: b"policy", UNDECODABLE: b"decode", SCHEMA_INVALID: b
 _EMAIL: Final = BITS["email"]
 _PHONE: Final = BITS["sms"] | BITS["automated_call"] | BITS["live_call"]
 _POSTAL: Final = BITS["postal"]
-#: Place of a decision that is not the first one about its input record.
-_REPLAYED: Final = -1
+
+#: Place of a decision about a record of another topic than the transfers.
+_ELSEWHERE: Final = 1 << 80
 
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 
@@ -87,26 +90,35 @@ class Outcomes:
     expected = released + quarantined - duplicated + missing. A misrouted outcome is none: its unit may be missing too.
     """
 
-    def __init__(self, inputs: Inputs, transfers: str, partner_topics: Mapping[str, str]) -> None:
-        """`transfers` is the input topic, `partner_topics` party id to topic."""
+    def __init__(
+        self, inputs: Inputs, transfers: str, partner_topics: Mapping[str, str], replay: str | None = None
+    ) -> None:
+        """`transfers` is the input topic, `partner_topics` party id to topic, `replay` the topic of replays: a stray
+        record there is held, and is no transfer."""
         self.released = self.quarantined = self.duplicated = self.misrouted = 0
-        self.replayed = self.outside = 0
+        self.outside = 0
+        self.chains = Chains(inputs)
         self._inputs = inputs
         self._transfers = transfers
+        self._replay = replay
         self._topics = partner_topics
+        #: Hash of a decision id to partition << 48 | offset; of a later decision, the same below zero.
         self._decisions: dict[int, int] = {}
         self._undecided: list[_Release] = []
 
     def missing(self) -> int:
-        """Channels of units without any outcome."""
+        """Channels of units without any first outcome."""
         return sum(
             (asked & ~(released | held)).bit_count()
             for part in self._inputs.partitions.values()
             for asked, released, held in zip(part.asked, part.released, part.held, strict=True)
         )
 
-    def quarantine(self, key: bytes | None, value: bytes | None, sent: Headers) -> None:
-        """Take in one record of the quarantine topic whose source is not `consent-events`."""
+    def quarantine(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
+        """Take in one record of the quarantine topic whose source is not `consent-events`, in its partition's order.
+
+        `opened`: the value is the payload; else it is sealed, and not compared.
+        """
         ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
         try:
             topic = ours[names.SOURCE_TOPIC].decode()
@@ -119,22 +131,21 @@ class Outcomes:
             self.misrouted += 1
             return
         count = max(len(channels), 1)
-        if attempt > 1:
-            self.replayed += count
-            return
         found = self._find(partition, offset) if topic == self._transfers else None
         if found is None:
-            self._not_found(topic == self._transfers and not self._inputs.within(partition, offset), count)
+            unread = topic == self._transfers and not self._inputs.within(partition, offset)
+            self._not_found(unread or topic == self._replay, count)
             return
         part, index = found
+        same = part.contents[index] if opened else part.shells[index]
         right = (
-            fingerprint(key, value, sent) == part.contents[index]
+            fingerprint(key, value if opened else b"", sent) == same
             and identity == quarantine_id(topic, partition, offset, partner)
             and _held_at(part.shapes[index], partner, ours.get(names.STAGE))
             and bool(partner) == bool(channels)
         )
         if right:
-            self._hold(part, index, partner, mask_of(channels))
+            self._hold(partition, part, index, partner, mask_of(channels), attempt)
         else:
             self.misrouted += count
 
@@ -146,8 +157,12 @@ class Outcomes:
             return  # explains nothing; a released record is then joined by its event
         if decision.released:
             source = decision.source
-            first = source.topic == self._transfers and decision.attempt == 1
-            self._decisions[hash(decision.decision_id)] = source.partition << 48 | source.offset if first else _REPLAYED
+            place = source.partition << 48 | source.offset
+            if source.topic != self._transfers:
+                place = _ELSEWHERE
+            elif decision.attempt > 1:
+                place = ~place
+            self._decisions[hash(decision.decision_id)] = place
 
     def release(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Take in one record of a partner's topic."""
@@ -176,15 +191,16 @@ class Outcomes:
         place = self._decisions.get(hash(record.decision_id))
         if place is None:
             self._undecided.append(release)
-        elif place == _REPLAYED:
-            self.replayed += mask.bit_count()
+        elif place == _ELSEWHERE:
+            self.misrouted += mask.bit_count()
         else:
+            again, place = place < 0, ~place if place < 0 else place
             partition, offset = place >> 48, place & (1 << 48) - 1
             found = self._find(partition, offset)
             if found is None:
                 self._not_found(not self._inputs.within(partition, offset), mask.bit_count())
             else:
-                self._release(*found, release)
+                self._release(*found, release, again=again)
 
     def join_by_event(self) -> None:
         """Join released records that no decision explains to the input records of their event; call it last."""
@@ -200,6 +216,10 @@ class Outcomes:
             else:
                 self._release(*found, release)
         self._undecided.clear()
+
+    def close_chains(self, ledger: ReplayLedger) -> None:
+        """Hold what became of the held against the replay ledger; after everything was taken in."""
+        self.chains.close(ledger, lambda partition, offset, who: quarantine_id(self._transfers, partition, offset, who))
 
     def _find(self, partition: int, offset: int) -> tuple[PartitionInputs, int] | None:
         part = self._inputs.partitions.get(partition)
@@ -219,18 +239,20 @@ class Outcomes:
             return 1 << 16
         return (release.mask & (part.released[unit] | part.held[unit])).bit_count()
 
-    def _hold(self, part: PartitionInputs, index: int, partner: str, mask: int) -> None:
+    def _hold(self, partition: int, part: PartitionInputs, index: int, partner: str, mask: int, attempt: int) -> None:
         if partner == NOBODY:  # one quarantine record for the whole input record: every unit of it is held
             for each in part.units(index):
-                self._count_held(part, each, part.asked[each])
+                if part.shapes[index] in (READABLE, KEY_MISMATCH):
+                    self.chains.whole(partition, each)
+                self._count_held(part, each, part.asked[each], attempt)
             return
         unit = part.unit_of(index, self._inputs.number(partner))
         if unit is None:
             self.misrouted += mask.bit_count()
         else:
-            self._count_held(part, unit, mask)
+            self._count_held(part, unit, mask, attempt)
 
-    def _release(self, part: PartitionInputs, index: int, release: _Release) -> None:
+    def _release(self, part: PartitionInputs, index: int, release: _Release, *, again: bool = False) -> None:
         unit = part.unit_of(index, release.partner)
         of_source = (part.emails[index], part.phones[index], part.postals[index])
         right = (
@@ -242,14 +264,22 @@ class Outcomes:
         if unit is None or not right:
             self.misrouted += release.mask.bit_count()
             return
+        if again:
+            self.misrouted += (release.mask & ~part.asked[unit]).bit_count()
+            self.chains.released(part, unit, release.mask & part.asked[unit])
+            return
         mask = self._asked_only(part, unit, release.mask)
         self.released += mask.bit_count()
         part.released[unit] |= mask
 
-    def _count_held(self, part: PartitionInputs, unit: int, mask: int) -> None:
+    def _count_held(self, part: PartitionInputs, unit: int, mask: int, attempt: int) -> None:
+        if attempt > 1:
+            self.chains.again(part, unit, attempt, mask)
+            return
         mask = self._asked_only(part, unit, mask)
         self.quarantined += mask.bit_count()
         part.held[unit] |= mask
+        self.chains.first(part, unit, mask)
 
     def _asked_only(self, part: PartitionInputs, unit: int, mask: int) -> int:
         """The channels that were asked for; counts the others as misrouted and repetitions as duplicated."""

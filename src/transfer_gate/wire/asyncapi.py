@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 from transfer_gate.model.topics import Topics
 from transfer_gate.wire import headers
-from transfer_gate.wire.schemas import VERSION, Schema
+from transfer_gate.wire.header_schemas import Schema
+from transfer_gate.wire.schemas import VERSION
 
 #: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 SPECIFICATION: Final = "3.0.0"
@@ -85,12 +86,12 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
         ),
         "replay": _Channel(
             topics.replay,
-            "Quarantined records sent back for a fresh decision.",
+            "Quarantined records sent back for a fresh decision, or to be discarded. Commands write it.",
             ("send", "receive"),
             "delete",
             _AS_SOURCE,
-            {"description": "The value of the quarantined record, byte for byte."},
-            _schema("quarantine-headers"),
+            {"description": "The value of the quarantined record, byte for byte; null in a record that discards."},
+            _schema("replay-headers"),
         ),
         "decisions": _Channel(
             topics.decisions,
@@ -112,7 +113,8 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             "State of each quarantined record: open, replayed, discarded.",
             ("send", "receive"),
             "compact",
-            "The quarantine id.",
+            "The quarantine id; an entry stands in the partition of its quarantine record.",
+            _schema("ledger-entry"),
         ),
         "audit": _Channel(
             topics.audit,
@@ -120,6 +122,7 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             ("send", "receive"),
             "delete",
             None,
+            _schema("audit-act"),
         ),
     }
 
@@ -172,7 +175,9 @@ def _channel(name: str, channel: _Channel) -> Schema:
 
 
 def _message(name: str, channel: _Channel) -> Schema:
-    key = {"type": "string", "description": channel.key}
+    kafka: Schema = {"bindingVersion": _BINDING}
+    if channel.key is not None:
+        kafka = {"key": {"type": "string", "description": channel.key}, **kafka}
     described: Schema = {
         "name": name,
         "title": channel.about.partition(":")[0].rstrip("."),
@@ -180,4 +185,4 @@ def _message(name: str, channel: _Channel) -> Schema:
     }
     if channel.headers is not None:
         described["headers"] = channel.headers
-    return described | {"bindings": {"kafka": {"key": key, "bindingVersion": _BINDING}}}
+    return described | {"bindings": {"kafka": kafka}}

@@ -5,7 +5,7 @@ quarantining costs nothing more.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -49,7 +49,14 @@ def decode_entry(raw: bytes) -> LedgerEntry:
     return _DECODER.decode(raw)
 
 
-def may_be_replayed(entry: LedgerEntry | None, attempt: int) -> bool:
+class Standing(NamedTuple):
+    """Of an entry, what says whether a record is open."""
+
+    state: State
+    attempt: int
+
+
+def may_be_replayed(entry: LedgerEntry | Standing | None, attempt: int) -> bool:
     """Whether a quarantine record of this attempt is the one that is open; each is taken at most once."""
     if entry is None:
         return attempt == 1

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel
@@ -12,18 +12,16 @@ from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.wire import headers
+from transfer_gate.wire.acts import Act
+from transfer_gate.wire.header_schemas import Schema, quarantine_headers, replay_headers
+from transfer_gate.wire.ledger import LedgerEntry
 from transfer_gate.wire.records import ANY_CHANNEL, DecisionRecord, ReleasedRecord
-
-Schema: TypeAlias = dict[str, Any]
 
 #: Version of the shapes: what a reader of version 1 can read stays version 1.
 VERSION: Final = "v1"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 #: `format` only annotates in 2020-12, and a time without an offset must not pass.
 _INSTANT: Final = r"^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
-_UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-_NUMBER: Final = r"^(0|[1-9][0-9]*)$"
 
 
 def schemas() -> dict[str, Schema]:
@@ -68,91 +66,14 @@ def _decision(name: str) -> Schema:
     return schema
 
 
+def _ledger_entry(name: str) -> Schema:
+    schema = _of_structs(name, LedgerEntry)
+    schema["properties"]["quarantined"]["propertyNames"] = {"enum": [*CHANNELS, ANY_CHANNEL]}
+    return schema
+
+
 def _of_model(model: type[BaseModel]) -> Callable[[str], Schema]:
     return lambda name: _finished(name, model.model_json_schema())
-
-
-def _quarantine_headers(name: str) -> Schema:
-    """Headers are bytes on the wire; each is described here as the text that its bytes are in UTF-8."""
-    reasons = {"enum": list(REASONS)}
-    described: dict[str, tuple[str, Schema]] = {
-        headers.FORMAT: ("Version of this set of headers.", {"const": "1"}),
-        headers.QUARANTINE_ID: (
-            "UUIDv5 of the first source coordinates and the partner.",
-            {"pattern": _UUID},
-        ),
-        headers.STAGE: (
-            "Where the record was held.",
-            {"enum": list(get_args(headers.Stage))},
-        ),
-        headers.PARTNER: ("Partner; absent when the record could not be read.", {}),
-        headers.CHANNELS: (
-            "Channels that were held; absent when the record could not be read.",
-            _json(
-                {
-                    "type": "array",
-                    "minItems": 1,
-                    "uniqueItems": True,
-                    "items": {"enum": list(CHANNELS)},
-                }
-            ),
-        ),
-        headers.REASON: ("First reason.", reasons),
-        headers.REASONS: (
-            f"Channel to reasons; `{ANY_CHANNEL}` stands for all of a record that could not be read.",
-            _json(
-                {
-                    "type": "object",
-                    "additionalProperties": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": reasons,
-                    },
-                }
-            ),
-        ),
-        headers.SOURCE_TOPIC: ("Topic of the source, prefix included.", {}),
-        headers.SOURCE_PARTITION: ("Partition of the source.", {"pattern": _NUMBER}),
-        headers.SOURCE_OFFSET: ("Offset of the source.", {"pattern": _NUMBER}),
-        headers.SOURCE_TIMESTAMP_MS: (
-            "Timestamp of the source, milliseconds since the epoch.",
-            {"pattern": r"^-?[0-9]+$"},
-        ),
-        headers.DECISION_ID: ("Decision record that explains it.", {"pattern": _UUID}),
-        headers.POLICY_REVISION: ("Revision of the registry that decided.", {}),
-        headers.CONSENT_OFFSET: (
-            "Position in `consent-events` that the decision saw.",
-            {"pattern": r"^-?[0-9]+$"},
-        ),
-        headers.QUARANTINED_AT: ("When this attempt was held.", _WHEN),
-        headers.FIRST_QUARANTINED_AT: ("When the record was first held.", _WHEN),
-        headers.ATTEMPT: (
-            "Number of decisions so far, from 1.",
-            {"pattern": r"^[1-9][0-9]*$"},
-        ),
-        headers.REPLAY_RUN: (
-            "Replay that sent the record back; absent before the first.",
-            {},
-        ),
-    }
-    optional = {
-        headers.PARTNER,
-        headers.CHANNELS,
-        headers.DECISION_ID,
-        headers.REPLAY_RUN,
-    }
-    return _finished(
-        name,
-        {
-            "title": "QuarantineHeaders",
-            "description": "The gate's headers of a quarantined record, beside the inbound headers of its source.",
-            "type": "object",
-            "properties": {
-                header: {"description": about, "type": "string"} | shape for header, (about, shape) in described.items()
-            },
-            "required": [header for header in described if header not in optional],
-        },
-    )
 
 
 def _case_file(name: str) -> Schema:
@@ -244,22 +165,20 @@ def _case_file(name: str) -> Schema:
     )
 
 
-_WHEN: Final = {"format": "date-time"}
 _BUILDERS: Final[Mapping[str, Callable[[str], Schema]]] = {
     "transfer": _transfer,
     "consent-event": _consent,
     "released-record": _released,
     "decision-record": _decision,
-    "quarantine-headers": _quarantine_headers,
+    "quarantine-headers": lambda name: _finished(name, quarantine_headers()),
+    "replay-headers": lambda name: _finished(name, replay_headers()),
+    "ledger-entry": _ledger_entry,
+    "audit-act": lambda name: _of_structs(name, Act),
     "registry-partner": _of_model(Partner),
     "registry-notice": _of_model(Notice),
     "registry-policy": _of_model(Policy),
     "case-file": _case_file,
 }
-
-
-def _json(schema: Schema) -> Schema:
-    return {"contentMediaType": "application/json", "contentSchema": schema}
 
 
 def _of_structs(name: str, kind: Any, **top: str) -> Schema:

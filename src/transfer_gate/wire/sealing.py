@@ -79,6 +79,11 @@ class MasterKeys:
         #: Id of the key that wraps from now on.
         self.current = _id_of(keys[0])
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Ids of all master keys. An id tells nothing about its key."""
+        return frozenset(self._ciphers)
+
     def new_key(self) -> tuple[SealingKey, OpenedKey]:
         """A fresh random key: wrapped, to be kept with the state of its prospect; and opened, for use now."""
         key, key_id = AESGCM.generate_key(KEY_BYTES * 8), os.urandom(8).hex()

@@ -6,6 +6,7 @@ from typing import Final
 from transfer_gate.local.demo.watch import Held
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.catalogue import RULES
+from transfer_gate.wire import masking
 from transfer_gate.wire.decode import decode_transfer
 
 #: Reasons that make good stories, best first.
@@ -27,6 +28,9 @@ _OF_THE_GATE: Final[Mapping[str, str]] = {
     "partner-unknown": "the registry has no such partner",
     "partner-paused": "the partner is paused",
 }
+
+#: The domain that most sample people share: it tells nobody from the others.
+_DOMAINS: Final = frozenset({"courriel.example"})
 
 _RULES: Final = {str(rule.id): rule for rule in RULES}
 
@@ -57,16 +61,11 @@ def _masked(transfer: Transfer) -> str:
     contact = transfer.contact
     points: Iterable[str | None] = (
         (
-            _hidden(contact.email.value, keep_from="@") if contact.email else None,
-            _hidden(contact.phone.value, keep_from=contact.phone.value[-2:]) if contact.phone else None,
-            f"{(contact.postal.postal_code or '')[:2]}***" if contact.postal else None,
+            masking.email(contact.email.value, _DOMAINS) if contact.email else None,
+            masking.phone(contact.phone.value) if contact.phone else None,
+            masking.postal_code(contact.postal.postal_code or "") if contact.postal else None,
         )
         if contact
         else ()
     )
     return ", ".join(point for point in points if point) or "(no contact point)"
-
-
-def _hidden(value: str, keep_from: str) -> str:
-    tail = value[value.rindex(keep_from) :]
-    return f"{value[: 3 if value.startswith('+') else 1]}***{tail}"

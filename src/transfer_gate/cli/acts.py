@@ -1,0 +1,72 @@
+"""What operators' commands share: who acts and why, and the record of it."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.quarantine.audit import Act, operator, record_acts
+from transfer_gate.settings import Settings
+
+#: Longest reason that is taken, characters: it travels in a header and stays in the ledger.
+_LONGEST = 500
+
+with_why = click.option(
+    "--why", metavar="TEXT", help="Why, for the audit topic; nobody's name or address belongs into it."
+)
+with_ticket = click.option("--ticket", metavar="T", help="Ticket that asks for it, for the audit topic.")
+
+with_wait = click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a running gate may take to apply it.",
+)
+
+
+def reason_given(why: str | None, to_do: str) -> str:
+    """The reason that an act needs. Raises RefusedByGuard without one, InvalidInput for one that is too long."""
+    text = (why or "").strip()
+    if not text:
+        raise RefusedByGuard(f"{to_do} needs a reason", do="give --why TEXT; it is written to the audit topic")
+    if len(text) > _LONGEST:
+        raise InvalidInput(f"--why has {len(text)} characters", do=f"say it in {_LONGEST}, and give --ticket for more")
+    return text
+
+
+async def record(
+    settings: Settings,
+    action: str,
+    outcome: str,
+    *,
+    why: str | None = None,
+    ticket: str | None = None,
+    digest: str | None = None,
+    details: Mapping[str, Any],
+) -> None:
+    """Write one act of the operator to the audit topic, and wait until it is there. Raises BrokerUnavailable."""
+    act = Act(
+        action=action,
+        by=operator(settings),
+        at=dt.datetime.now(dt.UTC),
+        outcome=outcome,
+        digest=digest,
+        ticket=ticket,
+        why=why,
+        details=dict(details),
+    )
+    await record_acts(settings, act)
+
+
+def as_id(text: str) -> str:
+    """A quarantine id as it stands in the headers. Raises UsageError."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise click.UsageError(f"{text}: no quarantine id; `transfer-gate quarantine list` shows them") from None

@@ -1,0 +1,229 @@
+"""`transfer-gate consent`: consent events that can't be read, and settling them."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import click
+import msgspec
+
+from transfer_gate.cli import acts
+from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.model.state import EMPTY
+from transfer_gate.quarantine import browse
+from transfer_gate.quarantine.audit import operator
+from transfer_gate.quarantine.describe import prospect, time_of
+from transfer_gate.quarantine.discard import choose, discard
+from transfer_gate.quarantine.payloads import Payload, payloads_of
+from transfer_gate.quarantine.selection import Filter, Found
+from transfer_gate.quarantine.sending import applied
+from transfer_gate.quarantine.states import states_of
+from transfer_gate.quarantine.unreadable import (
+    UnreadableEvent,
+    looks_like,
+    nameable,
+    publish_resolution,
+    unreadable_at,
+)
+from transfer_gate.settings import Settings, load_settings
+from transfer_gate.stream.clients import silence_clients
+from transfer_gate.wire import ids
+from transfer_gate.wire.masking import MASK
+
+
+@click.group()
+def consent() -> None:
+    """Settle consent events that can't be read."""
+    silence_clients()
+
+
+@consent.command()
+@click.option("--reveal", is_flag=True, help="Show the prospects and what is left of the events; needs --why, audited.")
+@acts.with_why
+@click.option("--output", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
+@with_progress
+def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "jsonl"], progress: bool | None) -> None:
+    """List consent events that can't be read and are not settled: each blocks its prospect's transfers.
+
+    Exit 3 when there is none.
+    """
+    settings = load_settings()
+    text = acts.reason_given(why, "showing who is blocked") if reveal else None
+    wanted = Filter(stage="consent", open_only=True)
+
+    async def run() -> list[dict[str, Any]]:
+        view = await browse.look(settings, wanted)
+        with passing("quarantine", progress) as seen:
+            found = [one async for one in browse.found_in(settings, wanted, view, seen)]
+        payloads = await payloads_of(settings, found)
+        if text is not None:
+            await acts.record(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
+        return [_row(one, payload, reveal=reveal) for one, payload in zip(found, payloads, strict=True)]
+
+    rows = asyncio.run(run())
+    if not rows:
+        raise NothingMatched("no consent event waits to be settled", do="nothing is to be done")
+    _print(rows, output, reveal=reveal)
+
+
+@consent.command()
+@click.option("--prospect", "prospect_id", metavar="ID", help="The prospect (record key) of the events.")
+@click.option("--offset", "offsets", type=click.IntRange(min=0), multiple=True, metavar="N", help="Offset, repeatable.")
+@click.option("--quarantine-id", metavar="ID", help="Their copy in quarantine, instead of prospect and offsets.")
+@acts.with_why
+@acts.with_ticket
+@click.option("--yes", is_flag=True, help="Don't ask: I have read what is resolved.")
+@acts.with_wait
+def resolve(
+    prospect_id: str | None,
+    offsets: tuple[int, ...],
+    quarantine_id: str | None,
+    why: str | None,
+    ticket: str | None,
+    yes: bool,
+    wait_seconds: float,
+) -> None:
+    """Settle unreadable consent events: the prospect's transfers are decided again by the events that can be read.
+
+    Whatever the event said is lost with it. If it was a withdrawal, objection or erasure, let its source send it again,
+    readable, BEFORE you resolve. Exit 3 when there is no such event, 4 when no gate has applied it in time, 5 without
+    consent of the operator (--yes, or at the prompt).
+    """
+    settings = load_settings()
+    text = acts.reason_given(why, "resolving a consent event")
+    if (quarantine_id is None) == (prospect_id is None or not offsets):
+        raise click.UsageError("name the events by --prospect and --offset, or by --quarantine-id")
+    asyncio.run(_resolve(settings, prospect_id, offsets, quarantine_id, text, ticket, wait_seconds, yes=yes))
+
+
+async def _resolve(
+    settings: Settings,
+    prospect_id: str | None,
+    offsets: Sequence[int],
+    quarantine_id: str | None,
+    why: str,
+    ticket: str | None,
+    patience: float,
+    *,
+    yes: bool,
+) -> None:
+    key = None if prospect_id is None else prospect_id.encode()
+    if quarantine_id is not None:
+        copy = (await browse.attempts_of(settings, acts.as_id(quarantine_id)))[-1]
+        if copy.held.stage != "consent":
+            raise NothingMatched(
+                f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
+            )
+        key, offsets = copy.record.key, [copy.held.source.offset]
+        if not nameable(key):
+            await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, ticket, patience)
+            click.echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
+            return
+    events = await unreadable_at(settings, key or b"", offsets)
+    for line in _about(events):
+        click.echo(line, err=True)
+    _ask(events, yes)
+    partition = events[0].partition
+    numbers = [event.offset for event in events]
+    details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
+    await acts.record(settings, "consent resolve", "started", why=why, ticket=ticket, details=details)
+    reached = await publish_resolution(settings, key or b"", partition, numbers, by=operator(settings), why=why)
+    if not await applied(settings, settings.topics.consents, {partition: reached}, patience):
+        await acts.record(settings, "consent resolve", "not applied yet", why=why, ticket=ticket, details=details)
+        raise PartiallyFailed(
+            "the resolution is published, but no gate has applied it yet",
+            do="start a worker, then run this command again to clear the copies from quarantine",
+        )
+    copies = [ids.quarantine_id(settings.topics.consents, partition, offset) for offset in numbers]
+    await _settle_copies(settings, copies, partition, why, ticket, patience, details)
+    await _say_what_blocks(settings, key or b"", partition)
+    click.echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
+
+
+async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> None:
+    state = (await states_of(settings, {partition: {key}})).get((partition, key), EMPTY)
+    left = sorted(set(state.unreadable) - set(state.resolved))
+    if left:
+        places = ", ".join(str(browse.Place(partition, offset)) for offset in left)
+        click.echo(f"still blocked, by the unreadable events at {places}", err=True)
+
+
+async def _settle_copies(
+    settings: Settings,
+    copies: Sequence[str],
+    partition: int,
+    why: str,
+    ticket: str | None,
+    patience: float,
+    details: dict[str, Any] | None = None,
+) -> None:
+    """Discard the copies in quarantine, so that nobody looks at them again; those that are gone by age are settled."""
+    wanted = Filter(ids=frozenset(copies))
+    chosen = await choose(settings, wanted, partition=partition, consents=True)
+    told = dict(details or {}) | {"copies": chosen.count}
+    if chosen.count:
+        outcome = await discard(settings, wanted, chosen, why, patience, consents=True)
+        if outcome.discarded < chosen.count:
+            await acts.record(settings, "consent resolve", "copies left", why=why, ticket=ticket, details=told)
+            raise PartiallyFailed(
+                "resolved, but the copies in quarantine are not discarded yet", do="run this command again"
+            )
+    await acts.record(settings, "consent resolve", "finished", why=why, ticket=ticket, details=told)
+
+
+def _about(events: Sequence[UnreadableEvent]) -> Iterator[str]:
+    for event in events:
+        likely = f"looks like {' or '.join(event.looks_like)}" if event.looks_like else "nothing tells what it was"
+        yield f"{event.partition}:{event.offset}  received {time_of(event.received_ms) or '-'}  {likely}; {event.why}"
+
+
+def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
+    forbidding = sum(event.may_forbid for event in events)
+    if forbidding:
+        click.echo(
+            f"{forbidding} of {len(events)} may have been a withdrawal, objection, erasure or restriction: "
+            "let the source send it again, readable, before you resolve it",
+            err=True,
+        )
+    if yes:
+        return
+    if not click.get_text_stream("stdin").isatty():
+        raise RefusedByGuard("resolving lifts a block on transfers", do="read the lines above, then give --yes")
+    if not click.confirm("Resolve?", err=True):
+        raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")
+
+
+def _row(one: Found, payload: Payload, *, reveal: bool) -> dict[str, Any]:
+    value = payload.value if payload.readable else None
+    row: dict[str, Any] = {
+        "quarantine_id": one.held.quarantine_id,
+        "place": str(browse.Place(one.held.source.partition, one.held.source.offset)),
+        "received_at": time_of(one.held.source_timestamp_ms),
+        "prospect_id": prospect(one, reveal=reveal),
+        "blocks": nameable(one.record.key),
+        "looks_like": list(looks_like(value or b"")),
+        "payload": payload.condition,
+    }
+    if reveal:
+        row["value"] = None if value is None else value.decode(errors="backslashreplace")
+    return row
+
+
+def _print(rows: list[dict[str, Any]], output: str, *, reveal: bool) -> None:
+    if output == "jsonl":
+        for row in rows:
+            click.echo(msgspec.json.encode(row))
+        return
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode({"unreadable": rows}), indent=2))
+        return
+    click.echo(f"{'quarantine id':<36}  {'event at':<12}  {'received (UTC)':<24}  {'prospect':<20}  looks like")
+    for row in rows:
+        who = (row["prospect_id"] or MASK) if row["blocks"] else "(nobody)"
+        unknown = "?" if row["payload"] in ("plain", "decrypted") else row["payload"]
+        likely = ", ".join(row["looks_like"]) or unknown
+        about = f"{row['quarantine_id']:<36}  {row['place']:<12}  {row['received_at'] or '-':<24}"
+        click.echo(f"{about}  {who:<20}  {likely}")
+        if reveal and row["value"] is not None:
+            click.echo(f"  {row['value']}")

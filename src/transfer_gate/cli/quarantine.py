@@ -1,0 +1,316 @@
+"""`transfer-gate quarantine`: look at what is held back, explain it, export it, give it up."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from transfer_gate.cli import acts, quarantine_text
+from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.selection import filter_of, named, with_filter
+from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.quarantine import browse
+from transfer_gate.quarantine.describe import shared_domains
+from transfer_gate.quarantine.discard import Outcome, choose, discard
+from transfer_gate.quarantine.selection import Found
+from transfer_gate.settings import PREFIX, Settings, load_settings
+from transfer_gate.stream.clients import silence_clients
+
+#: Records of a page that is not streamed, unless --limit says otherwise.
+_PAGE = 100
+
+_reveal = click.option("--reveal", is_flag=True, help="Show what is masked; needs --why, and is audited.")
+_partition = click.option(
+    "--partition", type=click.IntRange(min=0), help="Read this partition alone (the first part of a place)."
+)
+_offset = click.option("--offset", type=click.IntRange(min=0), default=0, help="Begin here, in --partition.")
+_output = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+
+
+@click.group()
+def quarantine() -> None:
+    """Look at what is held back, explain it, export it, give it up."""
+    silence_clients()
+
+
+@quarantine.command("list")
+@with_filter
+@click.option("--open-only", is_flag=True, help="Only what is neither replayed nor discarded.")
+@click.option("--counts", is_flag=True, help="Count records by partner and first reason instead.")
+@click.option("--limit", type=click.IntRange(min=1), help=f"At most so many; default: {_PAGE}, none with jsonl.")
+@click.option("--after", metavar="PLACE", help="Go on behind this place (partition:offset), as the last page said.")
+@_partition
+@_reveal
+@acts.with_why
+@click.option("--output", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
+@with_progress
+def list_command(
+    open_only: bool,
+    counts: bool,
+    limit: int | None,
+    after: str | None,
+    partition: int | None,
+    reveal: bool,
+    why: str | None,
+    output: Literal["table", "json", "jsonl"],
+    progress: bool | None,
+    **given: Any,
+) -> None:
+    """List what is held, by place; nobody is named unless --prospect or --reveal asks for it.
+
+    Reads from --since to --until only: brokers find both by their time index. Exit 3 when nothing matches.
+    """
+    settings = load_settings()
+    wanted = filter_of(given, open_only=open_only)
+    named_ones = reveal or wanted.prospect_id is not None
+    most = limit or (None if output == "jsonl" or counts else _PAGE)
+
+    async def run() -> None:
+        if reveal:
+            text = acts.reason_given(why, "showing who is in quarantine")
+            await acts.record(settings, "quarantine list", "revealed", why=text, details=named(wanted))
+        view = await browse.look(settings, wanted, after=_place(after), partition=partition)
+        with passing("quarantine", progress) as seen:
+            async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
+                if counts:
+                    quarantine_text.print_tally(await quarantine_text.tally(found), output)
+                    return
+                following = await quarantine_text.print_page(found, most, output, reveal=named_ones)
+        if following is not None and output != "json":
+            click.echo(f"there is more: --after {following}", err=True)
+
+    asyncio.run(run())
+
+
+@quarantine.command()
+@click.argument("quarantine_id", metavar="ID")
+@_partition
+@_offset
+@_reveal
+@acts.with_why
+@_output
+@with_progress
+def show(
+    quarantine_id: str,
+    partition: int | None,
+    offset: int,
+    reveal: bool,
+    why: str | None,
+    output: Literal["table", "json"],
+    progress: bool | None,
+) -> None:
+    """Show a record: every attempt, what became of it, its headers, its payload with everything personal masked.
+
+    --reveal prints the payload and the prospect; it is written to the audit topic first. An id tells no place, so
+    quarantine is read until it is found: --partition and --offset shorten that.
+    """
+    from transfer_gate.cli.quarantine_show import show_record
+
+    settings = load_settings()
+    text = acts.reason_given(why, "showing a payload") if reveal else None
+    wanted = acts.as_id(quarantine_id)
+
+    async def run() -> None:
+        attempts = await _attempts(settings, wanted, partition, offset, progress)
+        await show_record(settings, attempts, text, output)
+
+    asyncio.run(run())
+
+
+@quarantine.command()
+@click.argument("quarantine_id", metavar="ID")
+@_partition
+@_offset
+@_reveal
+@acts.with_why
+@_output
+@with_progress
+def explain(
+    quarantine_id: str,
+    partition: int | None,
+    offset: int,
+    reveal: bool,
+    why: str | None,
+    output: Literal["table", "json"],
+    progress: bool | None,
+) -> None:
+    """Explain a record: which rules held it then, and what the gate would decide now, side by side.
+
+    Then: from the decision record, without the payload. Now: a fresh decision with the consent and the registry of
+    this moment, which needs the payload; nothing is sent. --reveal adds the facts that each rule read, birth date
+    included; it is audited.
+    """
+    from transfer_gate.cli.quarantine_explain import explain_record
+
+    settings = load_settings()
+    text = acts.reason_given(why, "showing the facts about a person") if reveal else None
+    wanted = acts.as_id(quarantine_id)
+
+    async def run() -> None:
+        attempts = await _attempts(settings, wanted, partition, offset, progress)
+        await explain_record(settings, attempts[-1], text, output)
+
+    asyncio.run(run())
+
+
+@quarantine.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--format", "file_format", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
+@with_filter
+@click.option("--open-only", is_flag=True, help="Only what is neither replayed nor discarded.")
+@_partition
+@acts.with_why
+@acts.with_ticket
+@with_progress
+def export(
+    file: Path,
+    file_format: Literal["jsonl", "parquet"],
+    open_only: bool,
+    partition: int | None,
+    why: str | None,
+    ticket: str | None,
+    progress: bool | None,
+    **given: Any,
+) -> None:
+    """Write records to FILE, masked: for a spreadsheet, a notebook, a ticket. The export itself is audited.
+
+    Exit 3 when nothing matches; FILE is not written then. FILE must not exist.
+    """
+    from transfer_gate.quarantine.export import export as export_records
+
+    settings = load_settings()
+    wanted = filter_of(given, open_only=open_only)
+
+    async def run() -> int:
+        await acts.record(
+            settings, "quarantine export", "started", why=why, ticket=ticket, details=named(wanted) | {"to": file.name}
+        )
+        with passing("quarantine", progress) as seen:
+            domains = shared_domains(settings)
+            count = await export_records(
+                settings, wanted, file, file_format, partition=partition, domains=domains, seen=seen
+            )
+        details = named(wanted) | {"to": file.name, "records": count}
+        await acts.record(settings, "quarantine export", "finished", why=why, ticket=ticket, details=details)
+        return count
+
+    count = asyncio.run(run())
+    if not count:
+        raise NothingMatched("nothing in quarantine matches", do="widen the filter")
+    click.echo(f"{file}: {count:,} records, masked", err=True)
+
+
+@quarantine.command("discard")
+@click.argument("ids", metavar="[ID...]", nargs=-1)
+@with_filter
+@_partition
+@acts.with_why
+@acts.with_ticket
+@click.option("--dry-run", is_flag=True, help="Say what would be discarded; change nothing.")
+@click.option("--yes", is_flag=True, help="Discard more than TRANSFER_GATE_DISCARD_CONFIRM_RECORDS.")
+@acts.with_wait
+@with_progress
+def discard_command(
+    ids: tuple[str, ...],
+    partition: int | None,
+    why: str | None,
+    ticket: str | None,
+    dry_run: bool,
+    yes: bool,
+    wait_seconds: float,
+    progress: bool | None,
+    **given: Any,
+) -> None:
+    """Give records up for good: what is discarded can never be replayed. The gate itself writes it into the ledger.
+
+    Name records by ID or by filter. Unreadable consent events are left alone: `consent resolve` settles them. Exit 3
+    when nothing open matches, 4 when some could not be discarded, 5 when a guard refuses.
+    """
+    settings = load_settings()
+    wanted = filter_of(given, ids=[acts.as_id(text) for text in ids])
+    if not ids and not any(given.values()):
+        raise click.UsageError("name records by ID or by a filter, such as --partner")
+    text = why or "" if dry_run else acts.reason_given(why, "discarding")
+
+    async def run() -> tuple[Outcome | None, frozenset[str]]:
+        with passing("quarantine", progress) as seen:
+            chosen = await choose(settings, wanted, seen, partition=partition, consents=False)
+        _say_missed(chosen.missed, chosen.left)
+        if not chosen.count:
+            raise NothingMatched("nothing open in quarantine matches", do="see: transfer-gate quarantine list")
+        if dry_run:
+            click.echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
+            return None, chosen.missed
+        _guard_size(settings, chosen.count, yes)
+        details = named(wanted) | {"records": chosen.count}
+        await acts.record(
+            settings, "quarantine discard", "started", why=text, ticket=ticket, digest=chosen.digest, details=details
+        )
+        with passing("discard", progress) as seen:
+            outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
+        told = {"run": outcome.run, "sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
+        await acts.record(
+            settings,
+            "quarantine discard",
+            "finished" if outcome.discarded == chosen.count else "incomplete",
+            why=text,
+            ticket=ticket,
+            digest=chosen.digest,
+            details=details | told,
+        )
+        return outcome, chosen.missed
+
+    outcome, missed = asyncio.run(run())
+    if outcome is not None:
+        _report(outcome)
+    if missed:
+        raise PartiallyFailed(f"{len(missed)} of the ids are not open", do="see the lines above")
+
+
+def _report(outcome: Outcome) -> None:
+    click.echo(f"discarded {outcome.discarded:,} of {outcome.sent:,} records ({outcome.run})")
+    if outcome.pending:
+        raise PartiallyFailed(
+            f"{outcome.pending:,} records are sent, but no gate has answered yet",
+            do="start a worker: it discards them when it comes to them; asking again changes nothing",
+        )
+    if outcome.discarded < outcome.sent:
+        raise PartiallyFailed(
+            f"{outcome.sent - outcome.discarded:,} records were replayed or settled by somebody else meanwhile",
+            do="see: transfer-gate quarantine list",
+        )
+
+
+def _say_missed(missed: frozenset[str], left: int) -> None:
+    for quarantine_id in sorted(missed):
+        click.echo(f"not open, or not in quarantine: {quarantine_id}", err=True)
+    if left:
+        click.echo(f"left alone: {left:,} unreadable consent events; see: transfer-gate consent unreadable", err=True)
+
+
+def _guard_size(settings: Settings, count: int, yes: bool) -> None:
+    if count > settings.discard_confirm_records and not yes:
+        raise RefusedByGuard(
+            f"the size guard refuses: {count:,} records, more than {settings.discard_confirm_records:,}",
+            do=f"look at them with --dry-run, then give --yes ({PREFIX}DISCARD_CONFIRM_RECORDS sets the size)",
+        )
+
+
+async def _attempts(
+    settings: Settings, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
+) -> list[Found]:
+    if offset and partition is None:
+        raise click.UsageError("--offset needs --partition")
+    with passing("quarantine", progress) as seen:
+        return await browse.attempts_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
+
+
+def _place(text: str | None) -> browse.Place | None:
+    if text is None:
+        return None
+    partition, _, offset = text.partition(":")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise InvalidInput(f"--after {text}: no place", do="write it as partition:offset, as the last page said")
+    return browse.Place(int(partition), int(offset))

@@ -1,0 +1,148 @@
+"""What a past decision saw, gathered again: its record, its source, the consent events that it had applied.
+
+Contract section 6, promise 5: where the source is gone, the decision record alone has to do.
+"""
+
+import hashlib
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+from aiokafka import ConsumerRecord, TopicPartition
+from msgspec import Struct
+from msgspec.structs import replace
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors
+from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.wire.records import DecisionRecord
+
+_DECODER: Final = msgspec.json.Decoder(DecisionRecord)
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """A decision record, and what it was taken on.
+
+    `transfer` is the part of the source that the decision is about: its partner, its channels. It is None when the
+    source can't be had or read; then `state` is empty. `doubts` are sentences on what is missing.
+    """
+
+    record: DecisionRecord
+    transfer: Transfer | None
+    state: ProspectState
+    doubts: tuple[str, ...]
+
+
+async def gather(settings: Settings, decision_id: str) -> Evidence:
+    """Read the topics for what the decision of that id saw.
+
+    Raises InvalidInput when there is no topic of decisions, NothingMatched when no decision has the id,
+    BrokerUnavailable.
+    """
+    topics = settings.topics
+    async with open_cluster(settings) as cluster, broker_errors(settings):
+        counts = {name: topic.partitions for name, topic in (await cluster.topics()).items()}
+        if topics.decisions not in counts:
+            raise InvalidInput(f"no topic {topics.decisions} on this cluster", do="run: transfer-gate topics apply")
+        record = await _decision(settings, decision_id, counts[topics.decisions])
+        place = TopicPartition(record.source.topic, record.source.partition)
+        source = await _source(settings, record, place) if place.partition < counts.get(place.topic, 0) else None
+        transfer, doubt = _transfer(record, source)
+        if transfer is None:
+            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
+        seen = TopicPartition(topics.consents, place.partition)
+        if seen.partition >= counts.get(seen.topic, 0):
+            doubt = f"{seen.topic} has no partition {seen.partition}: its consent events are unknown"
+            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
+        state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, transfer.prospect_id)
+        return Evidence(record=record, transfer=transfer, state=state, doubts=doubts)
+
+
+async def _decision(settings: Settings, decision_id: str, partitions: int) -> DecisionRecord:
+    _, ends = await bounds(settings, {settings.topics.decisions: partitions}, committed_only=True)
+    written = decision_id.encode()
+    async with aclosing(committed_records(settings, ends)) as reading:
+        async for records in reading:
+            for record in records:
+                # Decoding every record would take most of the time.
+                if record.value is not None and written in record.value:
+                    decision = _decoded(record.value)
+                    if decision is not None and decision.decision_id == decision_id:
+                        return decision
+    raise NothingMatched(
+        f"no decision {decision_id} in {settings.topics.decisions}",
+        do="take the id from a decision record, or from the header tg-decision-id; retention may have deleted it",
+    )
+
+
+def _decoded(value: bytes) -> DecisionRecord | None:
+    try:
+        return _DECODER.decode(value)
+    except msgspec.DecodeError:  # nobody but the gate should write there
+        return None
+
+
+async def _source(
+    settings: Settings, decision: DecisionRecord, place: TopicPartition
+) -> ConsumerRecord[bytes | None, bytes | None] | None:
+    begins, ends = await bounds(settings, {place.topic: place.partition + 1}, committed_only=True)
+    offset = decision.source.offset
+    if not begins[place] <= offset < ends[place]:
+        return None
+    async with aclosing(committed_records(settings, {place: offset + 1}, {place: offset})) as reading:
+        async for records in reading:
+            return records[0]
+    return None
+
+
+def _transfer(
+    decision: DecisionRecord, source: ConsumerRecord[bytes | None, bytes | None] | None
+) -> tuple[Transfer | None, str]:
+    """What the decision is about; else a sentence on why it can't be had."""
+    place = f"{decision.source.topic}/{decision.source.partition} offset {decision.source.offset}"
+    if source is None:
+        return None, f"the source record, {place}, is no longer there"
+    if hashlib.sha256(source.value or b"").hexdigest() != decision.input_sha256:
+        return None, f"another record stands at {place} now: the source is no longer there"
+    if decision.partner_id is None:
+        return None, f"the source record, {place}, could not be read, so no rule was asked"
+    try:
+        transfer = decode_transfer(source.value)
+    except UnreadableRecord:
+        return None, f"the source record, {place}, can't be read by this version of the gate"
+    asked = tuple(c for c in transfer.channels if c in decision.released or c in decision.quarantined)
+    return replace(transfer, partner_ids=(decision.partner_id,), channels=asked), ""
+
+
+async def _state(
+    settings: Settings, place: TopicPartition, partitions: int, seen: int, prospect_id: str
+) -> tuple[ProspectState, tuple[str, ...]]:
+    """The consent state of a prospect after the events below offset `seen`, and what is missing of them."""
+    begins, ends = await bounds(settings, {place.topic: partitions}, committed_only=False)
+    doubts = []
+    if begins[place] > 0:
+        doubts.append(f"the consent events below offset {begins[place]} are deleted: what they said is missing here")
+    if ends[place] < seen:
+        doubts.append(f"{place.topic}/{place.partition} ends at {ends[place]}, below the offset {seen} that was seen")
+    state, key = EMPTY, prospect_id.encode()
+    until = min(seen, ends[place])
+    if begins[place] < until:
+        async with aclosing(committed_records(settings, {place: until})) as reading:
+            async for records in reading:
+                for record in records:
+                    if record.key == key:
+                        state = _folded(state, record)
+    return state, tuple(doubts)
+
+
+def _folded(state: ProspectState, record: ConsumerRecord[bytes | None, bytes | None]) -> ProspectState:
+    try:
+        return fold(state, decode_consent(record.value, record.key), record.offset)
+    except UnreadableRecord:
+        return fold_unreadable(state, record.offset)

@@ -1,0 +1,100 @@
+"""Give quarantined records up for good: the gate writes it into the ledger, and never takes them again."""
+
+import secrets
+from collections.abc import Callable
+from hashlib import sha256
+from uuid import UUID
+
+from msgspec import Struct
+
+from transfer_gate.quarantine.browse import View, found_in, look
+from transfer_gate.quarantine.selection import OPEN, Filter, Found
+from transfer_gate.quarantine.sending import applied, asking, open_sender
+from transfer_gate.quarantine.standings import read_standings
+from transfer_gate.settings import Settings
+
+Seen = Callable[[int], None]
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """Open records that are to be discarded: how many, and a digest that names them (over ids, in reading order).
+
+    `missed` are ids that the filter names and that are not open. `left` counts unreadable consent events that a filter
+    also meant: only `consent resolve` settles them, since each may have been a withdrawal.
+    """
+
+    view: View
+    count: int
+    digest: str
+    missed: frozenset[str]
+    left: int
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of a discard: `sent` records; of them `discarded` by the ledger; `pending` at a gate that has not
+    answered in time; the rest was settled by somebody else meanwhile.
+    """
+
+    run: str
+    sent: int
+    discarded: int
+    pending: int
+
+
+async def choose(
+    settings: Settings, wanted: Filter, seen: Seen = lambda _: None, *, partition: int | None = None, consents: bool
+) -> Chosen:
+    """Fix what a filter means now, of what is open. `consents`: unreadable consent events too."""
+    view = await look(settings, wanted, partition=partition)
+    count = left = 0
+    digest, missed = sha256(), set(wanted.ids)
+    async for one in found_in(settings, wanted, view, seen):
+        if one.state != OPEN:
+            continue
+        if one.held.stage == "consent" and not consents:
+            left += 1
+            missed.discard(one.held.quarantine_id)
+        else:
+            count += 1
+            digest.update(one.held.quarantine_id.encode())
+            missed.discard(one.held.quarantine_id)
+    return Chosen(view=view, count=count, digest=f"sha256:{digest.hexdigest()}", missed=frozenset(missed), left=left)
+
+
+async def discard(
+    settings: Settings,
+    wanted: Filter,
+    chosen: Chosen,
+    why: str,
+    patience: float,
+    seen: Seen = lambda _: None,
+    *,
+    consents: bool = False,
+) -> Outcome:
+    """Ask the gate to discard what was chosen, and wait up to `patience` seconds until the ledger says so.
+
+    Raises BrokerUnavailable; what was sent by then will still be discarded, and asking again changes nothing.
+    """
+    run = f"discard-{secrets.token_hex(6)}"
+    sent: dict[int, list[UUID]] = {}
+    async with open_sender(settings) as sender:
+        async for one in found_in(settings, wanted, chosen.view, seen):
+            if one.state == OPEN and (consents or one.held.stage != "consent"):
+                await sender.send(one.record.partition, one.record.key, None, _asked(one, run, why))
+                sent.setdefault(one.record.partition, []).append(UUID(one.held.quarantine_id))
+        await sender.flush()
+    in_time = await applied(settings, settings.topics.replay, sender.reached, patience)
+    count = sum(map(len, sent.values()))
+    if not in_time:
+        return Outcome(run=run, sent=count, discarded=0, pending=count)
+    ends = (await look(settings, wanted)).ledger_ends
+    discarded = 0
+    for partition, ids in sent.items():
+        standings = await read_standings(settings, partition, ends[partition])
+        standing = (standings.get(str(quarantine_id)) for quarantine_id in ids)
+        discarded += sum(entry is not None and entry.state == "discarded" for entry in standing)
+    return Outcome(run=run, sent=count, discarded=discarded, pending=0)
+
+
+def _asked(one: Found, run: str, why: str) -> list[tuple[str, bytes | None]]:
+    return asking("discard", run, why, one.record.headers)

@@ -1,0 +1,64 @@
+"""The file of master keys: made for its owner alone, and replaced in one step."""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.wire.sealing import KEY_BYTES, load_master_keys
+
+_OWNER_ONLY: Final = 0o600
+_HEAD: Final = """\
+# Master keys of quarantine, the current one first. Who reads this file reads quarantined payloads.
+# Losing it makes them unreadable for ever; keep a copy apart from the backups of the brokers.
+"""
+
+
+def new_key(file: Path, made: str) -> str:
+    """Make a key file with one key, commented with `made`; returns the key's id.
+
+    Raises RefusedByGuard when there is such a file, InvalidInput when it can't be written.
+    """
+    if file.exists():
+        raise RefusedByGuard(
+            f"{file} exists, and its keys open what is in quarantine",
+            do="give --add to put a new current key on top of them, or name another file",
+        )
+    _write(file, f"{_HEAD}{_line(made)}")
+    return load_master_keys(file).current
+
+
+def add_key(file: Path, made: str) -> str:
+    """Put a new key on top of a key file, so that it wraps from now on; returns its id. What is in the file stays.
+
+    Raises InvalidInput when the file is not a key file, or can't be written.
+    """
+    load_master_keys(file)
+    _write(file, _line(made) + file.read_text(encoding="utf-8"))
+    return load_master_keys(file).current
+
+
+def _line(made: str) -> str:
+    return f"{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}  # {made}\n"
+
+
+def _write(file: Path, content: str) -> None:
+    """Write beside the file and move over it: whoever reads it sees the old content or the new one, whole."""
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+        try:
+            with os.fdopen(opened, "w", encoding="utf-8") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())
+            beside.replace(file)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InvalidInput(
+            f"{file}: can't be written: {error.strerror}", do="name a file in a folder that can be written"
+        ) from None

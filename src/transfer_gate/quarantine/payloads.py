@@ -1,0 +1,79 @@
+"""The payloads of quarantined records: as they came in, where they can still be read."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Literal
+
+from msgspec import Struct
+
+from transfer_gate.model.state import EMPTY
+from transfer_gate.quarantine.selection import Found
+from transfer_gate.quarantine.states import States, states_of
+from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.wire.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
+
+Condition = Literal["plain", "decrypted", "erased", "locked"]
+
+
+class Payload(Struct, frozen=True):
+    """A payload, or why there is none: `erased` for good, `locked` for who has not the right master key.
+
+    `value` is None too where the source record had none (a tombstone).
+    """
+
+    condition: Condition
+    value: bytes | None = None
+    why: str = ""
+
+    @property
+    def readable(self) -> bool:
+        """Whether it lies here as it came in."""
+        return self.condition in ("plain", "decrypted")
+
+
+async def payloads_of(settings: Settings, found: Sequence[Found]) -> list[Payload]:
+    """The payload of each record, in order, by the keys that exist now.
+
+    Reads the changelog of the partitions of those that are sealed. Raises InvalidInput for an unusable key file,
+    BrokerUnavailable.
+    """
+    wanted: dict[int, set[bytes]] = {}
+    for one in found:
+        if one.held.encryption is not None:
+            wanted.setdefault(one.record.partition, set()).add(owner(one))
+    states = await states_of(settings, wanted) if wanted else {}
+    masters = master_keys(settings) if wanted else None
+    return [payload_of(one, states, masters) for one in found]
+
+
+def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payload:
+    """The payload of one record, by states that hold its owner's."""
+    encryption, value = one.held.encryption, one.record.value
+    if encryption is None:
+        return Payload("plain", value)
+    key = states.get((one.record.partition, owner(one)), EMPTY).sealing_key
+    try:
+        return Payload("decrypted", open_sealed(value or b"", encryption, one.held.name, key, masters))
+    except Erased as error:
+        return Payload("erased", why=str(error))
+    except NotOpened as error:
+        do = f"; set {PREFIX}QUARANTINE_KEY_FILE to the file that the workers use" if masters is None else ""
+        return Payload("locked", why=f"{error}{do}")
+
+
+def owner(one: Found) -> bytes:
+    """Under which key of the consent table the key of this record lies."""
+    return owner_of(one.record.key, one.held.stage, one.held.partner_id, one.held.quarantined_at)
+
+
+def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:
+    """By partition, the keys of the consent table that say what may be read and done with these records."""
+    wanted: dict[int, set[bytes]] = {}
+    for one in found:
+        wanted.setdefault(one.record.partition, set()).update({owner(one), one.record.key or b""})
+    return wanted
+
+
+def master_keys(settings: Settings) -> MasterKeys | None:
+    """The keys of the settings' key file, if there is one. Raises InvalidInput when it is not usable."""
+    return None if settings.quarantine_key_file is None else load_master_keys(settings.quarantine_key_file)

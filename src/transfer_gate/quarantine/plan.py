@@ -1,0 +1,147 @@
+"""A replay plan: the records that it sends back, frozen, and what a decision would have said when it was made."""
+
+import datetime as dt
+import os
+import re
+import tempfile
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+from msgspec import Struct
+
+from transfer_gate.errors import InvalidInput
+from transfer_gate.quarantine.results import Result
+from transfer_gate.quarantine.selection import Filter
+
+_PLAN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FINGERPRINT_BYTES: Final = 16
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """One quarantine record: where it stands, which attempt it is, its bytes, its place in `Plan.forecasts`."""
+
+    partition: int
+    offset: int
+    quarantine_id: str
+    attempt: int
+    fingerprint: str
+    forecast: int
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """How many channels of a partner held for `reason` would come to `outcome`: `released`, `erased`, `refused`, or
+    the reason for which they would be held again. `partner_id` is None for records that could not be read."""
+
+    partner_id: str | None
+    reason: str
+    outcome: str
+    channels: int
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What `replay plan` froze. Times are UTC.
+
+    - `by`, `at`, `ticket`, `filter`: who made it, when, what for, by which filter.
+    - `topic`, `ends`: the quarantine topic, and by partition the offset below which the filter looked.
+    - `revision`: of the registry that the forecast was made with; the gate decides by its own.
+    - `items`: in the order in which they were quarantined.
+    - `moves`: the forecast by partner and reason; `not_replayable`: unreadable consent events that the filter matched,
+      which no plan sends.
+    """
+
+    plan_id: str
+    by: str
+    at: dt.datetime
+    ticket: str | None
+    filter: dict[str, Any]
+    topic: str
+    ends: dict[str, int]
+    revision: str
+    forecasts: tuple[Result, ...]
+    moves: tuple[Move, ...]
+    not_replayable: int
+    items: tuple[Item, ...]
+
+    def outcomes(self) -> dict[str, int]:
+        """Number of records by the outcome that was forecast."""
+        by_forecast = Counter(item.forecast for item in self.items)
+        counts: Counter[str] = Counter()
+        for number, records in by_forecast.items():
+            counts[self.forecasts[number].outcome] += records
+        return dict(counts)
+
+
+class PlanFile(Struct, frozen=True, kw_only=True):
+    """What stands in the folder of plans."""
+
+    digest: str
+    plan: Plan
+
+
+def digest_of(plan: Plan) -> str:
+    """SHA-256 over the whole plan as canonical JSON: approvals and runs are bound to it."""
+    return sha256(msgspec.json.encode(plan)).hexdigest()
+
+
+def fingerprint_of(record: ConsumerRecord) -> str:
+    """Stands for key, value and headers of a record, byte for byte."""
+    parts: list[bytes] = []
+    for part in (record.key, record.value):
+        parts.append(b"-" if part is None else b"%d:%b" % (len(part), part))
+    for name, text in record.headers:
+        parts.append(b"%d:%b-" % (len(name), name.encode()))
+        parts.append(b"-" if text is None else b"%d:%b" % (len(text), text))
+    return sha256(b"".join(parts)).digest()[:_FINGERPRINT_BYTES].hex()
+
+
+def checked_id(plan_id: str) -> str:
+    """The id of a plan as a user gave it. Raises InvalidInput when it can't be one."""
+    if not _PLAN_ID.fullmatch(plan_id):
+        raise InvalidInput(f"{plan_id!r} is no plan id", do="give the id that `transfer-gate replay plan` printed")
+    return plan_id
+
+
+def plan_file(data_dir: Path, plan_id: str) -> Path:
+    """Where the file of a plan stands."""
+    return data_dir / "plans" / f"{plan_id}.json"
+
+
+def save_plan(file: Path, plan: Plan, digest: str) -> None:
+    """Write a plan file whole or not at all. Raises InvalidInput when it can't be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".plan-")
+        with os.fdopen(handle, "wb") as temporary:
+            temporary.write(msgspec.json.encode(PlanFile(digest=digest, plan=plan)))
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        Path(name).replace(file)
+    except OSError as error:
+        raise InvalidInput(f"{file} can't be written: {error.strerror}", do="check path and rights") from None
+
+
+def load_plan(file: Path) -> Plan | None:
+    """The plan in a file, None when there is no such file. Raises InvalidInput when it is no plan."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=PlanFile).plan
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InvalidInput(
+            f"{file} can't be read as a plan: {error}", do="remove it: the audit topic has the plan as well"
+        ) from None
+
+
+def filter_words(wanted: Filter) -> dict[str, Any]:
+    """A filter as the plan and the audit topic show it; of a prospect is only said that one was named."""
+    given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
+    words: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
+    if wanted.prospect_id is not None:
+        words["prospect_id"] = "one"
+    if wanted.ids:
+        words["ids"] = len(wanted.ids)
+    return words

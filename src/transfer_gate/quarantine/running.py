@@ -1,0 +1,92 @@
+"""Run a plan by its id: check the guards, connect, run it with somebody watching, and audit begin and end."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.errors import CheckFailed, NothingMatched
+from transfer_gate.quarantine.audit import record_acts
+from transfer_gate.quarantine.follow import Follower
+from transfer_gate.quarantine.guards import act_on, check_may_run
+from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
+from transfer_gate.quarantine.report import Report, RunOptions, Screen
+from transfer_gate.quarantine.run import Run
+from transfer_gate.quarantine.sender import ReplaySender
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors
+
+
+async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen: Screen) -> Report:
+    """Run a plan by its id, or go on with it.
+
+    Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
+    InvalidInput, BrokerUnavailable.
+    """
+    async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
+        known = await find_plan(settings, plan_id, acts)
+        await check_may_run(settings, known, RUN)
+        async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
+            partitions = (await cluster.topics())[known.plan.topic].partitions
+            ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
+            sender = await stack.enter_async_context(ReplaySender(settings, plan_id, options.rate))
+            run = Run(settings, known, options, screen, sender)
+            async for records in ledger.so_far():
+                for record in records:
+                    run.journal.take(record)
+            if run.journal.settled == len(known.plan.items):
+                raise NothingMatched("every record of this plan is settled", do=f"see replay status {plan_id}")
+            run.journal.count_from_here()
+            screen.begin(len(known.plan.items))
+            if not await cluster.group_members(settings.app_id):
+                raise CheckFailed(
+                    f"no gate is running: group {settings.app_id} has no members; nothing was sent",
+                    do="start one with: transfer-gate worker",
+                )
+            watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate(cluster))
+            await _audited(settings, known, run, options, _together(run.go(), watchers))
+            report = run.report()
+            if not report.sent and not report.undecided and not run.journal.fresh:
+                raise NothingMatched(
+                    f"nothing is left that could be sent: {report.gone:,} records were deleted by retention, "
+                    f"{report.altered:,} are not those that were planned",
+                    do=f"see: transfer-gate replay status {plan_id}",
+                )
+            return report
+
+
+async def _audited(
+    settings: Settings, known: KnownPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
+) -> None:
+    """Work, and write to the audit topic that it begins and how it ends."""
+    asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
+    before = {"open": len(run.journal.open_items()), **asked}
+    await record_acts(settings, act_on(known, settings, RUN, "started", ticket=options.ticket, details=before))
+    outcome = "failed"
+    try:
+        await work
+        outcome = run.report().stopped or "done"
+    except asyncio.CancelledError:
+        outcome = "interrupted"
+        raise
+    finally:
+        report = run.report()
+        counts = {"outcomes": report.outcomes, "sent": report.sent, "gone": report.gone, "altered": report.altered}
+        differing = sum(one.records for one in report.differences)
+        details = counts | {"differing": differing, "seconds": report.seconds}
+        await record_acts(settings, act_on(known, settings, RUN, outcome, ticket=options.ticket, details=details))
+
+
+async def _together(work: Coroutine[None, None, None], watchers: Sequence[Coroutine[None, None, None]]) -> None:
+    """Work until it is done; what a watcher raises ends it."""
+    task = asyncio.create_task(work)
+    beside = [asyncio.create_task(watcher) for watcher in watchers]
+    try:
+        await asyncio.wait([task, *beside], return_when=asyncio.FIRST_COMPLETED)
+        for ended in (task, *beside):
+            if ended.done():
+                ended.result()
+    finally:
+        for each in (task, *beside):
+            each.cancel()
+        await asyncio.gather(task, *beside, return_exceptions=True)

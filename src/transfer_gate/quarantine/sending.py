@@ -1,0 +1,88 @@
+"""Send records to the gate by the replay topic, and wait until it has dealt with them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.wire import headers as names
+from transfer_gate.wire.headers import Headers
+from transfer_gate.wire.held import Action
+
+_POLL_SECONDS: Final = 0.1
+#: What an earlier replay wrote, and a new one writes anew.
+_OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
+
+
+class Sender:
+    """Writes to partitions of the replay topic, in batches, as Kafka's own `send` does not take a record without key
+    and value."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._batches: dict[int, Any] = {}
+        #: Offset after the last record that this sender wrote to each partition; complete after `flush`.
+        self.reached: dict[int, int] = {}
+
+    async def send(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Add a record; a full batch is sent and acknowledged first."""
+        record = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": list(headers)}
+        batch = self._batches.get(partition)
+        if batch is None or batch.append(**record) is None:
+            await self._flush(partition)
+            batch = self._batches[partition] = self._producer.create_batch()
+            batch.append(**record)
+
+    async def flush(self) -> None:
+        """Wait until everything is acknowledged by every in-sync replica."""
+        for partition in list(self._batches):
+            await self._flush(partition)
+
+    async def _flush(self, partition: int) -> None:
+        batch = self._batches.pop(partition, None)
+        if batch is None:
+            return
+        batch.close()
+        written = await (await self._producer.send_batch(batch, self._topic, partition=partition))
+        self.reached[partition] = written.offset + batch.record_count()
+
+
+@asynccontextmanager
+async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
+    """A sender to the replay topic; everything is flushed at the end. Raises BrokerUnavailable."""
+    async with broker_errors(settings):
+        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, linger_ms=0)
+        await producer.start()
+        try:
+            sender = Sender(producer, settings.topics.replay)
+            yield sender
+            await sender.flush()
+        finally:
+            await producer.stop()
+
+
+def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
+    """Headers of a quarantine record, with what is asked of the gate."""
+    asked = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
+    kept = [header for header in headers if header[0] not in _OURS]
+    return kept + [(name, text.encode()) for name, text in asked if text is not None]
+
+
+async def applied(settings: Settings, topic: str, reached: Mapping[int, int], patience: float) -> bool:
+    """Whether the gate has committed every record of an input topic below `reached`, after up to `patience` seconds."""
+    deadline = time.monotonic() + patience
+    async with open_cluster(settings) as cluster:
+        while True:
+            committed = await cluster.committed(settings.app_id)
+            if all(committed.get((topic, partition), 0) >= offset for partition, offset in reached.items()):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)

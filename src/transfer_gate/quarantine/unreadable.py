@@ -1,0 +1,143 @@
+"""Consent events that can't be read: where they stand, what they may have been, and settling them (contract 3)."""
+
+import datetime as dt
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, get_args
+
+import msgspec
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from msgspec import Struct
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.model.consent import ConsentEvent
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.wire.decode import Unreadable, decode_consent
+
+#: Every type of consent event that the contract knows; those that take something away from nobody come last.
+TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
+#: Types that forbid something: to settle one of these unseen would be a leak.
+FORBIDDING: Final = frozenset({"withdrawal", "objection", "erasure", "restriction"})
+_TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_]{3,20})')
+
+
+class UnreadableEvent(Struct, frozen=True, kw_only=True):
+    """One record of `consent-events` that the gate can't read. `received_at` is the record's timestamp.
+
+    `why` says what is wrong with it, without its values; `looks_like` names types that it may have been, of what is
+    left of it: none when nothing can be told.
+    """
+
+    partition: int
+    offset: int
+    key: bytes
+    received_ms: int
+    why: str
+    looks_like: tuple[str, ...]
+
+    @property
+    def may_forbid(self) -> bool:
+        """Whether it may have been a withdrawal, objection, erasure or restriction."""
+        return not self.looks_like or any(kind in FORBIDDING for kind in self.looks_like)
+
+
+async def unreadable_at(settings: Settings, key: bytes, offsets: Iterable[int]) -> list[UnreadableEvent]:
+    """The unreadable events of a prospect (record key) at these offsets, in order.
+
+    All stand in one partition, which is found by looking into each. Raises NothingMatched naming the offsets at which
+    there is none.
+    """
+    wanted = sorted(set(offsets))
+    topic = settings.topics.consents
+    async with open_cluster(settings) as cluster, broker_errors(settings):
+        found = (await cluster.topics()).get(topic)
+        if found is None:
+            raise InvalidInput(f"no topic {topic} on this cluster", do="run: transfer-gate topics apply")
+        begins, ends = await bounds(settings, {topic: found.partitions}, committed_only=True)
+        for place in sorted(begins):
+            within = [offset for offset in wanted if begins[place] <= offset < ends[place]]
+            records = [record async for record in _records(settings, place, within) if record.key == key]
+            events = [event for record in records if (event := as_unreadable(record)) is not None]
+            if events:
+                missing = set(wanted) - {event.offset for event in events}
+                break
+        else:
+            events, missing = [], set(wanted)
+    if missing:
+        listed = ", ".join(map(str, sorted(missing)))
+        raise NothingMatched(
+            f"no unreadable consent event of this prospect at offset {listed}",
+            do="list them with: transfer-gate consent unreadable",
+        )
+    return events
+
+
+async def _records(settings: Settings, place: TopicPartition, offsets: list[int]) -> AsyncIterator[ConsumerRecord]:
+    for offset in offsets:
+        async for records in committed_records(settings, {place: offset + 1}, {place: offset}):
+            for record in records:
+                yield record
+
+
+def as_unreadable(record: ConsumerRecord) -> UnreadableEvent | None:
+    """The record as an unreadable event; None when it can be read, or has no key and so is about nobody."""
+    if record.key is None:
+        return None
+    try:
+        decode_consent(record.value, record.key)
+    except Unreadable as error:
+        return UnreadableEvent(
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            received_ms=record.timestamp,
+            why=str(error),
+            looks_like=looks_like(record.value or b""),
+        )
+    return None
+
+
+def looks_like(value: bytes) -> tuple[str, ...]:
+    """Types of consent event that what is left of a value may have been, from the beginning of its `type`."""
+    begun = {found.decode() for found in _TYPE.findall(value)}
+    return tuple(kind for kind in TYPES if any(kind.startswith(begin) for begin in begun))
+
+
+def nameable(key: bytes | None) -> bool:
+    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters."""
+    try:
+        return key is not None and 1 <= len(key.decode()) <= 128
+    except UnicodeDecodeError:
+        return False
+
+
+async def publish_resolution(
+    settings: Settings, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str
+) -> int:
+    """Write the event that settles these offsets, beside them; returns the offset after it.
+
+    Raises BrokerUnavailable.
+    """
+    event = {
+        "event_id": f"resolution-{uuid.uuid4()}",
+        "prospect_id": key.decode(),
+        "type": "resolution",
+        "event_time": dt.datetime.now(dt.UTC),
+        "resolves": sorted(set(offsets)),
+        "by": by,
+        "why": why,
+    }
+    async with broker_errors(settings):
+        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
+        await producer.start()
+        try:
+            written = await producer.send_and_wait(
+                settings.topics.consents, msgspec.json.encode(event), key, partition=partition
+            )
+        finally:
+            await producer.stop()
+    return int(written.offset) + 1

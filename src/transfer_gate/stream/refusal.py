@@ -1,0 +1,101 @@
+"""Why a cluster refuses the gate, in plain words: rights that are missing, credentials and certificates that fail."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from transfer_gate.errors import GateError
+
+#: Codes by which a broker says that an ACL is missing.
+DENIED: Final = (
+    TransactionalIdAuthorizationFailed,
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    ClusterAuthorizationFailedError,
+)
+Resource = Literal["topic", "group", "transactional id", "cluster"]
+_RESOURCES: Final[Mapping[type[KafkaError], Resource]] = {
+    TransactionalIdAuthorizationFailed: "transactional id",
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    ClusterAuthorizationFailedError: "cluster",
+}
+#: How long one broker may take to say why it closes the connection, seconds.
+_KNOCK_SECONDS: Final = 3.0
+
+
+class AccessDenied(GateError):
+    """The broker's ACLs refuse the gate something that it needs."""
+
+
+def resource_of(error: type[KafkaError]) -> Resource:
+    """What kind of thing an error of DENIED is about."""
+    return _RESOURCES[error]
+
+
+def access_denied(operation: str, resource: Resource, names: Iterable[str]) -> AccessDenied:
+    """The error that names the right which is missing; `operation` as Kafka's ACLs call it."""
+    listed = ", ".join(sorted(names))
+    return AccessDenied(
+        f"the broker refuses access: the gate's principal lacks {operation} on {resource} {listed}".rstrip(),
+        do="grant it the rights listed in docs/reference/access.md",
+    )
+
+
+def denied(error: KafkaError, operation: str = "a right") -> AccessDenied:
+    """The same from an error of DENIED that aiokafka raised; its consumer names the topic or the group in it."""
+    names = {str(name) for arg in error.args for name in (arg if isinstance(arg, (set, frozenset, list)) else (arg,))}
+    return access_denied(operation, resource_of(type(error)), names)
+
+
+async def why_unreachable(options: Mapping[str, Any]) -> str:
+    """Connect once more to each broker of a client's `options` and say what goes wrong; empty when nothing does.
+
+    aiokafka logs the reason and raises that it "can't bootstrap". No password and no certificate is repeated.
+    """
+    rest = {name: value for name, value in options.items() if name != "bootstrap_servers"}
+    reason = ""
+    for server in str(options["bootstrap_servers"]).split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            connection = await create_conn(
+                host.strip("[]"), int(port), request_timeout_ms=int(_KNOCK_SECONDS * 1000), **rest
+            )
+        except (OSError, KafkaError, ValueError, TimeoutError) as error:
+            reason = _in_words(error, options)
+        else:
+            connection.close()
+            return ""
+    return reason
+
+
+def _in_words(error: Exception, options: Mapping[str, Any]) -> str:
+    protocol = options["security_protocol"]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {error.reason or type(error).__name__}; does that port speak {protocol}?"
+    if isinstance(error, SaslAuthenticationFailed):
+        return f"it refuses the user {options['sasl_plain_username']} or the password"
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return f"it does not offer {options['sasl_mechanism']}"
+    if isinstance(error, KafkaConnectionError):
+        return f"it closes the connection: that port may not speak {protocol}, or want a client certificate"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return f"no answer within {_KNOCK_SECONDS:g} s"
+    return type(error).__name__

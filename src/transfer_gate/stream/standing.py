@@ -1,0 +1,68 @@
+"""Gauges of a worker, set when somebody asks: a scrape pays for them, not a round."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from transfer_gate.observe import metrics
+from transfer_gate.stream.lag import Lag
+
+#: What is told of each partition; a partition that was given up must not leave a number behind.
+_OF_PARTITIONS: Final = (
+    metrics.BARRIER_WAITING,
+    metrics.BARRIER_WAITING_SECONDS,
+    metrics.CONSENT_POSITION,
+    metrics.INBOX_RECORDS,
+    metrics.LAG,
+    metrics.OLDEST_WAITING_SECONDS,
+    metrics.PROSPECTS,
+)
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """Where one partition stands now."""
+
+    number: int
+    #: Consent events below this offset are applied.
+    applied: int | None
+    #: By input topic: the next offset that is not committed, None before the first; and fetched records that wait.
+    positions: Mapping[str, int | None]
+    inbox: Mapping[str, int]
+    #: Transfers in front of the barrier, and since when (`time.monotonic`).
+    waiting: int
+    since: float | None
+    #: Timestamp of the transfer that waits first, ms.
+    oldest: int | None
+    prospects: int
+
+
+def tell(partitions: Iterable[Standing], lag: Lag, *, ready: bool) -> None:
+    """Set every gauge of the worker's partitions."""
+    for gauge in _OF_PARTITIONS:
+        gauge.clear()
+    assigned = 0
+    for partition in partitions:
+        assigned += 1
+        _tell(partition, lag)
+    metrics.ASSIGNED.set(assigned)
+    metrics.READY.set(ready)
+
+
+def _tell(partition: Standing, lag: Lag) -> None:
+    label = str(partition.number)
+    metrics.BARRIER_WAITING.labels(label).set(partition.waiting)
+    waited = 0.0 if partition.since is None else time.monotonic() - partition.since
+    metrics.BARRIER_WAITING_SECONDS.labels(label).set(waited)
+    age = 0.0 if partition.oldest is None else max(0.0, time.time() - partition.oldest / 1000)
+    metrics.OLDEST_WAITING_SECONDS.labels(label).set(age)
+    metrics.PROSPECTS.labels(label).set(partition.prospects)
+    if partition.applied is not None:
+        metrics.CONSENT_POSITION.labels(label).set(partition.applied)
+    for topic, records in partition.inbox.items():
+        metrics.INBOX_RECORDS.labels(topic, label).set(records)
+    for topic, position in partition.positions.items():
+        behind = lag.behind(topic, partition.number, position)
+        if behind is not None:
+            metrics.LAG.labels(topic, label).set(behind)

@@ -1,0 +1,78 @@
+"""Payloads in quarantine that are encrypted: opened where their key can be had, so that bytes can be compared."""
+
+from collections.abc import Mapping
+
+import msgspec
+from aiokafka import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.admin.reading import Offsets, bounds, committed_records
+from transfer_gate.model.state import SealingKey
+from transfer_gate.settings import Settings
+from transfer_gate.wire import headers as names
+from transfer_gate.wire import ids
+from transfer_gate.wire.sealing import Encryption, MasterKeys, SealError, load_master_keys, open_sealed, owner_of
+
+
+class _KeyOfState(Struct):
+    """The part of a prospect's state that opens its payloads."""
+
+    sealing_key: SealingKey | None = None
+
+
+_STATE = msgspec.json.Decoder(_KeyOfState)
+_KEY = msgspec.json.Decoder(SealingKey)
+_ENCRYPTION = msgspec.json.Decoder(Encryption)
+
+
+class Payloads:
+    """Opens the payloads of one partition at a time: its keys are held, wrapped, some 300 bytes a prospect."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises InvalidInput when the key file is none."""
+        self._settings = settings
+        file = settings.quarantine_key_file
+        self._masters: MasterKeys | None = load_master_keys(file) if file is not None else None
+        self._keys: dict[int, bytes] = {}
+        #: Sealed payloads that could not be opened.
+        self.unopened = 0
+
+    @property
+    def has_masters(self) -> bool:
+        """Whether anything can be opened at all."""
+        return self._masters is not None
+
+    async def load(self, partition: int) -> None:
+        """Read the keys of a partition from the consent changelog, as of now."""
+        self._keys = {}
+        changelog = self._settings.topics.changelog
+        _, ends = await bounds(self._settings, {changelog: partition + 1}, committed_only=False)
+        place = TopicPartition(changelog, partition)
+        wanted: Offsets = {place: ends[place]}
+        async for records in committed_records(self._settings, wanted):
+            for record in records:
+                key = _STATE.decode(record.value).sealing_key if record.value is not None else None
+                if key is None:
+                    self._keys.pop(hash(record.key), None)
+                else:
+                    self._keys[hash(record.key)] = msgspec.json.encode(key)
+
+    def open(self, key: bytes | None, value: bytes | None, ours: Mapping[str, bytes]) -> tuple[bytes | None, bool]:
+        """The payload of a quarantine record, and whether that is what it is: False when it could not be opened."""
+        sealed = ours.get(names.ENCRYPTION)
+        if sealed is None or value is None:
+            return value, True
+        try:
+            return self._opened(key, value, ours, _ENCRYPTION.decode(sealed)), True
+        except (SealError, KeyError, ValueError):
+            self.unopened += 1
+            return value, False
+
+    def _opened(self, key: bytes | None, value: bytes, ours: Mapping[str, bytes], encryption: Encryption) -> bytes:
+        partner = ours.get(names.PARTNER)
+        place = ours[names.SOURCE_TOPIC].decode(), int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+        who = partner.decode() if partner is not None else None
+        owner = owner_of(key, ours[names.STAGE].decode(), who, ours[names.QUARANTINED_AT].decode())
+        packed = self._keys.get(hash(owner))
+        wrapped = _KEY.decode(packed) if packed is not None else None
+        return open_sealed(value, encryption, ids.quarantine_name(*place, who or ""), wrapped, self._masters)

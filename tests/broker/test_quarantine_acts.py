@@ -1,0 +1,258 @@
+"""What operators change in a real quarantine: discard, resolve, rotate keys. The gate does it, and it is audited."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.quarantine_gate import (
+    OPERATOR,
+    Operator,
+    hold,
+    id_of,
+    ledger_of,
+    open_sealed_gate,
+    settings_of,
+)
+from tests.support.stream_gate import StreamGate
+from transfer_gate.quarantine.sending import applied, open_sender
+from transfer_gate.wire.ledger import decode_entry
+from transfer_gate.wire.sealing import load_master_keys
+
+WHY = ("--why", "the campaign ended")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gate(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StreamGate]:
+    """One gate; each test keeps to prospects of its own."""
+    async with open_sealed_gate(
+        bootstrap_servers, tmp_path_factory.mktemp("acts"), discard_confirm_records=2
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(gate: StreamGate, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Operator:
+    """An operator of that gate."""
+    return Operator(gate, monkeypatch, capsys)
+
+
+async def states(run: Operator, *prospects: str) -> dict[str, str]:
+    """Prospect to the state of its only quarantine record."""
+    rows = [row for prospect in prospects for row in await run.rows("--prospect", prospect)]
+    return {row["prospect_id"]: row["state"] for row in rows}
+
+
+async def entries_of(gate: StreamGate, quarantine_id: str) -> list[Any]:
+    """What the ledger holds of one id, in order."""
+    written = [record for record in await ledger_of(gate) if record.key == quarantine_id.encode()]
+    return [decode_entry(record.value or b"") for record in written]
+
+
+async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: StreamGate, run: Operator) -> None:
+    """The gate itself writes it; a replay of the very record, even after a consent, comes to nothing."""
+    sent = await hold(gate, "ac-anna", partition=1)
+    await gate.settled()
+    quarantine_id = id_of(sent, "acme")
+    code, out, err = await run("quarantine", "discard", quarantine_id, *WHY, "--ticket", "OPS-1")
+    assert code == 0, err
+    assert out.startswith("discarded 1 of 1 records")
+    (entry,) = await entries_of(gate, quarantine_id)
+    assert (entry.state, entry.attempt, entry.why) == ("discarded", 1, WHY[1])
+    assert await run.rows("--prospect", "ac-anna", "--open-only") == []
+    started, finished = (await run.acts("quarantine discard"))[-2:]
+    assert (finished["by"], finished["ticket"], finished["why"]) == (OPERATOR, "OPS-1", WHY[1])
+    assert finished["digest"] == started["digest"]
+    assert (finished["outcome"], finished["details"]["discarded"]) == ("finished", 1)
+
+    await gate.consent("ac-anna", partition=1)
+    (held,) = (await gate.outputs()).held(sent)
+    settings = settings_of(gate)
+    async with open_sender(settings) as sender:
+        await sender.send(1, held.key, held.value, held.headers)
+        await sender.flush()
+        assert await applied(settings, settings.topics.replay, sender.reached, 30)
+    outputs = await gate.outputs()
+    assert outputs.released_to("acme", "ac-anna") == []
+    assert len(outputs.held(sent)) == len(await entries_of(gate, quarantine_id)) == 1
+
+
+async def test_a_dry_run_changes_nothing_and_a_second_discard_finds_nothing(gate: StreamGate, run: Operator) -> None:
+    await hold(gate, "ac-ben")
+    await gate.settled()
+    before = len(await run.acts("quarantine discard"))
+    code, out, _ = await run("quarantine", "discard", "--prospect", "ac-ben", "--dry-run")
+    assert (code, out[:23]) == (0, "would discard 1 records")
+    assert await states(run, "ac-ben") == {"ac-ben": "open"}
+    assert len(await run.acts("quarantine discard")) == before
+    assert (await run("quarantine", "discard", "--prospect", "ac-ben", *WHY))[0] == 0
+    assert await states(run, "ac-ben") == {"ac-ben": "discarded"}
+    assert (await run("quarantine", "discard", "--prospect", "ac-ben", *WHY))[0] == 3
+
+
+async def test_many_records_need_a_yes(gate: StreamGate, run: Operator) -> None:
+    """More than the setting says; the guard names itself."""
+    many = [f"ac-many-{number}" for number in range(3)]
+    quarantine_ids = [id_of(await hold(gate, prospect, partition=n % 2), "acme") for n, prospect in enumerate(many)]
+    await gate.settled()
+    code, _, err = await run("quarantine", "discard", *quarantine_ids, *WHY)
+    assert code == 5
+    assert "size guard" in err
+    assert set((await states(run, *many)).values()) == {"open"}
+    code, _, err = await run("quarantine", "discard", *quarantine_ids, *WHY, "--yes")
+    assert code == 0, err
+    assert await states(run, *many) == dict.fromkeys(many, "discarded")
+
+
+async def test_ids_that_are_not_open_are_named_and_the_others_discarded(gate: StreamGate, run: Operator) -> None:
+    gone = "00000000-0000-5000-8000-000000000000"
+    sent = await hold(gate, "ac-cleo")
+    await gate.settled()
+    code, out, err = await run("quarantine", "discard", id_of(sent, "acme"), gone, *WHY)
+    assert code == 4
+    assert "discarded 1 of 1" in out
+    assert f"not open, or not in quarantine: {gone}" in err
+
+
+async def test_a_discard_without_a_reason_is_refused(gate: StreamGate, run: Operator) -> None:
+    code, _, err = await run("quarantine", "discard", "--partner", "acme")
+    assert code == 5
+    assert "--why" in err
+
+
+async def test_a_record_without_key_and_value_can_be_discarded(gate: StreamGate, run: Operator) -> None:
+    """A tombstone without a key: Kafka's own `send` would refuse such a record."""
+    sent = await gate.send(gate.topics.transfers, None, None, partition=0)
+    await gate.settled()
+    assert (await run("quarantine", "discard", id_of(sent), *WHY))[0] == 0
+    assert [entry.state for entry in await entries_of(gate, id_of(sent))] == ["discarded"]
+
+
+async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: StreamGate, run: Operator) -> None:
+    """It can't be discarded past the resolution; resolving needs a yes, lifts the block and clears the copy."""
+    key = b"ac-dora"
+    await gate.consent("ac-dora", partition=1)
+    broken = gate.events.against("unreadable", "ac-dora", "w-1")
+    event = await gate.send(gate.topics.consents, broken, key, partition=1)
+    blocked = await hold(gate, "ac-dora", partition=1)
+    await gate.settled()
+
+    told = await run.json("consent", "unreadable")
+    (row,) = [row for row in told["unreadable"] if row["quarantine_id"] == id_of(event)]
+    assert (row["place"], row["looks_like"], row["blocks"]) == (f"1:{event.place[2]}", ["withdrawal"], True)
+    assert "ac-dora" not in json.dumps(told)
+    code, _, err = await run("quarantine", "discard", id_of(event), *WHY)
+    assert code == 3
+    assert "consent unreadable" in err
+
+    options = ("consent", "resolve", "--prospect", "ac-dora", "--offset", event.place[2], "--why", "sent again: w-2")
+    code, _, err = await run(*options)
+    assert code == 5
+    assert "looks like withdrawal" in err
+    code, out, err = await run(*options, "--yes", "--ticket", "OPS-2")
+    assert code == 0, err
+    assert out == f"resolved 1 unreadable consent events, at 1:{event.place[2]}\n"
+
+    (entry,) = await entries_of(gate, id_of(event))
+    assert (entry.state, entry.why) == ("discarded", "sent again: w-2")
+    finished = (await run.acts("consent resolve"))[-1]
+    assert (finished["outcome"], finished["ticket"], finished["details"]["copies"]) == ("finished", "OPS-2", 1)
+    again = await gate.send(gate.topics.transfers, blocked.value, key, partition=1)
+    outputs = await gate.outputs()
+    assert outputs.held(again) == []
+    assert len(outputs.released_to("acme", "ac-dora")) == 1
+
+
+async def test_an_event_is_resolved_by_its_copy_and_without_naming_anybody(gate: StreamGate, run: Operator) -> None:
+    """Another event of the same person still blocks, and the command says so."""
+    other = await gate.send(gate.topics.consents, b"{", b"ac-emil", partition=0)
+    event = await gate.send(gate.topics.consents, b"\xff", b"ac-emil", partition=0)
+    await gate.settled()
+    code, out, err = await run("consent", "resolve", "--quarantine-id", id_of(event), "--why", "noise", "--yes")
+    assert code == 0, err
+    assert "nothing tells what it was" in err
+    assert "ac-emil" not in out + err
+    assert f"still blocked, by the unreadable events at 0:{other.place[2]}\n" in err
+    assert [entry.state for entry in await entries_of(gate, id_of(event))] == ["discarded"]
+
+
+async def test_an_unreadable_event_about_nobody_is_only_cleared_away(gate: StreamGate, run: Operator) -> None:
+    event = await gate.send(gate.topics.consents, b"{", None, partition=1)
+    await gate.settled()
+    ends = (await gate.committed())[gate.topics.consents, 1]
+    code, out, err = await run("consent", "resolve", "--quarantine-id", id_of(event), "--why", "noise")
+    assert code == 0, err
+    assert "about nobody" in out
+    assert (await gate.committed())[gate.topics.consents, 1] == ends
+    assert [entry.state for entry in await entries_of(gate, id_of(event))] == ["discarded"]
+
+
+async def test_only_unreadable_events_of_that_prospect_are_resolved(gate: StreamGate, run: Operator) -> None:
+    """A readable event, another's offset and one beyond the end are no such event: exit 3, nothing is written."""
+    consent = await gate.consent("ac-fred", partition=0)
+    await gate.settled()
+    for offset in (consent.place[2], 999_999):
+        code, _, err = await run(
+            "consent", "resolve", "--prospect", "ac-fred", "--offset", offset, "--why", "x", "--yes"
+        )
+        assert code == 3
+        assert f"at offset {offset}" in err
+    code, _, err = await run("consent", "resolve", "--prospect", "ac-fred", "--why", "x")
+    assert code == 2
+
+
+async def test_keys_are_rewrapped_by_the_workers_and_what_is_sealed_stays_readable(
+    gate: StreamGate, run: Operator
+) -> None:
+    """A worker with the old file changes nothing and the command says so; one with both keys rewraps all, days too."""
+    sent = await hold(gate, "ac-gina", partition=1)
+    await gate.send(gate.topics.transfers, b"{", None, partition=0)  # sealed by the key of the day
+    await gate.settled()
+    file = settings_of(gate).quarantine_key_file
+    assert file is not None
+    old = load_master_keys(file).current
+    (before,) = (await run.json("key", "status"))["master_keys"]
+    assert (before["master_id"], before["in_file"]) == (old, "current")
+    assert (await run("key", "rotate"))[0] == 0
+
+    code, out, _ = await run("key", "new", "--file", file, "--add")
+    assert code == 0
+    new = out.strip()
+    assert load_master_keys(file).current == new != old
+    code, _, err = await run("key", "rotate", "--wait", "20")
+    assert code == 4
+    assert "restart" in err
+
+    await gate.worker.terminate()
+    await gate.place.start_worker().until_ready()
+    code, out, err = await run("key", "rotate", "--ticket", "OPS-3")
+    assert code == 0, err
+    assert out == f"rewrapped {before['keys']} keys under {new}\n"
+    assert "old lines may be removed" in err
+    (after,) = (await run.json("key", "status"))["master_keys"]
+    assert after == {"master_id": new, "keys": before["keys"], "in_file": "current"}
+    assert (await run("key", "rotate"))[1] == f"rewrapped 0 keys under {new}\n"
+    assert (await run.acts("key rotate"))[-2]["ticket"] == "OPS-3"
+
+    # Without the old master key everything can still be read.
+    file.write_text(file.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
+    told = await run.json("quarantine", "show", id_of(sent, "acme"))
+    assert told["payload"]["condition"] == "decrypted"
+
+
+async def test_a_key_that_no_master_key_of_the_file_opens_is_left_alone(
+    gate: StreamGate, run: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is asked to rewrap it would stop: the command refuses instead, and names the missing key."""
+    await hold(gate, "ac-hugo")
+    await gate.settled()
+    (before,) = (await run.json("key", "status"))["master_keys"]
+    assert (await run("key", "new", "--file", tmp_path / "other"))[0] == 0
+    monkeypatch.setenv("TRANSFER_GATE_QUARANTINE_KEY_FILE", str(tmp_path / "other"))
+    code, _, err = await run("key", "rotate")
+    assert code == 4
+    assert before["master_id"] in err
+    assert gate.worker.running

@@ -1,0 +1,48 @@
+"""Starts the gate with code that raises, and says in the exception's text what it was looking at. Test only.
+
+What an event id begins with chooses what happens: `raise-`, `rule-`, and for consent events `crash-`.
+"""
+
+import datetime as dt
+
+from transfer_gate.cli import main
+from transfer_gate.model.consent import ConsentEvent
+from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.state import ProspectState
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.policy.decide import decide
+from transfer_gate.policy.fold import fold
+from transfer_gate.stream import rounds
+
+
+def _defective_decide(
+    transfer: Transfer, state: ProspectState, registry: Registry, now: dt.datetime
+) -> tuple[PartnerDecision, ...]:
+    if transfer.event_id.startswith("raise-"):
+        raise ValueError(repr(transfer))
+    if transfer.event_id.startswith("rule-"):
+        return tuple(
+            PartnerDecision(
+                partner_id=partner_id,
+                released=(),
+                quarantined=dict.fromkeys(transfer.channels, ("rule-error",)),
+                release=None,
+                rule_errors=("electronic-optin",),
+            )
+            for partner_id in transfer.partner_ids
+        )
+    return decide(transfer, state, registry, now)
+
+
+def _defective_fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectState:
+    if event.event_id.startswith("crash-"):
+        raise KeyError(repr(event))
+    return fold(state, event, offset)
+
+
+rounds.decide = _defective_decide  # type: ignore[attr-defined]
+rounds.fold = _defective_fold  # type: ignore[attr-defined]
+
+if __name__ == "__main__":
+    main()

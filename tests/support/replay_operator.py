@@ -1,0 +1,162 @@
+"""An operator of one gate: quarantines transfers, plans and runs replays, by the commands or by what is behind them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from msgspec.structs import replace
+
+from tests.support.faults_clients import read_all
+from tests.support.faults_events import CHANNELS
+from tests.support.faults_registry import PARTNERS
+from tests.support.stream_gate import Sent, StreamGate
+from transfer_gate.quarantine.known import publish
+from transfer_gate.quarantine.plan import Plan
+from transfer_gate.quarantine.planning import make_plan
+from transfer_gate.quarantine.report import Report, RunOptions
+from transfer_gate.quarantine.running import run_plan
+from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.status import Status, status_of
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import Settings
+from transfer_gate.stream.inbox import Record
+from transfer_gate.wire import ids
+
+
+@dataclass
+class Watching:
+    """A screen without eyes: answers to the canary, keeps what it was shown."""
+
+    answer: bool = True
+    canaries: list[Report] = field(default_factory=list)
+    settled: int = 0
+    in_flight: int = 0
+
+    def begin(self, records: int) -> None:
+        pass
+
+    def show(self, settled: int, in_flight: int) -> None:
+        self.settled, self.in_flight = settled, in_flight
+
+    async def go_on(self, report: Report) -> bool:
+        self.canaries.append(report)
+        return self.answer
+
+
+class Operator:
+    """Acts on a gate under a name."""
+
+    def __init__(self, gate: StreamGate, name: str = "odile", **settings: Any) -> None:
+        self.gate = gate
+        place = gate.place
+        self._given = {
+            "bootstrap_servers": place.bootstrap_servers,
+            "topic_prefix": gate.topics.prefix,
+            "app_id": place.app_id,
+            "registry": place.folder / "registry",
+            "data_dir": place.folder / f"operator-{name}",
+            "operator": name,
+            **settings,
+        }
+        self.settings = Settings(_env_file=None, **self._given)  # type: ignore[call-arg]
+
+    def called(self, name: str, **settings: Any) -> "Operator":
+        """Another operator of the same gate, on another machine."""
+        given = {key: value for key, value in self._given.items() if key not in ("operator", "data_dir")}
+        return Operator(self.gate, name, **given | settings)
+
+    async def held(self, prospects: Sequence[str], channels: Sequence[str] = CHANNELS) -> list[str]:
+        """Send a transfer to one partner for each prospect, on partitions in turn, and wait until all are decided;
+        returns their quarantine ids."""
+        gate = self.gate
+        sent = await asyncio.gather(
+            *(
+                gate.send(
+                    gate.topics.transfers,
+                    gate.events.transfer(prospect, f"t-{prospect}", channels=channels),
+                    prospect.encode(),
+                    partition=number % gate.place.partitions,
+                )
+                for number, prospect in enumerate(prospects)
+            )
+        )
+        await gate.settled()
+        return [quarantine_id(one) for one in sent]
+
+    async def consent(self, prospects: Sequence[str]) -> None:
+        """Consents of prospects of `held`, in the same order."""
+        partitions = self.gate.place.partitions
+        await asyncio.gather(*(self.gate.consent(who, number % partitions) for number, who in enumerate(prospects)))
+
+    async def plan(self, wanted: Iterable[str] = (), **given: Any) -> Plan:
+        """Plan and publish; `wanted` are quarantine ids."""
+        registry = load_registry(self.settings.registry)
+        plan = await make_plan(self.settings, registry, Filter(ids=frozenset(wanted), **given))
+        await publish(self.settings, plan)
+        return plan
+
+    async def run(self, plan: Plan, screen: Watching | None = None, **options: Any) -> Report:
+        """Run a plan in this process."""
+        asked = replace(RunOptions(breaker=1.0), **options)
+        return await run_plan(self.settings, plan.plan_id, asked, screen or Watching())
+
+    async def status(self, plan: Plan) -> Status:
+        """Status of a plan."""
+        return await status_of(self.settings, plan.plan_id)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a process of this operator."""
+        return dict(os.environ) | {f"TRANSFER_GATE_{key.upper()}": str(value) for key, value in self._given.items()}
+
+    async def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`transfer-gate` with these arguments, without a terminal."""
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "transfer_gate", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, *arguments: str, output: bool = False) -> subprocess.Popen[bytes]:
+        """The same as a process that goes on beside the test; `output`: with a pipe to read what it prints."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "transfer_gate", *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    async def quarantine(self, wanted: Iterable[str]) -> list[Record]:
+        """Records of these quarantine ids, all attempts, in order."""
+        names = {one.encode() for one in wanted}
+        place = self.gate.place
+        read = read_all(place.bootstrap_servers, [self.gate.topics.quarantine], place.partitions)
+        return [record async for record in read if dict(record.headers)["tg-quarantine-id"] in names]
+
+    async def released(self, prospects: Iterable[str]) -> list[tuple[str, str]]:
+        """(prospect, channel) of everything that the first partner got of these prospects."""
+        who, place = set(prospects), self.gate.place
+        topic = f"{self.gate.topics.prefix}partner.{PARTNERS[0]}"
+        read = read_all(place.bootstrap_servers, [topic], place.partitions)
+        bodies = [orjson.loads(record.value or b"") async for record in read]
+        return [(body["prospect_id"], one) for body in bodies if body["prospect_id"] in who for one in body["channels"]]
+
+
+def quarantine_id(sent: Sent) -> str:
+    """Id under which a transfer to the first partner is held."""
+    return ids.quarantine_id(*sent.place, PARTNERS[0])
+
+
+def everything(prospects: Iterable[str], channels: Sequence[str] = CHANNELS) -> list[tuple[str, str]]:
+    """What `released` gives when each went out exactly once, sorted."""
+    return sorted((who, channel) for who in prospects for channel in channels)

@@ -1,0 +1,221 @@
+"""Filters, cursors, times and key files of the quarantine commands, without a broker."""
+
+import datetime as dt
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from tests.support.command_line import CommandLine
+from transfer_gate.cli.moments import moment
+from transfer_gate.cli.selection import named
+from transfer_gate.doctor import here
+from transfer_gate.errors import InvalidInput
+from transfer_gate.quarantine.browse import Place, View, _behind
+from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, state_of
+from transfer_gate.quarantine.standings import Standings
+from transfer_gate.quarantine.unreadable import looks_like, nameable
+from transfer_gate.wire import headers, ids
+from transfer_gate.wire.held import Held, held_of
+from transfer_gate.wire.ledger import LedgerEntry, State, encode_entry
+from transfer_gate.wire.sealing import load_master_keys
+
+NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
+
+
+def held(attempt: int = 1, partner: str | None = "acme") -> Held:
+    """Of a record held by two rules on e-mail and one on SMS, or that could not be read."""
+    reasons = {"email": ["electronic-optin", "use-window-open"], "sms": ["electronic-optin"]}
+    written = headers.of_quarantine(
+        (),
+        quarantine_id=ids.quarantine_id("in", 0, 7, partner or ""),
+        stage="policy" if partner else "decode",
+        partner_id=partner,
+        reasons=reasons if partner else {"*": ["undecodable"]},
+        source=("in", 0, 7, 0),
+        decision_id=None,
+        revision="r",
+        consent_offset=0,
+        quarantined_at="2026-11-24T10:00:00Z",
+        attempt=attempt,
+    )
+    return held_of(written)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "takes"),
+    [
+        ({}, True),
+        ({"partner_id": "acme"}, True),
+        ({"partner_id": "helios"}, False),
+        ({"reason": "use-window-open"}, True),
+        ({"reason": "not-withdrawn"}, False),
+        ({"channel": "sms"}, True),
+        ({"channel": "postal"}, False),
+        ({"stage": "policy"}, True),
+        ({"stage": "consent"}, False),
+        ({"prospect_id": "p-1"}, True),
+        ({"prospect_id": "p-2"}, False),
+        ({"partner_id": "acme", "channel": "postal"}, False),
+    ],
+)
+def test_a_filter_takes_what_answers_to_all_of_it(wanted: dict[str, Any], takes: bool) -> None:
+    """Every option given restricts."""
+    assert Filter(**wanted).takes(b"p-1", held()) is takes
+
+
+def test_the_audit_topic_is_not_told_whom_a_filter_names() -> None:
+    """That somebody was named, and everything else."""
+    told = named(Filter(prospect_id="p-1", partner_id="acme", since=NOW, ids=frozenset({"b", "a"})))
+    assert told == {"partner_id": "acme", "since": "2026-11-24T10:00:00Z", "prospect": "one", "ids": ["a", "b"]}
+    assert named(Filter(ids=frozenset(map(str, range(101)))))["ids"] == 101
+
+
+@pytest.mark.parametrize(
+    ("state", "entry_attempt", "attempt", "expected"),
+    [
+        ("open", 2, 2, OPEN),
+        ("open", 2, 1, SUPERSEDED),
+        ("replayed", 2, 1, "replayed"),
+        ("discarded", 1, 1, "discarded"),
+        (None, 0, 1, OPEN),
+        (None, 0, 2, SUPERSEDED),
+    ],
+)
+def test_standings_say_the_same_as_whole_entries(
+    state: State | None, entry_attempt: int, attempt: int, expected: str
+) -> None:
+    """The compact ledger loses nothing that decides openness."""
+    about = held(attempt)
+    entry = None if state is None else LedgerEntry(state=state, attempt=entry_attempt, at=NOW)
+    standings = Standings()
+    if entry is not None:
+        standings.put(about.quarantine_id.encode(), encode_entry(entry))
+    assert state_of(about, standings.get(about.quarantine_id)) == state_of(about, entry) == expected
+
+
+def test_a_million_entries_of_the_ledger_take_less_than_200_mb() -> None:
+    """Measured on a fifth of them, in a process of its own: the most memory that it ever held."""
+    program = """
+import resource, uuid
+from transfer_gate.quarantine.standings import Standings
+standings, start = Standings(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for number in range(200_000):
+    standings.put(str(uuid.UUID(int=number << 64)).encode(), b'{"state":"open","attempt":300,"run":"plan-7"}')
+assert len(standings) == 200_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(run.stdout) * 5 < 200_000
+
+
+def test_a_cursor_goes_on_behind_its_place_and_in_later_partitions() -> None:
+    """What was passed is not read again, what is left is read whole."""
+    within = {TopicPartition("q", number): (10, 20) for number in range(3)}
+    left = _behind(within, Place(1, 14))
+    assert left == {TopicPartition("q", 1): (15, 20), TopicPartition("q", 2): (10, 20)}
+    assert View(left, {}).offsets == 15
+    assert _behind(within, Place(1, 19)) == {TopicPartition("q", 2): (10, 20)}
+    assert _behind(within, Place(1, 3))[TopicPartition("q", 1)] == (10, 20)
+    assert _behind(within, None) == within
+    assert str(Place(1, 14)) == "1:14"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2h", NOW - dt.timedelta(hours=2)),
+        ("3d", NOW - dt.timedelta(days=3)),
+        ("1w", NOW - dt.timedelta(weeks=1)),
+        ("2026-11-24T12:00:00+02:00", NOW),
+        (None, None),
+    ],
+)
+def test_times_are_rfc_3339_or_ago(text: str | None, expected: dt.datetime | None) -> None:
+    """Offsets count."""
+    assert moment("--since", text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "2", "2x", "-2h", "2026-11-24", "2026-11-24T12:00:00", "999999w", "now"])
+def test_a_time_that_is_none_is_refused(text: str) -> None:
+    """A date without an offset is the classic mistake."""
+    with pytest.raises(InvalidInput, match="--since"):
+        moment("--since", text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("value", "types"),
+    [
+        (b'{"type": "withdrawal", "event', ("withdrawal",)),
+        (b'{"type":"erasu', ("erasure",)),
+        (b'{"type": "restriction', ("restriction", "restriction_lifted")),
+        (b'{"type": "newsletter"}', ()),
+        (b"\xff", ()),
+    ],
+)
+def test_what_is_left_of_an_event_tells_what_it_may_have_been(value: bytes, types: tuple[str, ...]) -> None:
+    """From the beginning of its type; nothing told means that it may have been anything."""
+    assert looks_like(value) == types
+
+
+@pytest.mark.parametrize(
+    ("key", "able"), [(b"p-1", True), (None, False), (b"", False), (b"\xff", False), (b"p" * 129, False)]
+)
+def test_only_a_key_that_can_be_a_prospect_can_be_resolved(key: bytes | None, able: bool) -> None:
+    """No event, and so no transfer, can be about another."""
+    assert nameable(key) is able
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """`transfer-gate key new`."""
+    return CommandLine(monkeypatch, capsys, "key", "new")
+
+
+def test_a_key_file_is_its_owners_alone_and_never_overwritten(run: CommandLine, tmp_path: Path) -> None:
+    """The key is printed nowhere; another `new` is refused, `--add` puts a key on top and keeps the rest."""
+    file = tmp_path / "keys"
+    code, out, err = run("--file", file)
+    first = load_master_keys(file)
+    assert (code, out.strip()) == (0, first.current)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    text = file.read_text(encoding="utf-8")
+    keys = [line.split()[0] for line in text.splitlines() if not line.startswith("#")]
+    assert not any(key in out + err for key in keys)
+    assert run("--file", file)[0] == 5
+    assert file.read_text(encoding="utf-8") == text
+    assert run("--file", file, "--add")[0] == 0
+    both = load_master_keys(file)
+    assert both.current != first.current
+    assert both.ids == {both.current, first.current}
+    assert file.read_text(encoding="utf-8").endswith(text)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+def test_a_key_is_not_added_to_what_is_no_key_file(run: CommandLine, tmp_path: Path) -> None:
+    """Nor written where nothing can be."""
+    (tmp_path / "notes").write_text("milk\n", encoding="utf-8")
+    assert run("--file", tmp_path / "notes", "--add")[0] == 2
+    assert run("--file", tmp_path / "none", "--add")[0] == 2
+    assert run("--file", tmp_path / "no" / "folder")[0] == 2
+    assert (tmp_path / "notes").read_text(encoding="utf-8") == "milk\n"
+
+
+def test_doctor_looks_at_the_key_file_and_never_shows_a_key(run: CommandLine, tmp_path: Path) -> None:
+    """Unset and open to others: a warning; malformed: a worker would not start."""
+    file = tmp_path / "keys"
+    assert here.quarantine_key(None).status == "warn"
+    assert here.quarantine_key(file).status == "FAIL"
+    run("--file", file)
+    assert here.quarantine_key(file).status == "ok"
+    file.chmod(0o640)
+    assert here.quarantine_key(file).status == "warn"
+    file.write_text("bm90IGEga2V5\n", encoding="utf-8")
+    found = here.quarantine_key(file)
+    assert found.status == "FAIL"
+    assert "bm90IGEga2V5" not in found.found + found.do

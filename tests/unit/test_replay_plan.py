@@ -1,0 +1,139 @@
+"""A plan survives its file and its parts on the audit topic; what became of its records is told in the right words."""
+
+import datetime as dt
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from click import BadParameter
+
+from transfer_gate.cli.replay_options import Rate
+from transfer_gate.errors import InvalidInput
+from transfer_gate.quarantine.journal import Journal
+from transfer_gate.quarantine.plan import Item, Plan, checked_id, digest_of, fingerprint_of, load_plan, save_plan
+from transfer_gate.quarantine.results import Result
+from transfer_gate.wire.ledger import ERASED, LedgerEntry, encode_entry
+
+NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
+PLAN_ID = "0f8b7f3e-5f7e-4a55-9b0e-3f1f7a1f2b11"
+
+
+def plan(items: int, attempt: int = 1) -> Plan:
+    return Plan(
+        plan_id=PLAN_ID,
+        by="odile",
+        at=NOW,
+        ticket="T-1",
+        filter={"reason": "electronic-optin"},
+        topic="transfers-quarantine",
+        ends={"0": 100},
+        revision="r1",
+        forecasts=(Result("released", ("email",)),),
+        moves=(),
+        not_replayable=0,
+        items=tuple(Item(0, number, f"id-{number}", attempt, "aa", 0) for number in range(items)),
+    )
+
+
+def told(journal: Journal, number: int, **entry: Any) -> dict[str, int]:
+    """Counts after one more entry of the ledger."""
+    given: dict[str, Any] = {"at": NOW, "run": PLAN_ID} | entry
+    written = LedgerEntry(**given)
+    record: Any = SimpleNamespace(key=f"id-{number}".encode(), value=encode_entry(written))
+    journal.take(record)
+    return journal.counts()
+
+
+def test_the_digest_is_that_of_the_file_and_changes_with_anything_in_it(tmp_path: Path) -> None:
+    made, file = plan(3), tmp_path / "plans" / "p.json"
+    save_plan(file, made, digest_of(made))
+    assert load_plan(file) == made
+    assert digest_of(load_plan(file) or plan(0)) == digest_of(made)
+    others = [plan(2), plan(3, attempt=2), msgspec.structs.replace(made, by="pascal")]
+    assert len({digest_of(one) for one in (made, *others)}) == 4
+    assert load_plan(tmp_path / "none.json") is None
+    file.write_bytes(b"{}")
+    with pytest.raises(InvalidInput, match="can't be read as a plan"):
+        load_plan(file)
+
+
+@pytest.mark.parametrize("given", ["", "../../etc/passwd", PLAN_ID.upper(), PLAN_ID + "/.."])
+def test_what_is_no_plan_id_never_becomes_a_path(given: str) -> None:
+    with pytest.raises(InvalidInput, match="no plan id"):
+        checked_id(given)
+
+
+def test_the_fingerprint_tells_apart_key_value_and_headers() -> None:
+    records: list[Any] = [
+        SimpleNamespace(key=key, value=value, headers=headers)
+        for key, value, headers in (
+            (b"ab", b"c", ()),
+            (b"a", b"bc", ()),
+            (None, b"abc", ()),
+            (b"ab", None, (("c", None),)),
+            (b"ab", b"c", (("x", b"y"),)),
+            (b"ab", b"c", (("xy", b""),)),
+        )
+    ]
+    assert len({fingerprint_of(record) for record in records}) == len(records)
+
+
+@pytest.mark.parametrize(
+    ("entry", "standing"),
+    [
+        ({"state": "replayed", "attempt": 2, "released": ("email",)}, "released"),
+        ({"state": "open", "attempt": 2, "quarantined": {"email": ("not-withdrawn",)}}, "held"),
+        ({"state": "open", "attempt": 2, "released": ("email",), "quarantined": {"sms": ("not-objected",)}}, "partly"),
+        ({"state": "replayed", "attempt": 2, "split": ("x",)}, "split"),
+        ({"state": "discarded", "attempt": 1, "why": "never"}, "discarded"),
+        ({"state": "discarded", "attempt": 1, "why": ERASED}, "erased"),
+        ({"state": "open", "attempt": 1, "why": "no master key"}, "refused"),
+        ({"state": "open", "attempt": 1, "why": "no master key", "run": "another"}, "open"),
+        ({"state": "replayed", "attempt": 2, "released": ("email",), "run": "another"}, "elsewhere"),
+        ({"state": "discarded", "attempt": 1, "why": "by hand", "run": None}, "elsewhere"),
+        ({"state": "replayed", "attempt": 3, "released": ("email",)}, "elsewhere"),
+    ],
+)
+def test_the_ledger_says_what_became_of_an_item(entry: dict[str, Any], standing: str) -> None:
+    assert told(Journal(plan(1)), 0, **entry) == {standing: 1}
+
+
+def test_an_item_of_a_later_attempt_is_open_until_that_one_is_decided() -> None:
+    journal = Journal(plan(1, attempt=2))
+    assert told(journal, 0, state="open", attempt=2, released=("email",), run="earlier") == {"open": 1}
+    assert told(journal, 0, state="replayed", attempt=3, released=("sms",)) == {"released": 1}
+
+
+def test_items_are_in_flight_until_they_are_settled() -> None:
+    """Settled by whomever, told twice or sent twice: each counts once."""
+    journal = Journal(plan(3))
+    for number in (0, 1, 1):
+        journal.sent(number)
+    assert journal.in_flight == 2
+    for _ in range(2):
+        told(journal, 0, state="replayed", attempt=2, released=("email",))
+    told(journal, 1, state="discarded", attempt=1, run="another")
+    journal.sent(1)
+    assert (journal.in_flight, journal.settled, journal.open_items()) == (0, 2, [2])
+    assert journal.fresh == {"released": 1, "elsewhere": 1}
+
+
+def test_only_what_came_out_otherwise_is_a_difference() -> None:
+    journal = Journal(plan(3))
+    told(journal, 0, state="replayed", attempt=2, released=("email",))
+    told(journal, 1, state="replayed", attempt=2, released=("sms",))
+    told(journal, 2, state="open", attempt=2, quarantined={"email": ("not-withdrawn", "not-objected")})
+    assert [(one.forecast, one.outcome, one.ids) for one in journal.differences()] == [
+        ("released (email)", "released (sms)", ["id-1"]),
+        ("released (email)", "held: not-withdrawn, not-objected", ["id-2"]),
+    ]
+
+
+@pytest.mark.parametrize(("given", "a_second"), [("500/s", 500), ("6000/m", 100), ("50", 50), ("7200/h", 2)])
+def test_rates_are_a_number_in_a_time(given: str, a_second: float) -> None:
+    assert Rate().convert(given, None, None) == a_second
+    for wrong in ("0/s", "-1", "many", "5/day", "nan", "inf/s"):
+        with pytest.raises(BadParameter):
+            Rate().convert(wrong, None, None)
