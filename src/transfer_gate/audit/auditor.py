@@ -56,10 +56,19 @@ class Auditor:
         self._parts: dict[int, PartitionAudit] = {}
         self._quarantine = OldestOpen(settings)
 
+    def close(self) -> None:
+        """Release files; nothing is audited afterwards."""
+        for part in self._parts.values():
+            part.close()
+        self._parts.clear()
+
     async def once(self) -> Tally:
         """Everything that is released as of now. Raises InvalidInput without the topics, BrokerUnavailable."""
-        async with self._readers() as readers:
-            await self._pass(readers, final=True)
+        try:
+            async with self._readers() as readers:
+                await self._pass(readers, final=True)
+        finally:
+            self.close()
         return self.tally
 
     async def follow(self) -> None:

@@ -76,6 +76,7 @@ class PartitionAudit:
         self._partner_topics = partner_topics
         self._margin = margin
         self._report = report
+        self._begin_of_transfers = 0
         self._queue: deque[Decided] = deque()
         #: Topic to decision id to the records that wait for that decision.
         self._waiting: dict[str, dict[str, list[Released]]] = {}
@@ -102,6 +103,10 @@ class PartitionAudit:
                 break  # its record came after this pass had begun
             self._queue.popleft()
         await self._read_rest(ends, readers, spans)
+
+    def close(self) -> None:
+        """Release files."""
+        self._history.table.close()
 
     def _turn(self, ends: Ends, readers: Readers) -> dict[TopicPartition, Span]:
         spans = {

@@ -37,6 +37,7 @@ async def run_auditor(settings: Settings, auditor: Auditor) -> None:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
+        auditor.close()
         await health.cleanup()
     logger.info("auditor stopped: %s", auditor.tally.as_counts())
 
