@@ -1,7 +1,9 @@
 """On a Kafka with TLS, SCRAM and ACLs the gate works with exactly its documented rights, and names a missing one."""
 
 import datetime as dt
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,15 +15,16 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from tests.support.access import Right, documented
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
-from tests.support.faults_workers import Installation
+from tests.support.faults_workers import Installation, Worker
 from tests.support.secured_kafka import SecuredKafka
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.topics import apply_topics, check_topics
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.local.ports import free_port
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import Settings
+from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.refusal import AccessDenied
 from transfer_gate.verify import verify
@@ -37,7 +40,9 @@ def title(right: Right) -> str:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
-    broker = SecuredKafka(tmp_path_factory.mktemp("secured"), ["worker", "operator", "topics", "transfer-source"])
+    broker = SecuredKafka(
+        tmp_path_factory.mktemp("secured"), ["worker", "auditor", "operator", "topics", "transfer-source"]
+    )
     try:
         broker.start()
         yield broker
@@ -203,6 +208,27 @@ async def test_an_operator_checks_and_proves_with_exactly_the_documented_rights(
             await producer.send_and_wait(f"{place.topics.prefix}partner.acme", b"{}", key=b"p-1")
 
 
+async def test_the_auditor_explains_what_went_out_with_exactly_its_documented_rights(
+    place: Place, tmp_path: Path
+) -> None:
+    await place.grant(RIGHTS)
+    settings = await place.give("auditor", documented("transfer-gate-auditor"))
+    await place.send()
+    worker = place.installation.start_worker()
+    await worker.until(lambda: worker.metric("transfer_gate_decisions_total") > 1, "deciding")
+    port = free_port()
+    given = settings.model_dump(exclude_unset=True) | {"metrics_port": port, "data_dir": tmp_path / "auditor"}
+    environment = {**os.environ, **{f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}}
+    command = [sys.executable, "-m", "transfer_gate", "audit", "--follow"]
+    auditor = Worker(command, environment, tmp_path / "auditor.log", port)
+    place.installation.workers.append(auditor)
+    await auditor.until_ready()
+    outcomes = auditor.metric_by_labels("transfer_gate_audit_records_total")
+    assert outcomes['transfer_gate_audit_records_total{outcome="ok"}'] == 1
+    assert sum(outcomes.values()) == 1
+    assert (await auditor.terminate())[0] == 0, auditor.tail()
+
+
 async def test_doctor_names_a_right_that_it_lacks(place: Place) -> None:
     await place.grant(set())
     group = Right("group", "transfer-gate", False, "Describe")
@@ -238,6 +264,10 @@ def untrusted(secured: SecuredKafka) -> dict[str, Any]:
     return {**secured.scram("worker"), "ssl_cafile": None}
 
 
+def other_mechanism(secured: SecuredKafka) -> dict[str, Any]:
+    return {**secured.scram("worker"), "sasl_mechanism": "SCRAM-SHA-256"}
+
+
 def no_certificate(secured: SecuredKafka) -> dict[str, Any]:
     return {**secured.certificate("worker"), "ssl_certfile": None, "ssl_keyfile": None}
 
@@ -247,6 +277,7 @@ def no_certificate(secured: SecuredKafka) -> dict[str, Any]:
     [
         (in_clear, "it closes the connection: that port may not speak PLAINTEXT"),
         (wrong_password, "it refuses the user worker or the password"),
+        (other_mechanism, "it does not offer SCRAM-SHA-256"),
         (untrusted, "its certificate is not trusted: unable to get local issuer certificate"),
         (no_certificate, "or want a client certificate"),
     ],

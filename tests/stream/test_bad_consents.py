@@ -108,6 +108,7 @@ async def run(gate: StreamGate) -> Run:
             gate.topics.consents, named, prospect.encode(), [*FORGED, *FOREIGN], partition
         )
         result.transfers[name] = await transfer(name, number, f"first-{prospect}")
+    await gate.settled()  # a busy gate would decide the first transfers after their resolutions
     for number, name in enumerate(UNREADABLE):
         resolution = {
             "event_id": f"resolution-{number}",

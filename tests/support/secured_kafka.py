@@ -38,6 +38,24 @@ _DENY, _ALLOW = 2, 3
 #: Whom certificates name, as `ssl.principal.mapping.rules` cuts it out of their subject.
 _BY_COMMON_NAME: Final = "RULE:^.*CN=([^,]+).*$/$1/"
 
+#: What one node and an impatient test need; the rest is Kafka's default.
+_SMALL: Final = {
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "4",
+    "log.cleaner.dedupe.buffer.size": str(32 << 20),
+}
+
 
 class CreateAcls(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
     """aiokafka's own takes one ACL a request."""
@@ -212,7 +230,7 @@ class SecuredKafka:
             # ANONYMOUS is who comes by the controller's listener, which no client knows: the broker itself.
             "super.users": f"User:{ADMIN};User:ANONYMOUS",
             "log.dirs": kafka_config.LOG_DIR,
-            **kafka_config._BROKER,
+            **_SMALL,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
 

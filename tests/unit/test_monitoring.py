@@ -134,3 +134,18 @@ def test_open_quarantine_is_told_while_a_fifth_of_its_retention_is_left() -> Non
     ]
     days = int(topic.configs["retention.ms"]) // 86_400_000
     assert f"> {days * 4 // 5} * 86400" in ALERTS["TransferGateQuarantineExpiring"]["expr"]
+
+
+def test_what_is_scraped_is_there_under_the_names_that_alerts_ask_for() -> None:
+    """In docker-compose by the names of services, in Kubernetes by a label of theirs."""
+    scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    assert {name for job in scraped for found in job["dns_sd_configs"] for name in found["names"]} <= set(services)
+    base = (ROOT / "deploy" / "kubernetes" / "base").glob("*-service.yaml")
+    labels = [yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]["labels"] for file in base]
+    jobs = {job["job_name"] for job in scraped}
+    assert jobs == {label for found in labels if (label := found.get("transfer-gate/job"))}
+    asked = {
+        job for _, expr in expressions() for found in re.findall(r'job=~?"([^"]+)"', expr) for job in found.split("|")
+    }
+    assert asked == jobs

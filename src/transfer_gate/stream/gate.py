@@ -197,6 +197,8 @@ class Gate:
         try:
             for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
                 read += await restore(self._options, topic, tables, _restored)
+            for number in self._slices:
+                metrics.RESTORE_REMAINING.labels(str(number)).set(0)
         finally:
             metrics.RESTORING.set(0)
         return read

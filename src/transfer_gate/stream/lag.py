@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.stream.barrier import Watermarks
+
+logger = logging.getLogger(__name__)
 
 ASK_SECONDS: Final = 5.0
 
@@ -46,7 +50,7 @@ class Lag:
     async def _ask(self, topic: str, numbers: set[int]) -> None:
         marks = self._marks[topic]
         told: dict[tuple[str, int], int] = {}
-        with contextlib.suppress(TimeoutError):  # better no lag than one of a while ago
+        try:
             async with asyncio.timeout(ASK_SECONDS):
                 if unknown := {number for number in numbers if (topic, number) not in self._begins}:
                     begins = await marks.begins(unknown)
@@ -54,4 +58,7 @@ class Lag:
                 ordered = sorted(numbers)
                 ends = await asyncio.gather(*(marks.end(number) for number in ordered))
                 told = {(topic, number): end for number, end in zip(ordered, ends, strict=True)}
+        except Exception as error:  # noqa: BLE001 - whoever only watches must not end
+            # Better no lag than one of a while ago.
+            logger.warning("how far behind a topic is can't be told", extra={"topic": topic, "error": brief(error)})
         self._ends = {place: end for place, end in self._ends.items() if place[0] != topic} | told
