@@ -92,8 +92,8 @@ class Observer:
         outcome.consent_offset = decision["consent"]["offset"]
 
     def _quarantine(self, value: bytes, headers: dict[str, bytes]) -> None:
-        if headers["tg-stage"] == b"consent":
-            return  # the copy of an unreadable consent event
+        if headers["tg-stage"] != b"policy":
+            return  # the copy of a consent event, or a transfer that can't be read: neither is a race
         outcome = self._of(orjson.loads(value)["event_id"])
         outcome.to_quarantine += 1
         for reasons in orjson.loads(headers["tg-reasons"]).values():

@@ -1,6 +1,7 @@
 """Real workers as processes of their own, to be killed, frozen and stopped; and the installation they belong to."""
 
 import asyncio
+import copy
 import os
 import secrets
 import signal
@@ -27,6 +28,7 @@ Launcher = Literal[
     "without_transactions",
     "with_a_rule_that_raises",
     "with_defects",
+    "with_settable_clock",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
@@ -78,6 +80,12 @@ class Worker:
     def thaw(self) -> None:
         """SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
+
+    def limit(self, resource: int, most: int) -> None:
+        """Set a limit of the operating system (RLIMIT_...) on the running process."""
+        process = psutil.Process(self._process.pid)
+        _, hard = process.rlimit(resource)
+        process.rlimit(resource, (most, hard))
 
     async def terminate(self, patience: float = PATIENCE) -> tuple[int, float]:
         """SIGTERM; returns the exit code and how many seconds the stop took."""
@@ -179,6 +187,7 @@ class Installation:
         environment = self._environment | {
             "TRANSFER_GATE_METRICS_PORT": str(port),
             "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number}"),
+            "CLOCK_FILE": str(self.folder / f"clock-{number}"),
         }
         worker = Worker(command, environment, self.folder / f"worker-{number}.log", port)
         self.workers.append(worker)
@@ -200,6 +209,32 @@ class Installation:
         assert output.startswith("{"), f"verify said: {errors}"
         counts: dict[str, int] = orjson.loads(output)
         return code, counts
+
+    def audit(self, *options: str) -> tuple[int, dict[str, int], str]:
+        """Exit code, counts and messages of `transfer-gate audit --json`."""
+        code, output, errors = self.run("audit", "--json", *options)
+        assert output.startswith("{"), f"audit said: {errors}"
+        counts: dict[str, int] = orjson.loads(output)
+        return code, counts, errors
+
+    def under(self, registry: Path) -> "Installation":
+        """The same topics seen with another registry; no worker is started."""
+        other = copy.copy(self)
+        other.workers = []
+        other._environment = self._environment | {"TRANSFER_GATE_REGISTRY": str(registry)}
+        return other
+
+    def start_auditor(self) -> Worker:
+        """Start `transfer-gate audit --follow`."""
+        port = free_port()
+        auditor = Worker(
+            [sys.executable, "-m", "transfer_gate", "audit", "--follow"],
+            self._environment | {"TRANSFER_GATE_METRICS_PORT": str(port)},
+            self.folder / f"auditor-{len(self.workers)}.log",
+            port,
+        )
+        self.workers.append(auditor)
+        return auditor
 
     def tails(self) -> str:
         """The ends of all logs, for a message."""

@@ -26,6 +26,7 @@ _EVIDENCE_MS: Final = 5 * 366 * _DAY_MS
 Role = Literal["transfers", "consents", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit"]
 
 _DELETE: Final = {"cleanup.policy": "delete"}
+_BROKER_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 _FOR_EVER: Final = {"retention.ms": "-1", "retention.bytes": "-1"}
 _EVIDENCE: Final = {"retention.ms": str(_EVIDENCE_MS), "retention.bytes": "-1"}
 #: Superseded personal data is gone after a day or so (GDPR 17), and a restore reads little that is superseded.
@@ -54,7 +55,7 @@ class TopicSpec(Struct, frozen=True, kw_only=True):
 #: What each setting is for, for people who find a difference.
 REASONS: Final[Mapping[str, str]] = {
     "cleanup.policy": "compaction keeps only the newest record of a prospect, deletion drops the oldest ones",
-    "message.timestamp.type": "the time of quarantine, not of the source record, decides how long it is kept",
+    "message.timestamp.type": "the broker's own time says how long something is quarantined, and when consent came",
     "max.message.bytes": "a record that comes in must go out again, with the gate's headers",
     "retention.ms": "how long evidence and withdrawals can be read again",
     "retention.bytes": "size must not cut short what time keeps",
@@ -89,7 +90,7 @@ def catalogue(
         return TopicSpec(name=name, role=role, shares_count=shares, partitions=count, configs=configs)
 
     quarantine = {
-        "message.timestamp.type": "LogAppendTime",
+        **_BROKER_TIME,
         "retention.ms": str(_QUARANTINE_MS),
         "retention.bytes": "-1",
     }
@@ -97,7 +98,7 @@ def catalogue(
     return (
         spec(topics.transfers, "transfers", _DELETE),
         # A withdrawal never lapses. Erasure is an event; an operator who keeps less must know what is forgotten.
-        spec(topics.consents, "consents", _DELETE, _FOR_EVER),
+        spec(topics.consents, "consents", _DELETE, _FOR_EVER, _BROKER_TIME),
         spec(topics.changelog, "changelog", _COMPACT, {"max.message.bytes": str(LARGE_MESSAGE)}),
         spec(topics.quarantine, "quarantine", _DELETE, quarantine, held),
         spec(topics.replay, "replay", _DELETE, held),

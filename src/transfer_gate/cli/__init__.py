@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "key": ("transfer_gate.cli.key", "key", "Make and rotate the master keys of quarantine."),
     "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records afresh: plan, approve, run."),
     "verify": ("transfer_gate.cli.verify", "verify", "Prove that every record ended in exactly one place."),
+    "audit": ("transfer_gate.cli.audit", "audit", "Check every released record against its evidence."),
     "doctor": ("transfer_gate.cli.doctor", "doctor", "Check broker, topics, registry, clock and versions."),
     "schema": ("transfer_gate.cli.schema", "schema", "Export the schemas of what goes in and out."),
     "kafka": ("transfer_gate.cli.kafka", "kafka", "Run a real single-node Apache Kafka for development."),

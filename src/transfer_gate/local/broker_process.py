@@ -58,7 +58,7 @@ def launch(
     ]
     environment = {**os.environ, "CLASSPATH": os.pathsep.join(map(str, jars))}
     if not (folder / kafka_config.LOG_DIR / "meta.properties").exists():
-        _format(folder, jvm, environment)
+        _format(folder, jvm, environment, record.seat.cluster_id if record.seat else new_cluster_id())
     with (folder / CONSOLE).open("wb") as console:
         process = subprocess.Popen(
             [*jvm, *write_archive, f"-Xmx{heap}", "kafka.Kafka", "server.properties"],
@@ -100,15 +100,19 @@ def _write_files(folder: Path, record: BrokerRecord) -> None:
     for old in (CONSOLE, kafka_config.LOG_FILE):
         # `why_it_ended` must not find the cause of an earlier end.
         (folder / old).unlink(missing_ok=True)
-    properties = kafka_config.server_properties(record.port, record.controller_port)
+    properties = kafka_config.server_properties(record)
     (folder / "server.properties").write_text(properties, encoding="ascii")
     (folder / "log4j2.properties").write_text(kafka_config.LOG4J_PROPERTIES, encoding="ascii")
 
 
-def _format(folder: Path, jvm: Sequence[str], environment: dict[str, str]) -> None:
-    """Make an empty KRaft log with the features of this release. A cluster id is a UUID in URL-safe base64."""
+def new_cluster_id() -> str:
+    """A cluster id: a UUID in URL-safe base64."""
     # Kafka's tools take a leading hyphen for an option.
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
+
+
+def _format(folder: Path, jvm: Sequence[str], environment: dict[str, str], cluster: str) -> None:
+    """Make an empty KRaft log with the features of this release."""
     tool = ["-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--cluster-id", cluster]
     run = subprocess.run(
         [*jvm, *tool, "--config", "server.properties", "--ignore-formatted"],

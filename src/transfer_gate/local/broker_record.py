@@ -13,6 +13,14 @@ FILE: Final = "broker.json"
 _CLOCK_STEP: Final = 2.0
 
 
+class Seat(msgspec.Struct, frozen=True):
+    """The place of a broker in a cluster: its node id, and the controller port of every node."""
+
+    node: int
+    cluster_id: str
+    controllers: dict[int, int]
+
+
 class BrokerRecord(msgspec.Struct, frozen=True):
     """Content of `broker.json`. `pid` and `started` (Unix seconds) are absent while it is meant to be stopped."""
 
@@ -22,6 +30,8 @@ class BrokerRecord(msgspec.Struct, frozen=True):
     started: float | None = None
     #: Where the class archive goes that it writes when it ends.
     archive: str | None = None
+    #: None for a broker on its own.
+    seat: Seat | None = None
 
     def save(self, folder: Path) -> None:
         """Replace the file in one step, so that a reader never meets half of it."""

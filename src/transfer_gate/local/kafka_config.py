@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from transfer_gate.local.broker_record import BrokerRecord
 from transfer_gate.local.ports import LOOPBACK
 
 NODE_ID: Final = 1
@@ -14,14 +15,9 @@ LOG_FILE: Final = "logs/broker.log"
 _BROKER: Final = {
     # A misspelt topic must fail, not appear.
     "auto.create.topics.enable": "false",
-    # One node can't replicate; few partitions are created and loaded quickly.
-    "offsets.topic.replication.factor": "1",
+    # Few partitions are created and loaded quickly.
     "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     # What `topics apply` uses where TRANSFER_GATE_PARTITIONS is not set.
     "num.partitions": "4",
@@ -38,6 +34,22 @@ _BROKER: Final = {
     "num.io.threads": "4",
     "background.threads": "4",
     "log.cleaner.dedupe.buffer.size": str(32 << 20),
+}
+
+#: One node can't replicate.
+_ALONE: Final = {
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+}
+
+#: Kafka's own topics have three copies by default, two of them in sync; so has everything else here.
+_TOGETHER: Final = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "share.coordinator.state.topic.min.isr": "2",
 }
 
 LOG4J_PROPERTIES: Final = """\
@@ -64,20 +76,23 @@ logger.coordinator.level = info
 """
 
 
-def server_properties(port: int, controller_port: int) -> str:
+def server_properties(record: BrokerRecord) -> str:
     """`server.properties` of a combined broker and controller that listens on 127.0.0.1 only.
 
     Paths are relative to the folder that the broker runs in: Kafka reads this file as Latin-1 and splits `log.dirs` at
     commas, so an absolute path would have to be free of both surprises.
     """
+    seat, port, controller_port = record.seat, record.port, record.controller_port
+    controllers = seat.controllers if seat else {NODE_ID: controller_port}
     settings = {
         "process.roles": "broker,controller",
-        "node.id": str(NODE_ID),
-        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{controller_port}",
+        "node.id": str(seat.node if seat else NODE_ID),
+        "controller.quorum.voters": ",".join(f"{node}@{LOOPBACK}:{its}" for node, its in controllers.items()),
         "controller.listener.names": "CONTROLLER",
         "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
         "log.dirs": LOG_DIR,
         **_BROKER,
+        **(_TOGETHER if seat else _ALONE),
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

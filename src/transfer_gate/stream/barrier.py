@@ -21,6 +21,9 @@ LATEST: Final = -1
 EARLIEST: Final = -2
 READ_UNCOMMITTED: Final = 0
 LONGEST_WAIT: Final = 0.5
+#: How long an idea of who leads may last without a look, seconds: a leader that was deposed and cut off answers with an
+#: old watermark to whoever still asks it (docs/explanation/read-barrier.md).
+METADATA_SECONDS: Final = 10
 
 
 class Watermarks:
@@ -30,7 +33,9 @@ class Watermarks:
     """
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
-        self._client = AIOKafkaClient(**{**options, "client_id": f"{options['client_id']}-barrier"})
+        self._client = AIOKafkaClient(
+            **{**options, "client_id": f"{options['client_id']}-barrier"}, metadata_max_age_ms=METADATA_SECONDS * 1000
+        )
         self._topic = topic
         self._asking: asyncio.Task[None] | None = None
         self._waiting: list[tuple[int, asyncio.Future[int]]] = []

@@ -1,21 +1,26 @@
 """How every Kafka client of the gate connects: brokers, TLS and SASL, from the settings."""
 
+import errno
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
-from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.refusal import DENIED, denied, why_unreachable
 
 #: What an unreachable cluster raises inside aiokafka, whichever client asked.
 UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
+
+#: File descriptors that must be free to take partitions over: a few connections.
+DESCRIPTORS: Final = 16
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -44,6 +49,27 @@ def client_options(settings: Settings) -> dict[str, Any]:
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = _secret(settings.sasl_password_file, "SASL_PASSWORD_FILE")
     return options
+
+
+def require_descriptors() -> None:
+    """Hold that this process may still connect: without file descriptors every broker looks as if it were away.
+
+    Raises GateError, so that a worker gives its partitions to others instead of waiting for a cluster that is there.
+    """
+    opened: list[int] = []
+    try:
+        for _ in range(DESCRIPTORS):
+            opened.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those that did open must be closed
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise GateError(
+                "no file descriptors are left for connections",
+                do="raise the limit (ulimit -n, LimitNOFILE), then start again; nothing is lost",
+            ) from None
+        raise
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def silence_clients() -> None:

@@ -15,6 +15,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.clients import require_descriptors
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.lag import Lag
@@ -134,6 +135,7 @@ class Gate:
         the committed offsets stand still (KIP-98). Partitions kept over a rebalance are fenced and caught up as
         well: somebody else may have owned them while this worker was cut off.
         """
+        require_descriptors()
         began = time.monotonic()
         await self.release()
         self._close_tables(set(self._slices) - numbers)

@@ -72,6 +72,10 @@ class RecordRefused(GateError):
     """The broker will never take a record of this round, for instance because it is too large for its topic."""
 
 
+class ClockWrong(GateError):
+    """The broker refuses the time that this machine's clock gives the records."""
+
+
 class _Chunk(Struct, frozen=True):
     """One record batch on its way."""
 
@@ -157,7 +161,8 @@ class TransactionalWriter:
     async def commit(self, batches: Batches, offsets: Mapping[str, int]) -> None:
         """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
 
-        Raises RoundFailed or Fenced when that did not, or not knowably, happen; AccessDenied; RecordRefused.
+        Raises RoundFailed or Fenced when that did not, or not knowably, happen; AccessDenied, RecordRefused and
+        ClockWrong when only a person can help.
         """
         self._deadline = time.monotonic() + self._timeout
         topics = batches.topics()
@@ -329,6 +334,12 @@ class TransactionalWriter:
             raise RecordRefused(
                 f"topic {topic} refuses a record ({error.__name__})",
                 do="raise max.message.bytes of that topic to what `transfer-gate topics apply` lists, then restart",
+            )
+        if issubclass(error, kafka.InvalidTimestampError):
+            # Repeating it would not help as long as the clock is wrong (`message.timestamp.after.max.ms`, 1 h).
+            raise ClockWrong(
+                f"topic {topic} refuses the time of our records: the clock of this machine is far off",
+                do="set it (NTP), compare with `transfer-gate doctor`, and start again; nothing is lost",
             )
         if issubclass(error, _COORDINATOR_MOVED):
             self._coordinators.clear()

@@ -1,0 +1,99 @@
+"""Does anything in the prospect's consent state forbid this release? Written from rules.md 1.3 and 1.4, and on purpose
+without the code of `policy`: a defect there must not hide its own leaks.
+
+Where the rules weigh which consent is the relevant one, every consent that could be it excuses here. So whatever this
+finds is a leak; what only the whole rule would refuse is found by deciding again.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from transfer_gate.model.consent import Consent
+from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.terms import Channel
+
+_RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
+
+
+class Way(Struct, frozen=True):
+    """One channel of a release. `brands`: the party ids of the partner's controller, its own included."""
+
+    channel: Channel
+    partner_id: str
+    brands: frozenset[str]
+    purpose: str
+
+
+def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | None:
+    """The reason that stands against the release, as the gate would name it; None when there is none.
+
+    Consents dated after `horizon` (time of the decision and the allowed skew of clocks) don't count yet.
+    """
+    if set(state.unreadable) - set(state.resolved):
+        return "consent-unreadable"
+    if state.restricted_at is not None and (state.lifted_at is None or state.restricted_at >= state.lifted_at):
+        return "not-erased-or-restricted"
+    newest = list(_newest(state.consents, horizon))
+    act = _latest_act(newest, state, way)
+    if state.erased_at is not None and not _before(state.erased_at, act):
+        return "not-erased-or-restricted"
+    if _stands(state.objections, way, act):
+        return "not-objected"
+    refused = [
+        Opposition(
+            event_time=consent.event_time,
+            event_id=consent.event_id,
+            channels=consent.channels,
+            party_ids=consent.party_ids,
+            purposes=consent.purposes,
+        )
+        for consent in newest
+        if consent.state == "refused"
+    ]
+    return "not-withdrawn" if _stands((*state.withdrawals, *refused), way, act) else None
+
+
+def _newest(consents: Iterable[Consent], horizon: dt.datetime) -> Iterator[Consent]:
+    by_record: dict[str, Consent] = {}
+    for consent in consents:
+        if consent.event_time > horizon:
+            continue
+        known = by_record.get(consent.record_id)
+        if known is None or _order(consent) > _order(known):
+            by_record[consent.record_id] = consent
+    yield from by_record.values()
+
+
+def _order(consent: Consent) -> tuple[dt.datetime, int, str]:
+    return consent.event_time, _RANK[consent.state], consent.event_id
+
+
+def _latest_act(consents: Iterable[Consent], state: ProspectState, way: Way) -> dt.datetime | None:
+    acts = [
+        state.proofs[consent.proof.proof_id]
+        for consent in consents
+        if consent.state in {"given", "renewed"}
+        and consent.lawful_basis == "consent"
+        and way.channel in consent.channels
+        and way.purpose in consent.purposes
+        and way.partner_id in consent.party_ids
+        and consent.proof is not None
+        and consent.proof.proof_id in state.proofs
+    ]
+    return max(acts, default=None)
+
+
+def _stands(oppositions: Iterable[Opposition], way: Way, act: dt.datetime | None) -> bool:
+    return any(
+        (not x.channels or way.channel in x.channels)
+        and (not x.purposes or way.purpose in x.purposes)
+        and (not x.party_ids or not way.brands.isdisjoint(x.party_ids))
+        and not _before(x.event_time, act)
+        for x in oppositions
+    )
+
+
+def _before(time: dt.datetime, act: dt.datetime | None) -> bool:
+    return act is not None and time < act

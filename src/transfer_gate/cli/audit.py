@@ -1,0 +1,97 @@
+"""`transfer-gate audit`: exit 0 only when every released record is explained and none leaked."""
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from transfer_gate.audit.auditor import Auditor
+from transfer_gate.audit.outcomes import MOST_TOLD, Finding, Tally
+from transfer_gate.audit.service import log_finding, run_auditor
+from transfer_gate.errors import CheckFailed
+from transfer_gate.observe.logs import configure_logs
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import load_settings
+from transfer_gate.stream.clients import silence_clients
+
+_MEANING = {
+    "records": "released records on the partners' topics",
+    "ok": "follow from decision, transfer, registry and consent",
+    "leak": "against a consent event acknowledged before",
+    "unexplained": "not what a decision of the gate gives",
+    "revision-unknown": "decided by a registry not at hand: add --registry",
+    "source-gone": "transfer, or consent before it, deleted",
+    "too-close": "ok, but an event against it within the margin",
+    "without-record": "decisions whose record is no longer there",
+}
+
+
+@click.command("audit")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as one JSON object.")
+@click.option("--follow", is_flag=True, help="Go on until SIGTERM, with metrics on the metrics port.")
+@click.option(
+    "--registry",
+    "folders",
+    type=click.Path(file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="An earlier registry that decisions were taken by, beside TRANSFER_GATE_REGISTRY; may be repeated.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Clocks may differ, and an acknowledgement may take, up to this.",
+)
+def audit(as_json: bool, follow: bool, folders: tuple[Path, ...], margin: float) -> None:
+    """Check every record on the partners' topics against its decision record, its transfer and the consent of then.
+
+    Reads only. Exit 1 when a record leaked or is not explained.
+    """
+    silence_clients()
+    settings = load_settings()
+    registries = [load_registry(folder) for folder in (settings.registry, *folders)]
+    told = dt.timedelta(seconds=margin)
+    if follow:
+        configure_logs(settings.log_format, settings.log_level)
+        silence_clients()
+        asyncio.run(run_auditor(settings, Auditor(settings, registries, margin=told, tell=log_finding)))
+        return
+    tally = asyncio.run(Auditor(settings, registries, margin=told, tell=_ignore).once())
+    if as_json:
+        click.echo(msgspec.json.encode(tally.as_counts()))
+    else:
+        _print(tally)
+    _explain(tally)
+    if not tally.holds:
+        raise CheckFailed(
+            "released records leaked or are not explained", do="see docs/how-to/audit.md for what each means"
+        )
+
+
+def _ignore(_: Finding) -> None:
+    """The end of the run tells."""
+
+
+def _print(tally: Tally) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    for name, count in tally.as_counts().items():
+        table.add_row(name, f"{count:,}", _MEANING[name])
+    Console(soft_wrap=True).print(table)
+
+
+def _explain(tally: Tally) -> None:
+    for finding in tally.findings:
+        where = f"{finding.topic}/{finding.partition}@{finding.offset}"
+        click.echo(f"{finding.outcome}: {where}: {finding.why}", err=True)
+    if len(tally.findings) == MOST_TOLD:
+        click.echo(f"only the first {MOST_TOLD} are told", err=True)

@@ -1,0 +1,157 @@
+"""The auditor never calls a right decision wrong, and never a wrong one right, whatever the transfer and the consents.
+
+Records are those that the gate lays out itself; what is judged here needs no broker.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import pytest
+from aiokafka.structs import ConsumerRecord
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenarios, world
+from transfer_gate.audit.evidence import Released, decision_of, released_record
+from transfer_gate.audit.judge import Case, Judge, Source
+from transfer_gate.audit.standing import Way, forbidden
+from transfer_gate.model.topics import Topics
+from transfer_gate.policy.decide import decide
+from transfer_gate.policy.fold import fold
+from transfer_gate.policy.view import view_of
+from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.keys import UNSEALED, Keys
+from transfer_gate.stream.outputs import Output, Outputs, Rulebook, Verdict
+from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.wire.decode import decode_consent
+from transfer_gate.wire.records import encode
+
+TOPICS: Final = Topics()
+
+
+def record(topic: str, key: bytes | None, value: bytes | None, headers: Any = ()) -> Record:
+    return ConsumerRecord(topic, 0, 7, 0, 0, key, value, None, 0, 0, tuple(headers))
+
+
+def cases(here: World) -> Iterator[Case]:
+    """What the gate releases for this transfer, each with its evidence."""
+    source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), encode(here.transfer))
+    outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t, Keys(UNSEALED, Overlay(MemorySlice()), here.t.date()))
+    decisions = decide(here.transfer, here.state, here.registry, here.t)
+    written = outputs.of(Verdict("policy", here.transfer, decisions), source, position=100)
+    evidence = {
+        decided.decision.decision_id: decided.decision
+        for topic, key, value, headers in written
+        if topic == TOPICS.decisions and (decided := decision_of(record(topic, key, value, headers)))
+    }
+    for output in written:
+        if output[0].startswith("partner."):
+            released = _released(output)
+            decision = evidence[released.body.decision_id]
+            yield Case(
+                released=released,
+                decision=decision,
+                source=Source(source),
+                state=here.state,
+                whole=True,
+                later=here.state,
+            )
+
+
+def _released(output: Output) -> Released:
+    topic, key, value, headers = output
+    body = released_record(value)
+    assert body is not None
+    return Released(record(topic, key, value, headers), body, 0)
+
+
+def judge(here: World) -> Judge:
+    return Judge(TOPICS, {here.registry.revision: here.registry}, TOPICS.partners(here.registry))
+
+
+def clean(kind: str = "email-consumer") -> World:
+    scenario = msgspec.json.decode(msgspec.json.encode(CLEAN))
+    for path, value in KINDS.get(kind, []):
+        put(scenario, path, value)
+    return world(scenario)
+
+
+@settings(max_examples=400, deadline=None)
+@given(scenarios())
+def test_what_the_gate_releases_is_explained(scenario: Objects) -> None:
+    here = world(scenario)
+    for case in cases(here):
+        assert judge(here).judge(case).outcome == "ok"
+
+
+@settings(max_examples=1000, deadline=None)
+@given(scenarios())
+def test_what_stands_against_a_release_is_refused_by_the_rules_for_that_reason(scenario: Objects) -> None:
+    here = world(scenario)
+    view = view_of(here.registry)
+    for decision in decide(here.transfer, here.state, here.registry, here.t):
+        file = view.partners.get(decision.partner_id)
+        brands = file.brands if file else frozenset({decision.partner_id})
+        for channel in here.transfer.channels:
+            way = Way(channel, decision.partner_id, brands, here.transfer.purpose)
+            reason = forbidden(here.state, way, here.t + view.clock_skew)
+            assert reason is None or reason in decision.quarantined[channel]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.sampled_from(("withdrawal", "objection", "erasure", "restriction")))
+def test_whatever_forbids_a_clean_release_is_a_leak_seen_or_not(kind: str, against: str) -> None:
+    here = clean(kind)
+    key = here.transfer.prospect_id
+    event = {"event_id": "x", "prospect_id": key, "type": against, "event_time": here.t}
+    later = fold(here.state, decode_consent(encode(event), key.encode()), 101)
+    (case,) = cases(here)
+    seen, unseen = (msgspec.structs.replace(case, **{name: later}) for name in ("state", "later"))
+    assert judge(here).judge(case).outcome == "ok"
+    assert judge(here).judge(seen).outcome == "leak"
+    assert judge(here).judge(unseen).outcome == "leak"
+
+
+ALTERED: Final[dict[str, Any]] = {
+    "event_id": "e-other",
+    "partner_id": "other",
+    "prospect_id": "p-other",
+    "released_at": dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    "purpose": "social_matching",
+    "offer_category": "gardening",
+    "channels": ("email", "sms", "automated_call", "live_call", "postal"),
+    "attributes": {"shoe_size": 43},
+    "transfer_id": "somebody's",
+}
+
+
+@pytest.mark.parametrize("name", sorted(ALTERED))
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_no_altered_field_passes(kind: str, name: str) -> None:
+    here = clean(kind)
+    (case,) = cases(here)
+    body = msgspec.structs.replace(case.released.body, **{name: ALTERED[name]})
+    forged = msgspec.structs.replace(case.released, body=body)
+    verdict = judge(here).judge(msgspec.structs.replace(case, released=forged))
+    assert verdict.outcome in {"unexplained", "leak"}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["its registry", "another registry"])
+@settings(max_examples=100, deadline=None)
+@given(scenarios())
+def test_no_point_that_was_not_released_passes(known: bool, scenario: Objects) -> None:
+    """Without the registry of then, at least nothing passes that the transfer does not hold."""
+    here = world(scenario)
+    found = list(cases(here))
+    assume(found)
+    case = found[0]
+    contact = msgspec.convert({"email": {"value": "eve@example.org"}}, type(case.released.body.contact))
+    body = msgspec.structs.replace(case.released.body, contact=contact)
+    forged = msgspec.structs.replace(case, released=msgspec.structs.replace(case.released, body=body))
+    registries = {here.registry.revision: here.registry} if known else {}
+    one = Judge(TOPICS, registries, TOPICS.partners(here.registry))
+    assert one.judge(case).outcome == ("ok" if known else "revision-unknown")
+    assert one.judge(forged).outcome == "unexplained"
