@@ -6,6 +6,7 @@ committed by Faust.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -135,6 +136,11 @@ class FetchThread(AIOKafkaConsumerThread):
         """Tell every position again: the partitions were given out anew."""
         self._told = {}
 
+    def _stopped_set(self) -> None:
+        # A crash ends the thread, which closes its loop. Faust would tell it to stop all the same, and log a traceback.
+        with contextlib.suppress(RuntimeError):
+            super()._stopped_set()
+
 
 class BatchConsumer(Consumer):
     """Hands on whole fetches of the batch topics while no rebalance is going on."""
@@ -254,6 +260,9 @@ class GateApp(faust.App):
 
     async def _stop_consumer(self) -> None:
         await self.on_released()
+        # Amidst a rebalance Faust would take the end of its fetcher for a crash, and log tracebacks. Nothing is fetched
+        # any more: no partition is open.
+        self.rebalancing = False
         await super()._stop_consumer()
 
     async def until_refused(self) -> Exception:
