@@ -15,6 +15,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.history import Noted, noted, require_events
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.lag import Lag
@@ -26,7 +27,7 @@ from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
-from transfer_gate.stream.transaction import Fenced, RoundFailed, TransactionalWriter
+from transfer_gate.stream.transaction import Committed, Fenced, RoundFailed, TransactionalWriter
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,6 @@ def utc_now() -> dt.datetime:
 def _restored(number: int, left: int, read: int) -> None:
     metrics.RESTORE_REMAINING.labels(str(number)).set(left)
     metrics.RESTORED.inc(read)
-
-
-class HistoryLost(GateError):
-    """Consent events were deleted before they were applied: nobody can know what they said."""
 
 
 class Gate:
@@ -158,7 +155,8 @@ class Gate:
         for number in numbers - set(self._slices):
             self._slices[number] = self._new_slice(self._book.changelog, number)
             self._ledgers[number] = self._new_slice(self._book.ledger, number)
-        read = await self._catch_up() if numbers else 0
+        notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
+        read = await self._catch_up(notes) if numbers else 0
         metrics.REBALANCES.inc()
         metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
         self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
@@ -187,37 +185,37 @@ class Gate:
             self._slices.pop(number).close()
             self._ledgers.pop(number).close()
 
-    async def _catch_up(self) -> int:
+    async def _catch_up(self, notes: Mapping[int, Noted]) -> int:
         """Bring both tables of every partition up to the ends of their topics; returns the records read."""
         read = 0
         metrics.RESTORE_REMAINING.clear()
-        metrics.RESTORING.set(len(self._slices))
+        metrics.RESTORING.set(len(notes))
         try:
-            for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
-                read += await restore(self._options, topic, tables, _restored)
-            for number in self._slices:
+            for topic, tables, reaches in (
+                (self._book.changelog, self._slices, {number: note.changelog for number, note in notes.items()}),
+                (self._book.ledger, self._ledgers, {number: note.ledger for number, note in notes.items()}),
+            ):
+                read += await restore(self._options, topic, tables, reaches, _restored)
+            for number in notes:
                 metrics.RESTORE_REMAINING.labels(str(number)).set(0)
         finally:
             metrics.RESTORING.set(0)
         return read
 
-    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, Committed]]:
         """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
         ordered = sorted(numbers)
         read = await asyncio.gather(*(self._writers[number].committed(self._book.inputs, number) for number in ordered))
         committed = dict(zip(ordered, read, strict=True))
-        for number, begin in (await self.watermarks.begins(numbers)).items():
-            applied = committed[number].get(self._book.consents)
-            if applied is not None and applied < begin:
-                raise HistoryLost(
-                    f"partition {number} of {self._book.consents} begins at offset {begin}, but only those below "
-                    f"{applied} were applied: events in between were deleted unread, withdrawals maybe among them",
-                    do="publish the consent history anew and start with another TRANSFER_GATE_APP_ID; "
-                    "raise retention.ms of the topic (`transfer-gate topics apply` lists what it should be)",
-                )
+        begins = await self.watermarks.begins(numbers)
+        ends = await asyncio.gather(*(self.watermarks.end(number) for number in ordered))
+        for number, end in zip(ordered, ends, strict=True):
+            consents = committed[number].get(self._book.consents)
+            applied = consents.offset if consents else None
+            require_events(self._book.consents, number, applied, begins[number], end)
         return committed
 
-    def _new_partition(self, number: int, committed: Mapping[str, int]) -> Partition:
+    def _new_partition(self, number: int, committed: Mapping[str, Committed]) -> Partition:
         return Partition(
             number,
             self._book,
@@ -225,7 +223,7 @@ class Gate:
             self._writers[number],
             self.watermarks,
             self._meter,
-            committed=committed,
+            committed={topic: one.offset for topic, one in committed.items()},
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,

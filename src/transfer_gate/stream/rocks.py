@@ -17,9 +17,9 @@ _STATE: Final = b"\x01"
 
 
 class RocksSlice:
-    """See Slice. `position` is kept beside the states."""
+    """See Slice. `position` and `life` are kept beside the states."""
 
-    __slots__ = ("_db", "_path", "position")
+    __slots__ = ("_db", "_path", "life", "position")
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises GateError when the folder can't be used, for instance because another worker has it
@@ -27,8 +27,9 @@ class RocksSlice:
         """
         self._path = path
         self._db = self._open()
-        raw: Any = self._db.get(_POSITION)
-        self.position = int(raw) if raw is not None else 0
+        kept: Any = self._db.get(_POSITION)
+        position, _, life = (kept or b"0").partition(b" ")
+        self.position, self.life = int(position), life.decode()
 
     def get(self, key: bytes) -> bytes | None:
         """See Slice."""
@@ -43,7 +44,7 @@ class RocksSlice:
                 batch.delete(_STATE + key)
             else:
                 batch.put(_STATE + key, value)
-        batch.put(_POSITION, b"%d" % position)
+        batch.put(_POSITION, f"{position} {self.life}".encode())
         self._db.write(batch)
         self.position = position
 
@@ -52,7 +53,7 @@ class RocksSlice:
         self._db.close()
         Rdict.destroy(str(self._path), self._options())
         self._db = self._open()
-        self.position = 0
+        self.position, self.life = 0, ""
 
     def close(self) -> None:
         """See Slice."""
