@@ -27,6 +27,7 @@ Launcher = Literal[
     "without_transactions",
     "with_a_rule_that_raises",
     "with_defects",
+    "with_slow_restore",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.

@@ -18,6 +18,13 @@ from transfer_gate.stream.refusal import DENIED, denied, why_unreachable
 UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
 
 
+def passes(error: BaseException) -> bool:
+    """Whether it is worth asking again after this error of a client: brokers are away, or busy electing."""
+    if isinstance(error, KafkaError):
+        return error.retriable or isinstance(error, BrokerTimeout)
+    return isinstance(error, ConnectionError)
+
+
 def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments with which any aiokafka client reaches the cluster of `settings`.
 

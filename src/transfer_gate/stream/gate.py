@@ -5,8 +5,8 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from faust.types import TP
 
@@ -15,6 +15,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.clients import passes
 from transfer_gate.stream.history import Noted, noted, require_events
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
@@ -31,6 +32,10 @@ from transfer_gate.stream.transaction import Committed, Fenced, RoundFailed, Tra
 
 logger = logging.getLogger(__name__)
 
+#: Between two tries to take partitions over while the cluster does not answer, seconds.
+AGAIN_SECONDS: Final = 1.0
+T = TypeVar("T")
+
 
 def utc_now() -> dt.datetime:
     """The clock of a worker."""
@@ -40,6 +45,18 @@ def utc_now() -> dt.datetime:
 def _restored(number: int, left: int, read: int) -> None:
     metrics.RESTORE_REMAINING.labels(str(number)).set(left)
     metrics.RESTORED.inc(read)
+
+
+async def _all(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """Results of all, in order, once **all** have ended: a fence that is left behind could undo a later one.
+
+    Raises what one of them raised, rather a GateError than a doubt.
+    """
+    ended = await asyncio.gather(*asked, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    if errors:
+        raise min(errors, key=lambda error: not isinstance(error, GateError))
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 class Gate:
@@ -92,6 +109,8 @@ class Gate:
         """Give everything up."""
         await self.release()
         self._close_tables(set(self._slices))
+        for writer in self._writers.values():
+            await writer.close()
         await self._lag.close()
         await self.watermarks.close()
 
@@ -124,18 +143,44 @@ class Gate:
         except ValueError as error:
             await self._doubt(number, error)
 
-    async def open(self, numbers: set[int]) -> None:
+    async def open(self, numbers: set[int]) -> bool:
         """Own these partitions, and no others: fence, catch the table up, decide.
 
         Fencing comes first: once `InitProducerId` returns, no earlier owner can commit, so the changelog's end and
         the committed offsets stand still (KIP-98). Partitions kept over a rebalance are fenced and caught up as
         well: somebody else may have owned them while this worker was cut off.
+
+        Returns False, owning nothing, when the cluster did not answer: then ask the group for a new round, which shows
+        whether the partitions are still ours. Raises GateError when nothing but a person can help.
         """
         began = time.monotonic()
         await self.release()
         self._close_tables(set(self._slices) - numbers)
         for gone in set(self._writers) - numbers:
             await self._writers.pop(gone).close()
+        try:
+            committed, read = await self._take_over(numbers) if numbers else ({}, 0)
+        except Exception as error:
+            if not isinstance(error, RoundFailed) and not passes(error):
+                raise
+            logger.warning(
+                "no answer while partitions %s were taken over: asking again",
+                sorted(numbers),
+                extra={"error": brief(error)},
+            )
+            await asyncio.sleep(AGAIN_SECONDS)
+            return False
+        metrics.REBALANCES.inc()
+        metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
+        self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
+        for number, partition in self.partitions.items():
+            self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
+        self.assigned = True
+        logger.info("deciding partitions %s (%d changelog records read)", sorted(numbers), read)
+        return True
+
+    async def _take_over(self, numbers: set[int]) -> tuple[dict[int, dict[str, Committed]], int]:
+        """Fence, read what is committed, restore; returns the committed offsets and how many records were restored."""
         topics = (
             self._book.changelog,
             self._book.ledger,
@@ -150,20 +195,14 @@ class Gate:
                 self._settings.app_id,
                 self._settings.transaction_timeout_seconds,
             )
-        await asyncio.gather(*(self._writers[number].fence(topics) for number in numbers))
+        await _all(self._writers[number].fence(topics) for number in numbers)
         committed = await self._committed(numbers)
-        for number in numbers - set(self._slices):
-            self._slices[number] = self._new_slice(self._book.changelog, number)
-            self._ledgers[number] = self._new_slice(self._book.ledger, number)
+        for number in numbers - set(self._slices):  # both or none, should one of them fail to open
+            self._slices[number], self._ledgers[number] = (
+                self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)
+            )
         notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
-        read = await self._catch_up(notes) if numbers else 0
-        metrics.REBALANCES.inc()
-        metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
-        self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
-        for number, partition in self.partitions.items():
-            self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
-        self.assigned = True
-        logger.info("deciding partitions %s (%d changelog records read)", sorted(numbers), read)
+        return committed, await self._catch_up(notes)
 
     async def release(self) -> None:
         """End the rounds that run and give the partitions up; tables and connections stay for a quick return."""
@@ -205,7 +244,7 @@ class Gate:
     async def _committed(self, numbers: set[int]) -> dict[int, dict[str, Committed]]:
         """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
         ordered = sorted(numbers)
-        read = await asyncio.gather(*(self._writers[number].committed(self._book.inputs, number) for number in ordered))
+        read = await _all(self._writers[number].committed(self._book.inputs, number) for number in ordered)
         committed = dict(zip(ordered, read, strict=True))
         begins = await self.watermarks.begins(numbers)
         ends = await asyncio.gather(*(self.watermarks.end(number) for number in ordered))

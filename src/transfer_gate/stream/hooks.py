@@ -232,8 +232,9 @@ class GateApp(faust.App):
     consumer_options: Mapping[str, Any] = {}
     #: Whether the inbox of a topic partition has room.
     may_fetch: Callable[[TP], bool]
-    #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore.
-    on_assigned: Callable[[set[int]], Awaitable[None]]
+    #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore. False when
+    #: the cluster did not answer.
+    on_assigned: Callable[[set[int]], Awaitable[bool]]
     #: Called before partitions are given up, or the app stops: end the rounds that run.
     on_released: Callable[[], Awaitable[None]]
     input_topic: str
@@ -249,11 +250,19 @@ class GateApp(faust.App):
         await super()._on_partitions_revoked(revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # aiokafka begins to heartbeat only when this returns. A restore may take longer than the session lasts: the
+        # group would give the partitions away, and the next owner would fare the same.
         if not self.should_stop:
             try:
-                await self.on_assigned({tp.partition for tp in assigned if tp.topic == self.input_topic})
+                await self._in_consumer_thread(lambda consumer: consumer._coordinator._start_heartbeat_task())
+                opened = await self.on_assigned({tp.partition for tp in assigned if tp.topic == self.input_topic})
             except Exception as error:  # noqa: BLE001 - see above
                 await self.crash(error)
+                return
+            if not opened:
+                # For Faust the rebalance goes on: nothing is fetched until the next assignment.
+                if not self.should_stop:
+                    await self.rejoin()
                 return
         await super()._on_partitions_assigned(assigned, generation_id)
         cast(BatchConsumer, self.consumer).forget_positions()
@@ -278,9 +287,12 @@ class GateApp(faust.App):
 
     async def rejoin(self) -> None:
         """Ask the group for a new round: partitions are fenced, caught up and read from their committed offsets."""
+        await self._in_consumer_thread(lambda consumer: consumer._coordinator.request_rejoin())
+
+    async def _in_consumer_thread(self, ask: Callable[[aiokafka.AIOKafkaConsumer], Any]) -> None:
         thread = cast(FetchThread, cast(BatchConsumer, self.consumer)._thread)
 
         async def request() -> None:
-            thread._ensure_consumer()._coordinator.request_rejoin()
+            ask(thread._ensure_consumer())
 
         await thread.call_thread(request)
