@@ -8,12 +8,40 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
 from rocksdict import Options, Rdict, WriteBatch
 
-from transfer_gate.errors import GateError
+from transfer_gate.errors import GateError, InvalidInput
 
 _POSITION: Final = b"\x00position"
 _STATE: Final = b"\x01"
+
+
+class RocksFolder:
+    """The slices of one worker, a folder each by topic and partition. Only one worker at a time has it, for as long as
+    its process lives.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Take the folder. Raises InvalidInput when another worker has it, GateError when it can't be used."""
+        self._folder = folder
+        self._lock = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InvalidInput(
+                f"another worker keeps its state in {folder}", do="give every worker its own TRANSFER_GATE_DATA_DIR"
+            ) from None
+        except OSError as error:
+            raise GateError(
+                f"the state folder {folder} can't be used: {error.strerror or error}",
+                do="check TRANSFER_GATE_DATA_DIR, rights and disk space",
+            ) from error
+
+    def open(self, topic: str, number: int) -> "RocksSlice":
+        """Slice of a partition of a compacted topic."""
+        return RocksSlice(self._folder / topic / str(number))
 
 
 class RocksSlice:
