@@ -292,5 +292,20 @@ async def test_faust_logs_a_traceback_only_of_what_the_worker_does_not_tell_its_
     assert app.crash_reason is reason
 
 
+def test_a_thread_that_ended_with_a_crash_can_be_stopped_once_more(thread: FetchThread) -> None:
+    """Faust does so, and would log a traceback beside the message for the user."""
+    thread.thread_loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        AIOKafkaConsumerThread._stopped_set(thread)
+    thread._stopped_set()
+
+
+async def test_a_stop_amidst_a_rebalance_ends_it(app: GateApp) -> None:
+    """Faust restarts a fetcher that is cancelled while it lasts, and logs tracebacks because nothing does."""
+    app.rebalancing = True
+    await app._stop_consumer()
+    assert app.rebalancing is False
+
+
 def test_faust_is_the_library_of_the_app() -> None:
     assert issubclass(GateApp, faust.App)

@@ -48,6 +48,7 @@ CALLABLES: Final = {
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
     # Where it keeps `_pending_exception`, which hooks.py reads.
     "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "self exc",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._start_heartbeat_task": "self",
     # Overridden in table.py.
     "faust:Table._new_store": "self",
     "faust.stores.memory:Store.__post_init__": "self",

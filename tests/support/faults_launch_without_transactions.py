@@ -5,7 +5,7 @@ This is how consumers ordinarily work. With it the tests of exactly-once prove t
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
@@ -56,7 +56,9 @@ async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
     return producer
 
 
-async def _commit(_self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int]) -> None:
+async def _commit(
+    _self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int], _notes: Callable[[], Mapping[str, str]]
+) -> None:
     producer, sent = _producers[0].result(), []
     for topic, built in batches.close().items():
         for builder, _ in built:

@@ -29,6 +29,7 @@ Launcher = Literal[
     "with_a_rule_that_raises",
     "with_defects",
     "with_settable_clock",
+    "with_slow_restore",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
@@ -177,8 +178,8 @@ class Installation:
         code, _, errors = self.run("topics", "apply")
         assert code == 0, f"topics apply failed: {errors}"
 
-    def start_worker(self, launcher: Launcher | None = None) -> Worker:
-        """Start one more worker, plain or through a launcher."""
+    def start_worker(self, launcher: Launcher | None = None, data_of: int | None = None) -> Worker:
+        """Start one more worker, plain or through a launcher; `data_of`: on the data folder of this earlier worker."""
         number, port = len(self.workers), free_port()
         program = ["-m", "transfer_gate"]
         if launcher is not None:
@@ -186,7 +187,7 @@ class Installation:
         command = [sys.executable, *program, "worker"]
         environment = self._environment | {
             "TRANSFER_GATE_METRICS_PORT": str(port),
-            "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number}"),
+            "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number if data_of is None else data_of}"),
             "CLOCK_FILE": str(self.folder / f"clock-{number}"),
         }
         worker = Worker(command, environment, self.folder / f"worker-{number}.log", port)

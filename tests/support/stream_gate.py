@@ -5,19 +5,19 @@ import datetime as dt
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
 from tests.support.faults_events import Events
 from tests.support.faults_registry import PARTNERS, write_registry
 from tests.support.faults_workers import PATIENCE, Installation, Launcher, Worker
+from tests.support.stream_topics import admin_of, configure_topic
 from transfer_gate.stream.inbox import Record
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]
@@ -109,7 +109,7 @@ class StreamGate:
             found = await reader.end_offsets(places)
         ends = {(place.topic, place.partition): end for place, end in found.items() if end > 0}
         deadline = time.monotonic() + patience
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             while behind := _behind(await self._offsets(admin), ends):
                 self.place.assert_none_gave_up()
                 assert time.monotonic() < deadline, f"never committed: {behind}\n{self.place.tails()}"
@@ -117,23 +117,16 @@ class StreamGate:
 
     async def committed(self) -> dict[tuple[str, int], int]:
         """Next offset that the group has committed, by topic and partition."""
-        async with self._admin() as admin:
+        async with self.admin() as admin:
             return await self._offsets(admin)
 
     async def limit(self, topic: str, largest: int) -> None:
         """Set `max.message.bytes` of a topic; its other settings become the broker's."""
-        settings = {"max.message.bytes": str(largest)}
-        async with self._admin() as admin:
-            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
+        await configure_topic(self.place.bootstrap_servers, topic, {"max.message.bytes": str(largest)})
 
-    @asynccontextmanager
-    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.place.bootstrap_servers)
-        await admin.start()
-        try:
-            yield admin
-        finally:
-            await admin.close()
+    def admin(self) -> AbstractAsyncContextManager[AIOKafkaAdminClient]:
+        """An admin client of the cluster."""
+        return admin_of(self.place.bootstrap_servers)
 
     async def _offsets(self, admin: AIOKafkaAdminClient) -> dict[tuple[str, int], int]:
         held = await admin.list_consumer_group_offsets(self.place.app_id)

@@ -15,7 +15,7 @@ from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.outputs import Rulebook
-from transfer_gate.stream.slices import MemorySlice, Slice
+from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
 
 #: Most records of one look at the fetched ones, over all partitions.
@@ -108,20 +108,19 @@ def build_app(
 
 
 def slice_factory(settings: Settings) -> SliceFactory:
-    """How the consent table of a partition is kept. Raises InvalidInput when `rocksdb://` lacks its library."""
+    """How the consent table of a partition is kept.
+
+    Raises InvalidInput when `rocksdb://` lacks its library, or its folder is another worker's.
+    """
     if settings.store == "memory://":
         return lambda _topic, _number: MemorySlice()
     try:
-        from transfer_gate.stream.rocks import RocksSlice
+        from transfer_gate.stream.rocks import RocksFolder
     except ImportError:
         raise InvalidInput(
             "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"
         ) from None
-
-    def open_slice(topic: str, number: int) -> Slice:
-        return RocksSlice(settings.data_dir / "state" / topic / str(number))
-
-    return open_slice
+    return RocksFolder(settings.data_dir / "state").open
 
 
 def _credentials(options: Mapping[str, Any]) -> faust.SASLCredentials | faust.SSLCredentials | None:

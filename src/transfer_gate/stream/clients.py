@@ -23,6 +23,13 @@ UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, Authentic
 DESCRIPTORS: Final = 16
 
 
+def passes(error: BaseException) -> bool:
+    """Whether it is worth asking again after this error of a client: brokers are away, or busy electing."""
+    if isinstance(error, KafkaError):
+        return error.retriable or isinstance(error, BrokerTimeout)
+    return isinstance(error, ConnectionError)
+
+
 def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments with which any aiokafka client reaches the cluster of `settings`.
 

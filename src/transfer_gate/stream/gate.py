@@ -5,8 +5,8 @@ import contextlib
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from faust.types import TP
 
@@ -15,7 +15,8 @@ from transfer_gate.observe import metrics
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
-from transfer_gate.stream.clients import require_descriptors
+from transfer_gate.stream.clients import passes, require_descriptors
+from transfer_gate.stream.history import Noted, noted, require_events
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.lag import Lag
@@ -27,9 +28,13 @@ from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
-from transfer_gate.stream.transaction import Fenced, RoundFailed, TransactionalWriter
+from transfer_gate.stream.transaction import Committed, Fenced, RoundFailed, TransactionalWriter
 
 logger = logging.getLogger(__name__)
+
+#: Between two tries to take partitions over while the cluster does not answer, seconds.
+AGAIN_SECONDS: Final = 1.0
+T = TypeVar("T")
 
 
 def utc_now() -> dt.datetime:
@@ -42,8 +47,16 @@ def _restored(number: int, left: int, read: int) -> None:
     metrics.RESTORED.inc(read)
 
 
-class HistoryLost(GateError):
-    """Consent events were deleted before they were applied: nobody can know what they said."""
+async def _all(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """Results of all, in order, once **all** have ended: a fence that is left behind could undo a later one.
+
+    Raises what one of them raised, rather a GateError than a doubt.
+    """
+    ended = await asyncio.gather(*asked, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    if errors:
+        raise min(errors, key=lambda error: not isinstance(error, GateError))
+    return [one for one in ended if not isinstance(one, BaseException)]
 
 
 class Gate:
@@ -96,6 +109,8 @@ class Gate:
         """Give everything up."""
         await self.release()
         self._close_tables(set(self._slices))
+        for writer in self._writers.values():
+            await writer.close()
         await self._lag.close()
         await self.watermarks.close()
 
@@ -128,12 +143,15 @@ class Gate:
         except ValueError as error:
             await self._doubt(number, error)
 
-    async def open(self, numbers: set[int]) -> None:
+    async def open(self, numbers: set[int]) -> bool:
         """Own these partitions, and no others: fence, catch the table up, decide.
 
         Fencing comes first: once `InitProducerId` returns, no earlier owner can commit, so the changelog's end and
         the committed offsets stand still (KIP-98). Partitions kept over a rebalance are fenced and caught up as
         well: somebody else may have owned them while this worker was cut off.
+
+        Returns False, owning nothing, when the cluster did not answer: then ask the group for a new round, which shows
+        whether the partitions are still ours. Raises GateError when nothing but a person can help.
         """
         require_descriptors()
         began = time.monotonic()
@@ -141,6 +159,29 @@ class Gate:
         self._close_tables(set(self._slices) - numbers)
         for gone in set(self._writers) - numbers:
             await self._writers.pop(gone).close()
+        try:
+            committed, read = await self._take_over(numbers) if numbers else ({}, 0)
+        except Exception as error:
+            if not isinstance(error, RoundFailed) and not passes(error):
+                raise
+            logger.warning(
+                "no answer while partitions %s were taken over: asking again",
+                sorted(numbers),
+                extra={"error": brief(error)},
+            )
+            await asyncio.sleep(AGAIN_SECONDS)
+            return False
+        metrics.REBALANCES.inc()
+        metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
+        self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
+        for number, partition in self.partitions.items():
+            self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
+        self.assigned = True
+        logger.info("deciding partitions %s (%d changelog records read)", sorted(numbers), read)
+        return True
+
+    async def _take_over(self, numbers: set[int]) -> tuple[dict[int, dict[str, Committed]], int]:
+        """Fence, read what is committed, restore; returns the committed offsets and how many records were restored."""
         topics = (
             self._book.changelog,
             self._book.ledger,
@@ -155,19 +196,14 @@ class Gate:
                 self._settings.app_id,
                 self._settings.transaction_timeout_seconds,
             )
-        await asyncio.gather(*(self._writers[number].fence(topics) for number in numbers))
+        await _all(self._writers[number].fence(topics) for number in numbers)
         committed = await self._committed(numbers)
-        for number in numbers - set(self._slices):
-            self._slices[number] = self._new_slice(self._book.changelog, number)
-            self._ledgers[number] = self._new_slice(self._book.ledger, number)
-        read = await self._catch_up() if numbers else 0
-        metrics.REBALANCES.inc()
-        metrics.ASSIGNMENT_SECONDS.observe(time.monotonic() - began)
-        self.partitions = {number: self._new_partition(number, committed[number]) for number in sorted(numbers)}
-        for number, partition in self.partitions.items():
-            self._running[number] = asyncio.create_task(self._run(partition), name=f"partition-{number}")
-        self.assigned = True
-        logger.info("deciding partitions %s (%d changelog records read)", sorted(numbers), read)
+        for number in numbers - set(self._slices):  # both or none, should one of them fail to open
+            self._slices[number], self._ledgers[number] = (
+                self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)
+            )
+        notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
+        return committed, await self._catch_up(notes)
 
     async def release(self) -> None:
         """End the rounds that run and give the partitions up; tables and connections stay for a quick return."""
@@ -189,37 +225,37 @@ class Gate:
             self._slices.pop(number).close()
             self._ledgers.pop(number).close()
 
-    async def _catch_up(self) -> int:
+    async def _catch_up(self, notes: Mapping[int, Noted]) -> int:
         """Bring both tables of every partition up to the ends of their topics; returns the records read."""
         read = 0
         metrics.RESTORE_REMAINING.clear()
-        metrics.RESTORING.set(len(self._slices))
+        metrics.RESTORING.set(len(notes))
         try:
-            for topic, tables in ((self._book.changelog, self._slices), (self._book.ledger, self._ledgers)):
-                read += await restore(self._options, topic, tables, _restored)
-            for number in self._slices:
+            for topic, tables, reaches in (
+                (self._book.changelog, self._slices, {number: note.changelog for number, note in notes.items()}),
+                (self._book.ledger, self._ledgers, {number: note.ledger for number, note in notes.items()}),
+            ):
+                read += await restore(self._options, topic, tables, reaches, _restored)
+            for number in notes:
                 metrics.RESTORE_REMAINING.labels(str(number)).set(0)
         finally:
             metrics.RESTORING.set(0)
         return read
 
-    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, int]]:
+    async def _committed(self, numbers: set[int]) -> dict[int, dict[str, Committed]]:
         """What the group has committed of each partition. Raises HistoryLost when consent events are gone unread."""
         ordered = sorted(numbers)
-        read = await asyncio.gather(*(self._writers[number].committed(self._book.inputs, number) for number in ordered))
+        read = await _all(self._writers[number].committed(self._book.inputs, number) for number in ordered)
         committed = dict(zip(ordered, read, strict=True))
-        for number, begin in (await self.watermarks.begins(numbers)).items():
-            applied = committed[number].get(self._book.consents)
-            if applied is not None and applied < begin:
-                raise HistoryLost(
-                    f"partition {number} of {self._book.consents} begins at offset {begin}, but only those below "
-                    f"{applied} were applied: events in between were deleted unread, withdrawals maybe among them",
-                    do="publish the consent history anew and start with another TRANSFER_GATE_APP_ID; "
-                    "raise retention.ms of the topic (`transfer-gate topics apply` lists what it should be)",
-                )
+        begins = await self.watermarks.begins(numbers)
+        ends = await asyncio.gather(*(self.watermarks.end(number) for number in ordered))
+        for number, end in zip(ordered, ends, strict=True):
+            consents = committed[number].get(self._book.consents)
+            applied = consents.offset if consents else None
+            require_events(self._book.consents, number, applied, begins[number], end)
         return committed
 
-    def _new_partition(self, number: int, committed: Mapping[str, int]) -> Partition:
+    def _new_partition(self, number: int, committed: Mapping[str, Committed]) -> Partition:
         return Partition(
             number,
             self._book,
@@ -227,7 +263,7 @@ class Gate:
             self._writers[number],
             self.watermarks,
             self._meter,
-            committed=committed,
+            committed={topic: one.offset for topic, one in committed.items()},
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,

@@ -6,6 +6,7 @@ committed by Faust.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -135,6 +136,11 @@ class FetchThread(AIOKafkaConsumerThread):
         """Tell every position again: the partitions were given out anew."""
         self._told = {}
 
+    def _stopped_set(self) -> None:
+        # A crash ends the thread, which closes its loop. Faust would tell it to stop all the same, and log a traceback.
+        with contextlib.suppress(RuntimeError):
+            super()._stopped_set()
+
 
 class BatchConsumer(Consumer):
     """Hands on whole fetches of the batch topics while no rebalance is going on."""
@@ -226,8 +232,9 @@ class GateApp(faust.App):
     consumer_options: Mapping[str, Any] = {}
     #: Whether the inbox of a topic partition has room.
     may_fetch: Callable[[TP], bool]
-    #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore.
-    on_assigned: Callable[[set[int]], Awaitable[None]]
+    #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore. False when
+    #: the cluster did not answer.
+    on_assigned: Callable[[set[int]], Awaitable[bool]]
     #: Called before partitions are given up, or the app stops: end the rounds that run.
     on_released: Callable[[], Awaitable[None]]
     input_topic: str
@@ -243,17 +250,28 @@ class GateApp(faust.App):
         await super()._on_partitions_revoked(revoked)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # aiokafka begins to heartbeat only when this returns. A restore may take longer than the session lasts: the
+        # group would give the partitions away, and the next owner would fare the same.
         if not self.should_stop:
             try:
-                await self.on_assigned({tp.partition for tp in assigned if tp.topic == self.input_topic})
+                await self._in_consumer_thread(lambda consumer: consumer._coordinator._start_heartbeat_task())
+                opened = await self.on_assigned({tp.partition for tp in assigned if tp.topic == self.input_topic})
             except Exception as error:  # noqa: BLE001 - see above
                 await self.crash(error)
+                return
+            if not opened:
+                # For Faust the rebalance goes on: nothing is fetched until the next assignment.
+                if not self.should_stop:
+                    await self.rejoin()
                 return
         await super()._on_partitions_assigned(assigned, generation_id)
         cast(BatchConsumer, self.consumer).forget_positions()
 
     async def _stop_consumer(self) -> None:
         await self.on_released()
+        # Amidst a rebalance Faust would take the end of its fetcher for a crash, and log tracebacks. Nothing is fetched
+        # any more: no partition is open.
+        self.rebalancing = False
         await super()._stop_consumer()
 
     async def until_refused(self) -> Exception:
@@ -269,9 +287,12 @@ class GateApp(faust.App):
 
     async def rejoin(self) -> None:
         """Ask the group for a new round: partitions are fenced, caught up and read from their committed offsets."""
+        await self._in_consumer_thread(lambda consumer: consumer._coordinator.request_rejoin())
+
+    async def _in_consumer_thread(self, ask: Callable[[aiokafka.AIOKafkaConsumer], Any]) -> None:
         thread = cast(FetchThread, cast(BatchConsumer, self.consumer)._thread)
 
         async def request() -> None:
-            thread._ensure_consumer()._coordinator.request_rejoin()
+            ask(thread._ensure_consumer())
 
         await thread.call_thread(request)

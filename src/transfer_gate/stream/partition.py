@@ -9,11 +9,13 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from transfer_gate.stream.history import Noted, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
 from transfer_gate.stream.transaction import TransactionalWriter
 
@@ -21,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a round that runs may take to end when the partition is given up, seconds.
 RELEASE_SECONDS: Final = 5.0
+#: A position that moved without records is committed alone when no round came within this time, seconds.
+QUIET_SECONDS: Final = 1.0
 
 
 class Watermark(Protocol):
@@ -94,6 +98,9 @@ class Partition:
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
+        #: What the group has committed of `_done`. Positions that moved over control and aborted records only are
+        #: committed too: once the log is cleaned up they would look like events that were deleted unread.
+        self._committed = dict(self._done)
 
     def receive(self, topic: str, records: Sequence[Record], end: int) -> None:
         """Take one fetch of an input topic. Raises ValueError when its offsets go backwards."""
@@ -113,8 +120,7 @@ class Partition:
     async def run(self) -> None:
         """Work until told to leave."""
         while not self._leaving:
-            await self._work.wait()
-            self._work.clear()
+            await self._until_work()
             while await self._round():
                 pass
 
@@ -133,6 +139,14 @@ class Partition:
             oldest=self.inboxes[self._book.transfers].oldest if first is None else first,
             prospects=len(self._tables.consent),
         )
+
+    async def _until_work(self) -> None:
+        try:
+            await asyncio.wait_for(self._work.wait(), QUIET_SECONDS if self._done != self._committed else None)
+        except TimeoutError:
+            nothing = Round(self._book, self._tables, self.number, self._clock(), self._sealing)
+            await self._commit(nothing, {})
+        self._work.clear()
 
     async def _round(self) -> bool:
         """One transaction, if there is something to write; False when there is only to wait, or to leave."""
@@ -182,7 +196,9 @@ class Partition:
         if transfers is None and replays is None:
             return None
         at, since = self._clock(), time.monotonic()
+        fetched = self.inboxes[self._book.consents].position
         need = await self._watermark.end(self.number)
+        require_events(self._book.consents, self.number, fetched, 0, need)  # else any position would seem enough
         return Waiting(transfers, replays, at, since, need)
 
     def _taken(self, topic: str) -> Taken | None:
@@ -192,9 +208,11 @@ class Partition:
             self._done[topic] = taken[1]
         return taken if taken and taken[0] else None
 
-    async def _commit(self, work: Round, offsets: dict[str, int]) -> None:
+    async def _commit(self, work: Round, offsets: Mapping[str, int]) -> None:
         began = time.monotonic()
-        await self._writer.commit(work.batches, offsets)
+        # All offsets go with every round: a note stands beside that of consents.
+        reached = {topic: end for topic, end in {**self._done, **offsets}.items() if end is not None}
+        await self._writer.commit(work.batches, reached, self._notes)
         # Only now the table may know: a failed transaction leaves it as it was.
         for topic, table, changes in (
             (self._book.changelog, self._tables.consent, work.changes),
@@ -202,4 +220,20 @@ class Partition:
         ):
             if changes:
                 table.update(changes, max(table.position, self._writer.log_end(topic) or 0))
+        self._done |= reached
+        self._committed = dict(self._done)
         self._meter.committed(time.monotonic() - began)
+
+    def _notes(self) -> Mapping[str, str]:
+        changelog = self._reach(self._book.changelog, self._tables.consent)
+        ledger = self._reach(self._book.ledger, self._tables.ledger)
+        return {self._book.consents: str(Noted(self._tables.consent.life, changelog, ledger))}
+
+    def _reach(self, topic: str, table: Slice) -> int:
+        """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""
+        end = self._writer.log_end(topic)
+        if end is None:
+            return table.position
+        # Records were just written. Should they stand below what the table holds, this is not the log it stems from.
+        require_log(topic, self.number, table.position, end, 0, end)
+        return end

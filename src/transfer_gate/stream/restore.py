@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from transfer_gate.stream.history import Reach, require_log
 from transfer_gate.stream.slices import Slice
 
 FETCH_BYTES: Final = 8 << 20
@@ -24,13 +25,15 @@ async def restore(
     options: Mapping[str, Any],
     changelog: str,
     slices: Mapping[int, Slice],
+    reaches: Mapping[int, Reach],
     progress: Callable[[int, int, int], None] = _untold,
 ) -> int:
     """Read what each slice lacks, up to the end of the log as it is now; returns the number of records read.
 
-    The caller must have fenced earlier owners, else the end moves. A slice that is ahead of the log, or older than its
-    first offset, belongs to another life of the topic and is rebuilt. `progress` gets partition,
-    remaining offsets, and how many records were read since it was last told.
+    The caller must have fenced earlier owners, else the end moves. `reaches`: what was committed of each partition;
+    raises HistoryLost when the log holds less. Otherwise a slice of another life of the log, or that does not fit
+    between its ends, is rebuilt. `progress` gets partition, remaining offsets, and how many records were read since it
+    was last told.
     """
     reader = AIOKafkaConsumer(
         **options,
@@ -40,17 +43,22 @@ async def restore(
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_wait_ms=100,
     )
-    await reader.start()
     try:
+        await reader.start()
         places = {TopicPartition(changelog, number): table for number, table in slices.items()}
         ends = await reader.end_offsets(list(places))
         begins = await reader.beginning_offsets(list(places))
         behind: dict[TopicPartition, Slice] = {}
         for place, table in places.items():
-            if table.position and not begins[place] <= table.position <= ends[place]:
+            begin, end, reach = begins[place], ends[place], reaches[place.partition]
+            fits = table.life == reach.life and begin <= table.position <= end
+            held = table.position if fits else 0
+            require_log(changelog, place.partition, reach.end, held, begin, end)
+            if not fits:
                 table.clear()
-            table.position = max(table.position, begins[place])
-            if table.position < ends[place]:
+                table.life = reach.life
+            table.position = max(table.position, begin)
+            if table.position < end:
                 behind[place] = table
         return await _read(reader, behind, ends, progress) if behind else 0
     finally:

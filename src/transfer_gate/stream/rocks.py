@@ -8,18 +8,46 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from filelock import FileLock, Timeout
 from rocksdict import Options, Rdict, WriteBatch
 
-from transfer_gate.errors import GateError
+from transfer_gate.errors import GateError, InvalidInput
 
 _POSITION: Final = b"\x00position"
 _STATE: Final = b"\x01"
 
 
-class RocksSlice:
-    """See Slice. `position` is kept beside the states."""
+class RocksFolder:
+    """The slices of one worker, a folder each by topic and partition. Only one worker at a time has it, for as long as
+    its process lives.
+    """
 
-    __slots__ = ("_db", "_path", "position")
+    def __init__(self, folder: Path) -> None:
+        """Take the folder. Raises InvalidInput when another worker has it, GateError when it can't be used."""
+        self._folder = folder
+        self._lock = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise InvalidInput(
+                f"another worker keeps its state in {folder}", do="give every worker its own TRANSFER_GATE_DATA_DIR"
+            ) from None
+        except OSError as error:
+            raise GateError(
+                f"the state folder {folder} can't be used: {error.strerror or error}",
+                do="check TRANSFER_GATE_DATA_DIR, rights and disk space",
+            ) from error
+
+    def open(self, topic: str, number: int) -> "RocksSlice":
+        """Slice of a partition of a compacted topic."""
+        return RocksSlice(self._folder / topic / str(number))
+
+
+class RocksSlice:
+    """See Slice. `position` and `life` are kept beside the states."""
+
+    __slots__ = ("_db", "_path", "life", "position")
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises GateError when the folder can't be used, for instance because another worker has it
@@ -27,8 +55,9 @@ class RocksSlice:
         """
         self._path = path
         self._db = self._open()
-        raw: Any = self._db.get(_POSITION)
-        self.position = int(raw) if raw is not None else 0
+        kept: Any = self._db.get(_POSITION)
+        position, _, life = (kept or b"0").partition(b" ")
+        self.position, self.life = int(position), life.decode()
 
     def get(self, key: bytes) -> bytes | None:
         """See Slice."""
@@ -43,7 +72,7 @@ class RocksSlice:
                 batch.delete(_STATE + key)
             else:
                 batch.put(_STATE + key, value)
-        batch.put(_POSITION, b"%d" % position)
+        batch.put(_POSITION, f"{position} {self.life}".encode())
         self._db.write(batch)
         self.position = position
 
@@ -52,7 +81,7 @@ class RocksSlice:
         self._db.close()
         Rdict.destroy(str(self._path), self._options())
         self._db = self._open()
-        self.position = 0
+        self.position, self.life = 0, ""
 
     def close(self) -> None:
         """See Slice."""

@@ -9,6 +9,8 @@ class Slice(Protocol):
 
     #: The next changelog offset that it does not hold.
     position: int
+    #: Of which life of the changelog it is (see `stream.history`); empty when it was never told.
+    life: str
 
     def get(self, key: bytes) -> bytes | None:
         """State of a prospect."""
@@ -31,11 +33,12 @@ class Slice(Protocol):
 class MemorySlice:
     """`memory://`: a dict; restored from the changelog at every start."""
 
-    __slots__ = ("_states", "position")
+    __slots__ = ("_states", "life", "position")
 
     def __init__(self) -> None:
         self._states: dict[bytes, bytes] = {}
         self.position = 0
+        self.life = ""
 
     def get(self, key: bytes) -> bytes | None:
         """See Slice."""
@@ -55,6 +58,7 @@ class MemorySlice:
         """See Slice."""
         self._states.clear()
         self.position = 0
+        self.life = ""
 
     def close(self) -> None:
         """See Slice."""

@@ -12,7 +12,7 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -85,6 +85,13 @@ class _Chunk(Struct, frozen=True):
     count: int
 
 
+class Committed(Struct, frozen=True):
+    """What a group has committed of one input partition: the next offset, and what the round noted beside it."""
+
+    offset: int
+    note: str
+
+
 class TransactionalWriter:
     """The transactional producer of one partition.
 
@@ -111,7 +118,9 @@ class TransactionalWriter:
             await self._client.close()
 
     def log_end(self, topic: str) -> int | None:
-        """Offset after the last record that a committed round wrote to `topic`, if one did."""
+        """Offset after the last record that the latest round wrote to `topic`; None when it wrote none, or when the
+        broker did not tell where.
+        """
         return self._ends.get(topic)
 
     async def fence(self, topics: tuple[str, ...]) -> None:
@@ -137,8 +146,8 @@ class TransactionalWriter:
             self._sequences.clear()
             return
 
-    async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, int]:
-        """Next offsets that the group has committed, by topic; topics without one are left out. Call it after `fence`.
+    async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, Committed]:
+        """What the group has committed, by topic; topics without an offset are left out. Call it after `fence`.
 
         Raises RoundFailed when the cluster does not answer in time, AccessDenied.
         """
@@ -147,28 +156,32 @@ class TransactionalWriter:
         while True:
             try:
                 response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
-                offsets: dict[str, int] = {}
+                offsets: dict[str, Committed] = {}
                 for topic, partitions in response.topics:
-                    for _, offset, _, code in partitions:
+                    for _, offset, note, code in partitions:
                         self._raise_for(code, topic, needs="Read")
                         if offset >= 0:
-                            offsets[topic] = offset
+                            offsets[topic] = Committed(offset, note or "")
             except _RetryLater:
                 wait = await self._pause(wait)
                 continue
             return offsets
 
-    async def commit(self, batches: Batches, offsets: Mapping[str, int]) -> None:
+    async def commit(
+        self, batches: Batches, offsets: Mapping[str, int], notes: Callable[[], Mapping[str, str]]
+    ) -> None:
         """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
 
-        Raises RoundFailed or Fenced when that did not, or not knowably, happen; AccessDenied, RecordRefused and
-        ClockWrong when only a person can help.
+        `notes` is asked when the records stand in the log; what it says of a topic is kept beside its offset, and what
+        it raises ends the round uncommitted. Raises RoundFailed or Fenced when the commit did not, or not knowably,
+        happen; AccessDenied, RecordRefused and ClockWrong when only a person can help.
         """
         self._deadline = time.monotonic() + self._timeout
+        self._ends.clear()
         topics = batches.topics()
         await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
         await self._produce(batches)
-        await self._commit_offsets(offsets, batches.partition)
+        await self._commit_offsets(offsets, batches.partition, notes())
         await self._end()
 
     async def _add_partitions(self, topics: list[str], partition: int) -> None:
@@ -192,7 +205,7 @@ class TransactionalWriter:
         request = AddOffsetsToTxnRequest(self._transactional_id, self._producer_id, self._epoch, self._group_id)
         await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
 
-    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int) -> None:
+    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int, notes: Mapping[str, str]) -> None:
         if not offsets:
             return
         request = TxnOffsetCommitRequest(
@@ -200,7 +213,7 @@ class TransactionalWriter:
             self._group_id,
             self._producer_id,
             self._epoch,
-            [(topic, [(partition, offset, "")]) for topic, offset in offsets.items()],
+            [(topic, [(partition, offset, notes.get(topic, ""))]) for topic, offset in offsets.items()],
         )
         wait = FIRST_WAIT
         while True:
@@ -294,7 +307,7 @@ class TransactionalWriter:
                 except _RetryLater:
                     left.append(sent[topic])
                 else:
-                    self._ends[topic] = base_offset + sent[topic].count
+                    self._ends[topic] = max(self._ends.get(topic, 0), base_offset + sent[topic].count)
         return left
 
     async def _send_coordinator(self, request: Any, kind: CoordinationType, key: str) -> Any:

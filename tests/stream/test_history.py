@@ -1,0 +1,184 @@
+"""What was deleted behind the gate's back is noticed before anybody decides without it; what merely moved is not."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from unittest import mock
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from tests.support.faults_clients import open_producer, open_reader, places_of
+from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
+from tests.support.stream_topics import delete_records, remake_topic
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.topics import Topics
+from transfer_gate.stream.history import HistoryLost
+from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.partition import Partition
+from transfer_gate.stream.rounds import Tables
+from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.stream.transaction import TransactionalWriter
+
+#: A prospect who consents and then objects.
+PROSPECT: Final = "p-1"
+COMPACT: Final = {"cleanup.policy": "compact"}
+
+
+@pytest_asyncio.fixture
+async def gate(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[StreamGate]:
+    """A gate that has applied a consent and an objection; its worker may stop."""
+    async with open_gate(bootstrap_servers, tmp_path, partitions=1) as opened:
+        await opened.consent(PROSPECT)
+        await opened.send(
+            opened.topics.consents, opened.events.against("objection", PROSPECT, "o-1"), PROSPECT.encode()
+        )
+        await opened.settled()
+        yield opened
+
+
+async def ask(gate: StreamGate, event_id: str) -> Sent:
+    """A transfer of the prospect who objected."""
+    return await gate.send(gate.topics.transfers, gate.events.transfer(PROSPECT, event_id), PROSPECT.encode())
+
+
+async def end_of(gate: StreamGate, topic: str) -> int:
+    (place,) = places_of([topic], 1)
+    async with open_reader(gate.place.bootstrap_servers, "read_uncommitted") as reader:
+        ends: dict[object, int] = await reader.end_offsets([place])
+        return ends[place]
+
+
+async def refusal(gate: StreamGate, transfer: Sent) -> str:
+    """What the worker said when it refused to start; this transfer was not decided."""
+    worker = gate.place.start_worker()
+    assert await worker.ended() == 1, worker.tail()
+    message = worker.log.read_text(encoding="utf-8")
+    assert "Traceback" not in message
+    assert (await gate.committed()).get(transfer.place[:2], 0) <= transfer.place[2], "it was decided"
+    return message
+
+
+async def test_a_changelog_that_was_made_anew_keeps_the_worker_from_deciding_until_the_history_is_folded_anew(
+    gate: StreamGate,
+) -> None:
+    before = await ask(gate, "t-1")
+    await gate.settled()
+    await gate.worker.terminate()
+    after = await ask(gate, "t-2")
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.changelog, 1, COMPACT)
+    message = await refusal(gate, after)
+    assert f"partition 0 of {gate.topics.changelog} ends at offset 0" in message
+    assert "what to do: stop all workers and reset the group's offsets of consent-events" in message
+    assert PROSPECT not in message
+
+    await reset_offset(gate, gate.topics.consents)
+    await gate.place.start_worker().until_ready()
+    outputs = await gate.outputs()
+    for transfer in (before, after):
+        (decision,) = outputs.decided(transfer)
+        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+
+
+async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_before_it_commits(
+    gate: StreamGate,
+) -> None:
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.changelog, 1, COMPACT)
+    consent = await gate.consent("p-2")
+    worker = gate.worker
+    assert await worker.ended() == 1, worker.tail()
+    assert f"partition 0 of {gate.topics.changelog} ends at offset 1" in worker.log.read_text(encoding="utf-8")
+    assert (await gate.committed())[consent.place[:2]] == consent.place[2]
+
+
+async def reset_offset(gate: StreamGate, topic: str) -> None:
+    """As `kafka-consumer-groups --reset-offsets --to-earliest` does."""
+    (place,) = places_of([topic], 1)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=gate.place.bootstrap_servers, group_id=gate.place.app_id, enable_auto_commit=False
+    )
+    await consumer.start()
+    consumer.assign([place])
+    await consumer.commit({place: 0})
+    await consumer.stop()
+
+
+async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(gate: StreamGate) -> None:
+    await gate.worker.terminate()
+    missed = await gate.send(
+        gate.topics.consents, gate.events.against("withdrawal", PROSPECT, "w-1"), PROSPECT.encode()
+    )
+    transfer = await ask(gate, "t-1")
+    await delete_records(gate.place.bootstrap_servers, gate.topics.consents, 0, missed.place[2] + 1)
+    message = await refusal(gate, transfer)
+    assert f"partition 0 of {gate.topics.consents} begins at offset {missed.place[2] + 1}" in message
+
+
+async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_what_was_applied_stays(
+    gate: StreamGate,
+) -> None:
+    """The broker forgets the group's offsets of a topic that is deleted."""
+    await gate.worker.terminate()
+    held = await ask(gate, "t-1")
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.consents, 1, {})
+    await gate.consent("p-2")
+    free = await gate.send(gate.topics.transfers, gate.events.transfer("p-2", "t-2"), b"p-2")
+    await gate.place.start_worker().until_ready()
+    outputs = await gate.outputs()
+    assert outputs.decided(held)[0]["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+    assert outputs.decided(free)[0]["released"] == ["email", "sms"]
+
+
+async def test_consents_that_end_before_what_was_fetched_of_them_let_nothing_be_decided(registry: Registry) -> None:
+    """A position behind the end would seem enough to any barrier, and hide what is written in between."""
+    book = Rulebook.of(Topics(), registry)
+    partition = Partition(
+        0,
+        book,
+        Tables(MemorySlice(), MemorySlice()),
+        mock.Mock(spec=TransactionalWriter),
+        Truncated(),
+        Meter(book),
+        committed={book.consents: 5},
+        round_records=10,
+        inbox_records=10,
+        clock=lambda: dt.datetime.now(dt.UTC),
+    )
+    partition.receive(book.transfers, [mock.Mock(spec=ConsumerRecord, serialized_value_size=1)], 1)
+    with pytest.raises(HistoryLost, match="partition 0 of consent-events ends at offset 3"):
+        await partition.run()
+
+
+class Truncated:
+    """A consent topic that once was longer."""
+
+    async def end(self, _partition: int) -> int:
+        return 3
+
+
+async def test_a_position_behind_control_and_aborted_records_is_committed_and_not_missed_when_they_are_deleted(
+    gate: StreamGate,
+) -> None:
+    servers, topics = gate.place.bootstrap_servers, gate.topics
+    async with open_producer(servers, f"{gate.place.app_id}-upstream") as upstream:
+        for number, commits in enumerate((True, False)):
+            await upstream.begin_transaction()
+            for topic, value in (
+                (topics.consents, gate.events.consent("p-2", f"c-{number}")),
+                (topics.transfers, gate.events.transfer("p-2", f"t-{number}")),
+            ):
+                await upstream.send_and_wait(topic, value, key=b"p-2", partition=0)
+            await (upstream.commit_transaction() if commits else upstream.abort_transaction())
+    await gate.settled()
+    marker_passed = await end_of(gate, topics.consents)
+    assert (await gate.committed())[topics.consents, 0] == marker_passed
+    await gate.worker.terminate()
+    await delete_records(servers, topics.consents, 0, marker_passed)
+    await gate.place.start_worker().until_ready()
+    await ask(gate, "t-last")
+    outputs = await gate.outputs()
+    assert [json_of(record)["event_id"] for record in outputs.released["acme"]] == ["t-0"]
+    assert len(outputs.decisions) == 2
