@@ -27,8 +27,8 @@ OF_CLIENTS: Final = (CLIENTS, "stream.refusal")
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "local doctor evidence verify quarantine stream admin cases policy registry wire observe model settings errors "
-        "stream.clients"
+        "local audit doctor evidence verify quarantine stream admin cases policy registry wire observe model settings "
+        "errors stream.clients"
     ),
     "local": "verify admin policy registry wire model settings errors stream.clients",
     "doctor": "admin registry wire model settings errors stream.clients",
@@ -58,7 +58,7 @@ LIBRARIES: Final = {
     "faust": "stream",
     "mode": "stream",
     "rocksdict": "stream",
-    "aiokafka": "stream stream.clients admin evidence verify quarantine local",
+    "aiokafka": "stream stream.clients admin evidence verify quarantine audit local",
     "prometheus_client": "observe stream",
     "structlog": "observe",
     "aiohttp": "observe local",

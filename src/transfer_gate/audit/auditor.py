@@ -18,6 +18,7 @@ from transfer_gate.audit.outcomes import Finding, Tally, Verdict
 from transfer_gate.audit.partition import Ends, PartitionAudit, Readers
 from transfer_gate.audit.quarantine import OldestOpen
 from transfer_gate.audit.reading import Lookup, Reader
+from transfer_gate.audit.runs import OpenRuns
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 PAUSE: Final = 1.0
 #: Before the next try when the cluster did not answer, seconds.
 RETRY: Final = 5.0
-#: Between two looks at what is open in quarantine, seconds.
+#: Between two looks at what is open in quarantine and which replays run, seconds.
 LOOK: Final = 30.0
 
 _Tell = Callable[[Finding], None]
@@ -55,6 +56,7 @@ class Auditor:
         self._tell = tell
         self._parts: dict[int, PartitionAudit] = {}
         self._quarantine = OldestOpen(settings)
+        self._runs = OpenRuns(settings)
 
     def close(self) -> None:
         """Release files; nothing is audited afterwards."""
@@ -82,14 +84,17 @@ class Auditor:
                         self.caught_up = True
                         if time.monotonic() >= looked + LOOK:
                             looked = time.monotonic()
-                            since = await self._quarantine.since_ms()
-                            metrics.QUARANTINE_OLDEST_OPEN_SECONDS.set(
-                                max(0.0, time.time() - since / 1000) if since is not None else 0
-                            )
+                            await self._look_at_quarantine()
                         await asyncio.sleep(PAUSE)
             except BrokerUnavailable as error:
                 logger.warning("audit waits: %s", error.message)
                 await asyncio.sleep(RETRY)
+
+    async def _look_at_quarantine(self) -> None:
+        since = await self._quarantine.since_ms()
+        age = max(0.0, time.time() - since / 1000) if since is not None else 0.0
+        metrics.QUARANTINE_OLDEST_OPEN_SECONDS.set(age)
+        metrics.REPLAY_OPEN_RUNS.set(await self._runs.count())
 
     @asynccontextmanager
     async def _readers(self) -> AsyncIterator[Readers]:

@@ -7,7 +7,13 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from transfer_gate.observe.metrics.auditor import AUDIT_POSITION, AUDIT_RECORDS, LEAKS, QUARANTINE_OLDEST_OPEN_SECONDS
+from transfer_gate.observe.metrics.auditor import (
+    AUDIT_POSITION,
+    AUDIT_RECORDS,
+    LEAKS,
+    QUARANTINE_OLDEST_OPEN_SECONDS,
+    REPLAY_OPEN_RUNS,
+)
 from transfer_gate.observe.metrics.consent import (
     BARRIER_SECONDS,
     BARRIER_WAITING,
@@ -30,7 +36,7 @@ from transfer_gate.observe.metrics.decisions import (
 )
 from transfer_gate.observe.metrics.declare import CATALOGUE, REGISTRIES, Metric
 from transfer_gate.observe.metrics.program import BUILD, LOOP_LAG_SECONDS, REGISTRY_INFO, REGISTRY_PARTNERS
-from transfer_gate.observe.metrics.replay import REPLAY_OPEN_RUNS, REPLAYS
+from transfer_gate.observe.metrics.replay import REPLAYS
 from transfer_gate.observe.metrics.stream import (
     ASSIGNED,
     ASSIGNMENT_SECONDS,

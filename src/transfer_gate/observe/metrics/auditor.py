@@ -22,3 +22,8 @@ QUARANTINE_OLDEST_OPEN_SECONDS: Final[Gauge] = gauge(
     "Age of the oldest quarantined record that is neither released, discarded nor erased.",
     exporter="auditor",
 )
+REPLAY_OPEN_RUNS: Final[Gauge] = gauge(
+    "transfer_gate_replay_open_runs",
+    "Replay runs that started and neither ended nor were cancelled.",
+    exporter="auditor",
+)

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
-from transfer_gate.observe.metrics.declare import counter, gauge
+from transfer_gate.observe.metrics.declare import counter
 from transfer_gate.observe.metrics.labels import REPLAY_OUTCOMES
 
 REPLAYS: Final[Counter] = counter(
@@ -13,7 +13,6 @@ REPLAYS: Final[Counter] = counter(
     "read any more), refused (its attempt stays open), ignored (its attempt was over already).",
     "outcome",
 )
-REPLAY_OPEN_RUNS: Final[Gauge] = gauge("transfer_gate_replay_open_runs", "Replay runs that are not at their end.")
 
 for _outcome in REPLAY_OUTCOMES:
     REPLAYS.labels(_outcome)
