@@ -9,12 +9,12 @@ import click
 
 from transfer_gate.cli import acts, quarantine_text
 from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.quarantine_discard import discard_records
 from transfer_gate.cli.selection import filter_of, named, with_filter
-from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.describe import shared_domains
-from transfer_gate.quarantine.discard import Outcome, choose, discard
-from transfer_gate.settings import PREFIX, Settings, load_settings
+from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
@@ -232,69 +232,19 @@ def discard_command(
     if not ids and not any(given.values()):
         raise click.UsageError("name records by ID or by a filter, such as --partner")
     text = why or "" if dry_run else acts.reason_given(why, "discarding")
-
-    async def run() -> tuple[Outcome | None, frozenset[str]]:
-        with passing("quarantine", progress) as seen:
-            chosen = await choose(settings, wanted, seen, partition=partition, consents=False)
-        _say_missed(chosen.missed, chosen.left)
-        if not chosen.count:
-            raise NothingMatched("nothing open in quarantine matches", do="see: transfer-gate quarantine list")
-        if dry_run:
-            click.echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
-            return None, chosen.missed
-        _guard_size(settings, chosen.count, yes)
-        details = named(wanted) | {"records": chosen.count}
-        await acts.record(
-            settings, "quarantine discard", "started", why=text, ticket=ticket, digest=chosen.digest, details=details
-        )
-        with passing("discard", progress, chosen.view.offsets) as seen:
-            outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
-        told = {"run": outcome.run, "sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
-        await acts.record(
+    asyncio.run(
+        discard_records(
             settings,
-            "quarantine discard",
-            "finished" if outcome.discarded == chosen.count else "incomplete",
-            why=text,
-            ticket=ticket,
-            digest=chosen.digest,
-            details=details | told,
+            wanted,
+            text,
+            ticket,
+            wait_seconds,
+            partition=partition,
+            dry_run=dry_run,
+            yes=yes,
+            progress=progress,
         )
-        return outcome, chosen.missed
-
-    outcome, missed = asyncio.run(run())
-    if outcome is not None:
-        _report(outcome)
-    if missed:
-        raise PartiallyFailed(f"{len(missed)} of the ids are not open", do="see the lines above")
-
-
-def _report(outcome: Outcome) -> None:
-    click.echo(f"discarded {outcome.discarded:,} of {outcome.sent:,} records ({outcome.run})")
-    if outcome.pending:
-        raise PartiallyFailed(
-            f"{outcome.pending:,} records are sent, but no gate has answered yet",
-            do="start a worker: it discards them when it comes to them; asking again changes nothing",
-        )
-    if outcome.discarded < outcome.sent:
-        raise PartiallyFailed(
-            f"{outcome.sent - outcome.discarded:,} records were replayed or settled by somebody else meanwhile",
-            do="see: transfer-gate quarantine list",
-        )
-
-
-def _say_missed(missed: frozenset[str], left: int) -> None:
-    for quarantine_id in sorted(missed):
-        click.echo(f"not open, or not in quarantine: {quarantine_id}", err=True)
-    if left:
-        click.echo(f"left alone: {left:,} unreadable consent events; see: transfer-gate consent unreadable", err=True)
-
-
-def _guard_size(settings: Settings, count: int, yes: bool) -> None:
-    if count > settings.discard_confirm_records and not yes:
-        raise RefusedByGuard(
-            f"the size guard refuses: {count:,} records, more than {settings.discard_confirm_records:,}",
-            do=f"look at them with --dry-run, then give --yes ({PREFIX}DISCARD_CONFIRM_RECORDS sets the size)",
-        )
+    )
 
 
 async def _life(
