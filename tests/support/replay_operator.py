@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.faults_clients import read_all
 from tests.support.faults_events import CHANNELS
 from tests.support.faults_registry import PARTNERS
-from tests.support.stream_gate import Sent, StreamGate
+from tests.support.stream_gate import StreamGate
 from transfer_gate.quarantine.known import publish
 from transfer_gate.quarantine.plan import Plan
 from transfer_gate.quarantine.planning import make_plan
@@ -73,20 +73,15 @@ class Operator:
     async def held(self, prospects: Sequence[str], channels: Sequence[str] = CHANNELS) -> list[str]:
         """Send a transfer to one partner for each prospect, on partitions in turn, and wait until all are decided;
         returns their quarantine ids."""
-        gate = self.gate
-        sent = await asyncio.gather(
-            *(
-                gate.send(
-                    gate.topics.transfers,
-                    gate.events.transfer(prospect, f"t-{prospect}", channels=channels),
-                    prospect.encode(),
-                    partition=number % gate.place.partitions,
-                )
-                for number, prospect in enumerate(prospects)
-            )
-        )
+        gate, waiting = self.gate, []
+        for number, prospect in enumerate(prospects):
+            value = gate.events.transfer(prospect, f"t-{prospect}", channels=channels)
+            partition = number % gate.place.partitions
+            topic, key = gate.topics.transfers, prospect.encode()
+            waiting.append(await gate.producer.send(topic, value, key, partition=partition))
+        sent = await asyncio.gather(*waiting)
         await gate.settled()
-        return [quarantine_id(one) for one in sent]
+        return [ids.quarantine_id(one.topic, one.partition, one.offset, PARTNERS[0]) for one in sent]
 
     async def consent(self, prospects: Sequence[str]) -> None:
         """Consents of prospects of `held`, in the same order."""
@@ -150,11 +145,6 @@ class Operator:
         read = read_all(place.bootstrap_servers, [topic], place.partitions)
         bodies = [orjson.loads(record.value or b"") async for record in read]
         return [(body["prospect_id"], one) for body in bodies if body["prospect_id"] in who for one in body["channels"]]
-
-
-def quarantine_id(sent: Sent) -> str:
-    """Id under which a transfer to the first partner is held."""
-    return ids.quarantine_id(*sent.place, PARTNERS[0])
 
 
 def everything(prospects: Iterable[str], channels: Sequence[str] = CHANNELS) -> list[tuple[str, str]]:

@@ -15,13 +15,16 @@ _POLL_MS: Final = 250
 _BATCH: Final = 2000
 
 
-async def replay_partitions(settings: Settings) -> int:
-    """How many partitions quarantine, replay and ledger share. Raises InvalidInput when a topic is missing: a reader of
-    one that does not exist would wait, or create it; BrokerUnavailable."""
+async def replay_partitions(settings: Settings, *more: str) -> int:
+    """How many partitions quarantine, replay and ledger share.
+
+    Raises InvalidInput when one of them, the audit topic or one of `more` is missing: a reader of a topic that does not
+    exist would wait, or create it. Raises BrokerUnavailable.
+    """
     topics = settings.topics
     async with open_cluster(settings) as cluster:
         found = await cluster.topics()
-    needed = (topics.quarantine, topics.replay, topics.ledger, topics.changelog, topics.consents, topics.audit)
+    needed = (topics.quarantine, topics.replay, topics.ledger, topics.audit, *more)
     missing = [name for name in needed if name not in found]
     if missing:
         raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")

@@ -102,7 +102,7 @@ async def make_plan(
     by, at = operator(settings), now()
     masters = master_keys(settings)
     sealing = UNSEALED if masters is None else Sealing(masters)
-    await replay_partitions(settings)
+    await replay_partitions(settings, settings.topics.changelog, settings.topics.consents)
     ends = await quarantine_ends(settings)
     selection = _Selection()
     async with broker_errors(settings):
