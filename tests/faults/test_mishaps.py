@@ -52,6 +52,7 @@ async def test_with_a_full_disk_under_rocksdb_it_stops_and_the_next_one_goes_on(
         assert await gate.worker.ended() == 1
         assert "IO error" in gate.worker.tail()
         assert "nothing is lost" in gate.worker.tail()
+        assert "Traceback" not in gate.worker.tail()
         await gate.place.start_worker().until_ready()
         await exactly_once(gate)
         assert len((await gate.outputs()).released_to(PARTNERS[0], *people)) == len(people)

@@ -4,7 +4,8 @@ States and the changelog position that they stand for are written in one atomic 
 behind is the table as it was at some committed position; the rest is read from the changelog's tail.
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +45,17 @@ class RocksFolder:
         return RocksSlice(self._folder / topic / str(number))
 
 
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # rocksdict raises bare Exception
+        raise GateError(
+            f"the state in {path} can't be read or written: {error}",
+            do="make room on the disk and start again: nothing is lost, the folder is caught up from the changelog",
+        ) from error
+
+
 class RocksSlice:
     """See Slice. `position` and `life` are kept beside the states."""
 
@@ -60,12 +72,13 @@ class RocksSlice:
         self.position, self.life = int(position), life.decode()
 
     def get(self, key: bytes) -> bytes | None:
-        """See Slice."""
-        value: bytes | None = self._db.get(_STATE + key)
+        """See Slice. Raises GateError when the disk can't be read."""
+        with _disk_errors(self._path):
+            value: bytes | None = self._db.get(_STATE + key)
         return value
 
     def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
-        """See Slice."""
+        """See Slice. Raises GateError when the disk can't be written."""
         batch = WriteBatch(raw_mode=True)
         for key, value in changes.items():
             if value is None:
@@ -73,7 +86,8 @@ class RocksSlice:
             else:
                 batch.put(_STATE + key, value)
         batch.put(_POSITION, f"{position} {self.life}".encode())
-        self._db.write(batch)
+        with _disk_errors(self._path):
+            self._db.write(batch)
         self.position = position
 
     def clear(self) -> None:
@@ -85,7 +99,9 @@ class RocksSlice:
 
     def close(self) -> None:
         """See Slice."""
-        self._db.close()
+        # On a full disk it can't be closed well. What is lacking then is read from the changelog.
+        with contextlib.suppress(Exception):
+            self._db.close()
 
     def __len__(self) -> int:
         """An estimate: RocksDB does not count."""

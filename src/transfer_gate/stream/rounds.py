@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from transfer_gate.errors import GateError
 from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
@@ -130,6 +131,8 @@ class Round:
         """The verdict on an input record; `only` of one partner and some channels in a replay."""
         try:
             return self._verdict(record, only)
+        except GateError:
+            raise  # the table can't be read: no defect of this record's, and deciding has to wait
         except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
             logger.error(  # noqa: TRY400 - only a defect's kind is told
                 "a transfer could not be decided: it is held", extra=place_of(record) | {"error": brief(error)}

@@ -1,0 +1,36 @@
+"""What a round does when the table can't be read: nothing, because no record is to blame."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from tests.support.faults_events import Events
+from tests.support.faults_registry import write_registry
+from transfer_gate.errors import GateError
+from transfer_gate.model.topics import Topics
+from transfer_gate.registry import load_registry
+from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.slices import MemorySlice
+
+NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
+
+
+class Unreadable(MemorySlice):
+    """A table on a broken disk."""
+
+    def get(self, key: bytes) -> bytes | None:
+        raise GateError("the disk can't be read")
+
+
+def test_a_table_that_can_not_be_read_stops_the_round_and_quarantines_nobody(tmp_path: Path) -> None:
+    book = Rulebook.of(Topics(), load_registry(write_registry(tmp_path, NOW)))
+    work = Round(book, Tables(Unreadable(), MemorySlice()), 0, NOW)
+    value = Events(NOW).transfer("p-1", "t-1")
+    record = ConsumerRecord(book.transfers, 0, 0, 0, 0, b"p-1", value, None, 0, 0, ())
+    with pytest.raises(GateError, match="disk"):
+        work.decide([record], 1)
+    assert not work.batches.topics()
