@@ -22,7 +22,7 @@ NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 class Unreadable(MemorySlice):
     """A table on a broken disk."""
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes) -> bytes | None:  # noqa: ARG002 - the shape of a slice
         raise GateError("the disk can't be read")
 
 
