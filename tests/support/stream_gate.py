@@ -21,6 +21,8 @@ from tests.support.stream_topics import admin_of, configure_topic
 from transfer_gate.stream.inbox import Record
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]
+#: The topic has the broker's time, not the producer's.
+_LOG_APPEND_TIME = 1
 #: Topic, partition, offset.
 Place = tuple[str, int, int]
 
@@ -89,11 +91,16 @@ class StreamGate:
         partition: int = 0,
         timestamp_ms: int | None = None,
     ) -> Sent:
-        """Produce one record and wait for its acknowledgement; `timestamp_ms` defaults to now."""
+        """Produce one record and wait for its acknowledgement; `timestamp_ms` defaults to now.
+
+        What is returned has the timestamp that the record got, which may be the broker's.
+        """
         stamp = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
         batch = self.producer.create_batch()  # `send` refuses a record without key and value
         batch.append(key=key, value=value, timestamp=stamp, headers=list(headers))
         done = await (await self.producer.send_batch(batch, topic, partition=partition))
+        if done.timestamp_type == _LOG_APPEND_TIME:
+            stamp = done.timestamp
         return Sent((topic, partition, done.offset), key, value, tuple(headers), stamp)
 
     async def consent(self, prospect: str, partition: int = 0) -> Sent:
