@@ -13,8 +13,11 @@ import aiokafka
 import faust
 import pytest
 import pytest_asyncio
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.conn import create_conn
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
+from aiokafka.protocol.admin import ApiVersionRequest
 from faust.events import Event
 from faust.tables.recovery import Recovery
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
@@ -266,6 +269,23 @@ async def test_what_ends_fetching_inside_aiokafka_ends_a_look_at_fetched_records
 
 def _places(reader: AIOKafkaConsumer) -> set[TP]:
     return {TP(*place) for place in reader.assignment()}
+
+
+def test_a_connection_that_was_closed_under_uvloop_is_a_broken_connection_to_aiokafka(bootstrap_servers: str) -> None:
+    """uvloop raises RuntimeError where asyncio's own transport raises OSError; aiokafka knows only the latter."""
+    host, _, port = bootstrap_servers.partition(":")
+
+    async def write_after_close() -> None:
+        connection = await create_conn(host, int(port))
+        connection._read_task.cancel()  # else it may notice first
+        connection._writer.transport.abort()
+        await asyncio.sleep(0.01)  # uvloop closes the handle in a later turn of the loop
+        with pytest.raises(KafkaConnectionError, match="is closed"):
+            await connection.send(ApiVersionRequest())
+        with pytest.raises(KafkaConnectionError, match="No connection"):
+            await connection.send(ApiVersionRequest())
+
+    uvloop.run(write_after_close())
 
 
 def test_a_batch_takes_a_first_record_of_any_size_and_refuses_a_second_that_does_not_fit() -> None:

@@ -32,7 +32,9 @@ CALLABLES: Final = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
         "self consumer active_partitions timeout max_records"
     ),
+    "aiokafka.conn:AIOKafkaConnection.send": "self request expect_response",
     # Called from there.
+    "aiokafka.conn:AIOKafkaConnection.close": "self reason exc",
     "faust:App.crash": "self reason",
     "faust:App.on_rebalance_start": "self",
     "faust.transport.drivers.aiokafka:Consumer._get_active_partitions": "self",

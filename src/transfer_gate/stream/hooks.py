@@ -14,6 +14,8 @@ from typing import Any, Final, cast
 
 import aiokafka
 import faust
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
@@ -45,6 +47,25 @@ class _ToldOnce(logging.Filter):
 
 #: Faust's services log under the module of their subclass: this one.
 logging.getLogger(__name__).addFilter(_ToldOnce())
+
+
+_send = AIOKafkaConnection.send
+
+
+def _send_unless_closed(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
+    try:
+        answer: Awaitable[Any] = _send(self, request, expect_response)
+    except KafkaError:
+        raise  # they are RuntimeErrors, too
+    except RuntimeError as error:
+        self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
+        raise KafkaConnectionError(f"connection to {self.host}:{self.port} is closed") from error
+    return answer
+
+
+#: A connection that the broker just closed: asyncio's own transports raise OSError or nothing, which aiokafka takes for
+#: a broken connection; uvloop's raise RuntimeError, which it lets through: a broker that dies would end the worker.
+AIOKafkaConnection.send = _send_unless_closed
 
 
 class Fetch(Struct, frozen=True):
