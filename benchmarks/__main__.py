@@ -1,0 +1,82 @@
+"""Run the benchmarks: python -m benchmarks [PART...] [--quick] [--runs N] [--rivals a,b]
+
+Each part writes `<part>.json` into the results folder; at the end report and plots are drawn from all that is there.
+"""
+
+import argparse
+import asyncio
+import datetime as dt
+import importlib
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from msgspec.structs import replace
+
+from benchmarks import report
+from benchmarks.bench import BENCH_PYTHON, Bench
+from benchmarks.machine import machine, versions
+from benchmarks.parts.size import FULL, QUICK, Size
+from benchmarks.rivals import ALL, BY_NAME, Rival
+from transfer_gate.local.kafka import LocalKafka
+
+#: Part to (module of `benchmarks.parts`, function). A new one is a module and a line here, and a table in `report`.
+PARTS: Final = {
+    "throughput": ("throughput", "measure"),
+    "latency": ("latency", "measure"),
+    "withdrawals": ("latency", "withdrawals"),
+    "scaling": ("scaling", "measure"),
+    "growth": ("growth", "measure"),
+    "state": ("state", "measure"),
+}
+RESULTS: Final = Path(__file__).with_name("results")
+
+
+async def run(bench: Bench, part: str, size: Size, rivals: tuple[Rival, ...]) -> dict[str, Any]:
+    """Measure one part."""
+    module, function = PARTS[part]
+    began = dt.datetime.now(dt.UTC)
+    rows = await getattr(importlib.import_module(f"benchmarks.parts.{module}"), function)(bench, size, rivals)
+    return {
+        "part": part,
+        "measured_at": began.isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "runs": size.runs,
+        "rows": rows,
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, two runs")
+    parser.add_argument("--runs", type=int, help="interleaved repetitions")
+    parser.add_argument("--rivals", help=f"comma separated, of {', '.join(BY_NAME)}; default: all")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--transfers", type=int, help="transfers in the backlog")
+    options = parser.parse_args()
+    parts = options.parts or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    size = QUICK if options.quick else FULL
+    size = replace(size, runs=options.runs or size.runs, transfers=options.transfers or size.transfers)
+    rivals = tuple(BY_NAME[name] for name in options.rivals.split(",")) if options.rivals else ALL
+    options.results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="transfer-gate-bench-") as name:
+        folder = Path(name)
+        with LocalKafka(folder / "kafka") as kafka:
+            for part in parts:
+                print(f"== {part}", file=sys.stderr, flush=True)
+                result = asyncio.run(run(Bench(kafka, folder), part, size, rivals))
+                (options.results / f"{part}.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    report.write(options.results)
+    subprocess.run([str(BENCH_PYTHON), "-m", "benchmarks.plots", str(options.results)], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What an event costs as the work grows, one dimension at a time."""
+
+from typing import Any, Final
+
+from benchmarks.bench import Bench
+from benchmarks.events import Shape, shaped
+from benchmarks.parts.size import Size
+from benchmarks.parts.throughput import one, prepare
+from benchmarks.rivals import GATE, Rival
+
+#: Dimension to its values; the others stay as in `Shape`. Prospects beyond 100,000 are measured by `state`.
+STEPS: Final[dict[str, tuple[int, ...]]] = {
+    "prospects": (10_000, 100_000),
+    "partners": (1, 5, 50),
+    "consents": (1, 10, 50),
+    "payload_bytes": (0, 3_000, 10_000),
+}
+
+
+async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[dict[str, Any]]:
+    """One row for each dimension, value and run."""
+    rows: list[dict[str, Any]] = []
+    for run in range(size.runs):
+        for dimension, values in STEPS.items():
+            for value in values:
+                row = await _step(bench, size, dimension, value, run)
+                rows.append({"dimension": dimension, "value": value, "run": run, **row})
+                size.tell(f"{dimension} {value}: {row['per_second']:,.0f}/s, {row['per_cpu_second']:,.0f}/CPU s")
+    return rows
+
+
+async def _step(bench: Bench, size: Size, dimension: str, value: int, run: int) -> dict[str, Any]:
+    # Fifty partners are fifty decisions: fewer events take as long.
+    transfers = max(2_000, size.growth_transfers // (value if dimension == "partners" else 1))
+    shape = Shape(**{"transfers": transfers, "prospects": 5_000, dimension: value})
+    prefix = f"growth-{dimension}-{value}-{run}."
+    events = shaped(bench.folder / prefix, shape)
+    await prepare(bench, events, prefix)
+    measured = await one(bench, GATE, events, prefix, f"{dimension}-{value}-{run}")
+    await bench.delete(prefix)
+    return {
+        "transfer_bytes": events.transfer_bytes,
+        "per_second": measured.per_second,
+        "per_cpu_second": measured.per_cpu_second,
+        "peak_mib": measured.peak_mib,
+    }
