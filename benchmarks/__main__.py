@@ -10,6 +10,7 @@ import importlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from benchmarks import report
 from benchmarks.bench import BENCH_PYTHON, Bench
 from benchmarks.machine import machine, versions
 from benchmarks.parts.size import FULL, QUICK, Size
-from benchmarks.rivals import ALL, BY_NAME, Rival
+from benchmarks.rivals import BY_NAME, Rival
 from transfer_gate.local.kafka import LocalKafka
 
 #: Part to (module of `benchmarks.parts`, function). A new one is a module and a line here, and a table in `report`.
@@ -45,9 +46,15 @@ async def run(bench: Bench, part: str, size: Size, rivals: tuple[Rival, ...]) ->
         "measured_at": began.isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
-        "runs": size.runs,
         "rows": rows,
     }
+
+
+def appended(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Both results as one; runs of the later one are numbered on, so that neighbours in time stay neighbours."""
+    first = 1 + max((row["run"] for row in earlier["rows"]), default=-1)
+    rows = [*earlier["rows"], *({**row, "run": first + row["run"]} for row in later["rows"])]
+    return {**later, "rows": rows}
 
 
 def main() -> None:
@@ -58,14 +65,26 @@ def main() -> None:
     parser.add_argument("--runs", type=int, help="interleaved repetitions")
     parser.add_argument("--rivals", help=f"comma separated, of {', '.join(BY_NAME)}; default: all")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
+    parser.add_argument("--append", action="store_true", help="add these runs to those of the same part")
     parser.add_argument("--transfers", type=int, help="transfers in the backlog")
+    parser.add_argument("--rates", type=int, nargs="+", help="transfers a second, of latency")
+    parser.add_argument("--prospects", type=int, nargs="+", help="prospects, of state")
     options = parser.parse_args()
     parts = options.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    names = options.rivals.split(",") if options.rivals else list(BY_NAME)
+    if unknown := set(names) - set(BY_NAME):
+        parser.error(f"unknown rival: {', '.join(sorted(unknown))}")
+    rivals = tuple(BY_NAME[name] for name in names)
     size = QUICK if options.quick else FULL
-    size = replace(size, runs=options.runs or size.runs, transfers=options.transfers or size.transfers)
-    rivals = tuple(BY_NAME[name] for name in options.rivals.split(",")) if options.rivals else ALL
+    size = replace(
+        size,
+        runs=options.runs or size.runs,
+        transfers=options.transfers or size.transfers,
+        rates=tuple(options.rates or size.rates),
+        restore_prospects=tuple(options.prospects or size.restore_prospects),
+    )
     options.results.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="transfer-gate-bench-") as name:
         folder = Path(name)
@@ -73,7 +92,10 @@ def main() -> None:
             for part in parts:
                 print(f"== {part}", file=sys.stderr, flush=True)
                 result = asyncio.run(run(Bench(kafka, folder), part, size, rivals))
-                (options.results / f"{part}.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+                path = options.results / f"{part}.json"
+                if options.append and path.is_file():
+                    result = appended(orjson.loads(path.read_bytes()), result)
+                path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     report.write(options.results)
     subprocess.run([str(BENCH_PYTHON), "-m", "benchmarks.plots", str(options.results)], check=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import report
+from benchmarks.__main__ import PARTS, appended
 from benchmarks.events import Shape, shaped
 from benchmarks.figures import Reading, pace, quantile, ratios, spread
 from transfer_gate.model.state import EMPTY
@@ -103,7 +104,10 @@ def test_report_shows_each_part_that_was_measured_and_the_ratio_run_by_run(tmp_p
     assert "| **transfer-gate**, full decision | 7.0 | 9.0 | 0 of 50 |" in page
 
 
-def test_every_part_has_a_table() -> None:
-    from benchmarks.__main__ import PARTS
+def test_appended_runs_are_numbered_on() -> None:
+    earlier, later = _result([{"run": 0}, {"run": 1}]), _result([{"run": 0}])
+    assert [row["run"] for row in appended(earlier, later)["rows"]] == [0, 1, 2]
 
+
+def test_every_part_has_a_table() -> None:
     assert PARTS.keys() == report.TABLES.keys()
