@@ -39,12 +39,12 @@ RESULTS: Final = Path(__file__).with_name("results")
 async def run(bench: Bench, part: str, size: Size, rivals: tuple[Rival, ...]) -> dict[str, Any]:
     """Measure one part."""
     module, function = PARTS[part]
-    began = dt.datetime.now(dt.UTC)
+    began, on = dt.datetime.now(dt.UTC), machine()
     rows = await getattr(importlib.import_module(f"benchmarks.parts.{module}"), function)(bench, size, rivals)
     return {
         "part": part,
         "measured_at": began.isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": on,
         "versions": versions(),
         "rows": rows,
     }

@@ -108,6 +108,11 @@ class Bench:
             **more,
         )
 
+    def broker_cpu_seconds(self) -> float:
+        """User and system time of the broker so far."""
+        times = psutil.Process(self.kafka.pid).cpu_times()
+        return float(times.user + times.system)
+
     def worker(self, settings: Settings, name: str = "worker") -> Process:
         """`transfer-gate worker` under these settings."""
         environment = {
@@ -160,6 +165,7 @@ class Outputs:
     """
 
     def __init__(self, bench: Bench, topics: Sequence[str]) -> None:
+        self.bench = bench
         self._reader = AIOKafkaConsumer(bootstrap_servers=bench.bootstrap_servers, isolation_level="read_committed")
         self._places = [TopicPartition(topic, number) for topic in topics for number in range(PARTITIONS)]
         self._before = 0
@@ -198,7 +204,8 @@ async def watch(
         if not readings or done != readings[-1].done:
             changed = now
             cpu = sum(process.cpu_seconds() for process in processes)
-            readings.append(Reading(now, done, cpu, sum(process.resident() for process in processes)))
+            resident = sum(process.resident() for process in processes)
+            readings.append(Reading(now, done, cpu, resident, outputs.bench.broker_cpu_seconds()))
         if done and first is None:
             first = now
         if (done >= expected and now - changed > settle_seconds) or (first is not None and now - first > most_seconds):

@@ -39,12 +39,13 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
 
 
 class Reading(Struct, frozen=True):
-    """One look at a worker: when, how much it has put out, and what it has used so far (seconds, bytes)."""
+    """One look at a worker: when, how much it has put out, and what it and the broker have used (seconds, bytes)."""
 
     at: float
     done: int
     cpu: float
     resident: int
+    broker_cpu: float = 0.0
 
 
 class Pace(Struct, frozen=True):
@@ -53,6 +54,8 @@ class Pace(Struct, frozen=True):
     per_second: float
     per_cpu_second: float
     peak_mib: float
+    broker_cpu_us: float
+    """CPU of the broker for one event, microseconds."""
 
 
 def pace(readings: Sequence[Reading], events_per_output: float, warm_up: float = 0.0) -> Pace:
@@ -70,5 +73,6 @@ def pace(readings: Sequence[Reading], events_per_output: float, warm_up: float =
     return Pace(
         per_second=events / (ended.at - working[0].at),
         per_cpu_second=events / (ended.cpu - working[0].cpu),
+        broker_cpu_us=(ended.broker_cpu - working[0].broker_cpu) / events * 1e6,
         peak_mib=max(reading.resident for reading in readings) / (1 << 20),
     )

@@ -15,11 +15,15 @@ from transfer_gate.local.java import find_java, java_version
 
 
 def machine() -> dict[str, str]:
-    """Cores, memory, processor, system."""
+    """Cores, memory, processor, system, and how busy others kept them.
+
+    Figures of a busy machine compare only as ratios.
+    """
     return {
         "cores": str(psutil.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / (1 << 30):.0f} GiB",
         "processor": _processor(),
+        "load average before": f"{psutil.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
     }
 

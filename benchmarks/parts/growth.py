@@ -43,4 +43,5 @@ async def _step(bench: Bench, size: Size, dimension: str, value: int, run: int) 
         "per_second": measured.per_second,
         "per_cpu_second": measured.per_cpu_second,
         "peak_mib": measured.peak_mib,
+        "broker_cpu_us": measured.broker_cpu_us,
     }

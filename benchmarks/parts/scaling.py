@@ -26,6 +26,7 @@ async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[
                     "per_second": measured.per_second,
                     "per_cpu_second": measured.per_cpu_second,
                     "peak_mib": measured.peak_mib,
+                    "broker_cpu_us": measured.broker_cpu_us,
                 }
             )
             size.tell(f"{workers} workers: {measured.per_second:,.0f}/s, {measured.per_cpu_second:,.0f}/CPU s")

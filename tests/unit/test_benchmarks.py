@@ -39,14 +39,15 @@ def test_ratios_compare_the_runs_that_stood_side_by_side() -> None:
 
 def test_pace_takes_off_what_was_done_before_the_first_reading() -> None:
     readings = [
-        Reading(at=0.0, done=0, cpu=1.0, resident=1 << 20),
-        Reading(at=9.0, done=100, cpu=5.0, resident=3 << 20),
-        Reading(at=11.0, done=500, cpu=6.0, resident=2 << 20),
+        Reading(at=0.0, done=0, cpu=1.0, resident=1 << 20, broker_cpu=1.0),
+        Reading(at=9.0, done=100, cpu=5.0, resident=3 << 20, broker_cpu=2.0),
+        Reading(at=11.0, done=500, cpu=6.0, resident=2 << 20, broker_cpu=2.5),
     ]
     measured = pace(readings, events_per_output=0.5)
     assert measured.per_second == 100.0
     assert measured.per_cpu_second == 200.0
     assert measured.peak_mib == 3.0
+    assert measured.broker_cpu_us == 2500.0
 
 
 def test_pace_does_not_count_the_wait_after_the_last_output() -> None:
@@ -87,7 +88,14 @@ def _result(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_report_shows_each_part_that_was_measured_and_the_ratio_run_by_run(tmp_path: Path) -> None:
     rows = [
-        {"rival": rival, "run": run, "per_second": speed / (run + 1), "per_cpu_second": speed, "peak_mib": 80.0}
+        {
+            "rival": rival,
+            "run": run,
+            "per_second": speed / (run + 1),
+            "per_cpu_second": speed,
+            "peak_mib": 80.0,
+            "broker_cpu_us": 30.0,
+        }
         for rival, speed in (("gate", 30_000.0), ("streams-eos", 20_000.0))
         for run in (0, 1)
     ]
@@ -98,7 +106,7 @@ def test_report_shows_each_part_that_was_measured_and_the_ratio_run_by_run(tmp_p
     page = (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
     assert [line for line in page if line.startswith("## ")] == ["## throughput", "## withdrawals"]
     assert (
-        "| Kafka Streams `exactly_once_v2` | exactly once | 15,000 (10,000–20,000) | 20,000 | 80 | 1.50 | 1.50 |"
+        "| Kafka Streams `exactly_once_v2` | exactly once | 15,000 (10,000–20,000) | 20,000 | 80 | 30 | 1.50 | 1.50 |"
         in page
     )
     assert "| **transfer-gate**, full decision | 7.0 | 9.0 | 0 of 50 |" in page
