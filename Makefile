@@ -123,10 +123,8 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
 	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
 	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
-
-clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	$(COMPILE) $(UPGRADE) requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(BENCH_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis build dist

@@ -32,7 +32,7 @@ async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[
 async def _step(bench: Bench, size: Size, dimension: str, value: int, run: int) -> dict[str, Any]:
     # Fifty partners are fifty decisions: fewer events take as long.
     transfers = max(2_000, size.growth_transfers // (value if dimension == "partners" else 1))
-    shape = Shape(**{"transfers": transfers, "prospects": 5_000, dimension: value})
+    shape = Shape(**{"transfers": transfers, "prospects": 2_000, dimension: value})
     prefix = f"growth-{dimension}-{value}-{run}."
     events = shaped(bench.folder / prefix, shape)
     await prepare(bench, events, prefix)
