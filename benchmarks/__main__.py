@@ -89,9 +89,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="transfer-gate-bench-") as name:
         folder = Path(name)
         with LocalKafka(folder / "kafka") as kafka:
+            bench = Bench(kafka, folder)
             for part in parts:
                 print(f"== {part}", file=sys.stderr, flush=True)
-                result = asyncio.run(run(Bench(kafka, folder), part, size, rivals))
+                result = asyncio.run(run(bench, part, size, rivals))
                 path = options.results / f"{part}.json"
                 if options.append and path.is_file():
                     result = appended(orjson.loads(path.read_bytes()), result)

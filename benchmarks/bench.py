@@ -92,6 +92,8 @@ class Bench:
         self.kafka = kafka
         self.folder = folder
         self.bootstrap_servers = kafka.bootstrap_servers
+        #: Whether the broker has done the work of its first minute, in which Java compiles it: latencies fall fourfold.
+        self.warm = False
 
     def settings(self, name: str, events: Events, prefix: str, **more: Any) -> Settings:
         """One installation of the gate: topics under `prefix`, group and changelog under `name`."""

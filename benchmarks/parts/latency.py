@@ -7,12 +7,13 @@ from benchmarks.events import Events, Shape, sampled, shaped
 from benchmarks.figures import quantile
 from benchmarks.parts.ready import until_ready
 from benchmarks.parts.size import Size
-from benchmarks.rivals import Entry, Rival, enter
+from benchmarks.rivals import GATE, Entry, Rival, enter
 
 
 async def measure(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> list[dict[str, Any]]:
     """One row for each rival, rate and run."""
     rows: list[dict[str, Any]] = []
+    await _warm_up(bench)
     for run in range(size.runs):
         for rate in size.rates:
             events = sampled(bench.folder / f"latency-{rate}", 5_000, rate * size.rate_seconds)
@@ -27,6 +28,7 @@ async def withdrawals(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> li
     """One row for each rival and run: withdrawal → enforced, and transfers released behind a withdrawal."""
     rows: list[dict[str, Any]] = []
     events = shaped(bench.folder / "withdrawals", Shape(prospects=5_000, transfers=20_000))
+    await _warm_up(bench)
     for run in range(size.runs):
         for rival in rivals:
             prefix = f"withdrawals-{rival.name}-{run}."
@@ -46,6 +48,13 @@ async def withdrawals(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> li
             )
             size.tell(f"{rival.title}: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms, released {leaked}")
     return rows
+
+
+async def _warm_up(bench: Bench) -> None:
+    """Keep the broker busy for a while, unless another part has done so."""
+    if not bench.warm:
+        await _at_rate(bench, GATE, sampled(bench.folder / "warm-up", 5_000, 15_000), 1_000, "warm-up")
+        bench.warm = True
 
 
 async def _at_rate(bench: Bench, rival: Rival, events: Events, rate: int, turn: str) -> dict[str, Any]:

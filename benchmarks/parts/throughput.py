@@ -51,5 +51,6 @@ async def one(bench: Bench, rival: Rival, events: Events, prefix: str, turn: str
     with started(entry.processes):
         async with Outputs(bench, entry.counted) as outputs:
             readings = await watch(outputs, entry.processes, entry.expected, most_seconds=MOST_SECONDS)
+    bench.warm = True
     # A record of the gate's evidence is a part of an event when transfers go to several partners.
     return pace(readings, events.transfer_count / entry.expected, WARM_UP)
