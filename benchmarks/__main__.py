@@ -50,11 +50,9 @@ async def run(bench: Bench, part: str, size: Size, rivals: tuple[Rival, ...]) ->
     }
 
 
-def appended(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Both results as one; runs of the later one are numbered on, so that neighbours in time stay neighbours."""
-    first = 1 + max((row["run"] for row in earlier["rows"]), default=-1)
-    rows = [*earlier["rows"], *({**row, "run": first + row["run"]} for row in later["rows"])]
-    return {**later, "rows": rows}
+def following(earlier: Mapping[str, Any] | None) -> int:
+    """Number of the next run: runs that are added keep apart from those that are there."""
+    return 1 + max((row["run"] for row in earlier["rows"]), default=-1) if earlier else 0
 
 
 def main() -> None:
@@ -92,10 +90,11 @@ def main() -> None:
             bench = Bench(kafka, folder)
             for part in parts:
                 print(f"== {part}", file=sys.stderr, flush=True)
-                result = asyncio.run(run(bench, part, size, rivals))
                 path = options.results / f"{part}.json"
-                if options.append and path.is_file():
-                    result = appended(orjson.loads(path.read_bytes()), result)
+                earlier = orjson.loads(path.read_bytes()) if options.append and path.is_file() else None
+                result = asyncio.run(run(bench, part, replace(size, first=following(earlier)), rivals))
+                if earlier:
+                    result["rows"] = [*earlier["rows"], *result["rows"]]
                 path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
     report.write(options.results)
     subprocess.run([str(BENCH_PYTHON), "-m", "benchmarks.plots", str(options.results)], check=True)

@@ -1,8 +1,12 @@
 """The arithmetic of the reports: medians, spread, quantiles, ratios within one round of an interleaved run."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec import Struct
+
+#: Systems count CPU time in hundredths of a second: a pace from less than this is a guess.
+LEAST_CPU: Final = 0.3
 
 
 class Spread(Struct, frozen=True):
@@ -69,6 +73,8 @@ def pace(readings: Sequence[Reading], events_per_output: float, warm_up: float =
     ended = next(reading for reading in readings if reading.done == last)
     if not working or working[0].done == last:
         raise ValueError("too few readings to tell a pace")
+    if ended.cpu - working[0].cpu < LEAST_CPU:
+        raise ValueError(f"too little work to tell a pace: less than {LEAST_CPU:g} s of CPU")
     events = (last - working[0].done) * events_per_output
     return Pace(
         per_second=events / (ended.at - working[0].at),

@@ -14,13 +14,12 @@ async def measure(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> list[d
     """One row for each rival, rate and run."""
     rows: list[dict[str, Any]] = []
     await _warm_up(bench)
-    for run in range(size.runs):
-        for rate in size.rates:
-            events = sampled(bench.folder / f"latency-{rate}", 5_000, rate * size.rate_seconds)
-            for rival in rivals:
-                row = await _at_rate(bench, rival, events, rate, f"{rate}-{run}")
-                rows.append({"rival": rival.name, "run": run, "rate": rate, **row})
-                size.tell(f"{rival.title} at {rate}/s: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms")
+    for rate in size.rates:
+        events = sampled(bench.folder / f"latency-{rate}", 5_000, rate * size.rate_seconds)
+        for run, rival in size.turns(rivals):
+            row = await _at_rate(bench, rival, events, rate, f"{rate}-{run}")
+            rows.append({"rival": rival.name, "run": run, "rate": rate, **row})
+            size.tell(f"{rival.title} at {rate}/s: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms")
     return rows
 
 
@@ -29,24 +28,23 @@ async def withdrawals(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> li
     rows: list[dict[str, Any]] = []
     events = shaped(bench.folder / "withdrawals", Shape(prospects=5_000, transfers=20_000))
     await _warm_up(bench)
-    for run in range(size.runs):
-        for rival in rivals:
-            prefix = f"withdrawals-{rival.name}-{run}."
-            entry = await _running(bench, rival, events, prefix, str(run))
-            with started(entry.processes):
-                raw = await bench.client(
+    for run, rival in size.turns(rivals):
+        prefix = f"withdrawals-{rival.name}-{run}."
+        entry = await _running(bench, rival, events, prefix, str(run))
+        with started(entry.processes):
+            raw = await bench.client(
                     "withdrawals", bench.bootstrap_servers, f"{prefix}prospect-transfers", f"{prefix}consent-events",
                     str(PARTITIONS), str(events.transfers), "200", str(size.probes), entry.quarantine,
                     *(topic for topic in entry.outputs if topic != entry.quarantine),
                 )  # fmt: skip
-            await bench.delete(prefix)
-            answer = parsed(raw)
-            row = _quantiles(answer["seconds"])
-            leaked = answer["released_after_withdrawal"]
-            rows.append(
-                {"rival": rival.name, "run": run, "probes": size.probes, "released_after_withdrawal": leaked, **row}
-            )
-            size.tell(f"{rival.title}: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms, released {leaked}")
+        await bench.delete(prefix)
+        answer = parsed(raw)
+        row = _quantiles(answer["seconds"])
+        leaked = answer["released_after_withdrawal"]
+        rows.append(
+            {"rival": rival.name, "run": run, "probes": size.probes, "released_after_withdrawal": leaked, **row}
+        )
+        size.tell(f"{rival.title}: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms, released {leaked}")
     return rows
 
 

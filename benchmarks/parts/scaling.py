@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from benchmarks.bench import Bench
 from benchmarks.events import sampled
 from benchmarks.parts.size import Size
@@ -16,18 +18,14 @@ async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[
     events = sampled(bench.folder / "scaling", size.prospects, size.transfers)
     await prepare(bench, events, "scaling.")
     rows: list[dict[str, Any]] = []
-    for run in range(size.runs):
-        for workers in WORKERS:
-            measured = await one(bench, GATE, events, "scaling.", f"{workers}-{run}", workers)
-            rows.append(
-                {
-                    "workers": workers,
-                    "run": run,
-                    "per_second": measured.per_second,
-                    "per_cpu_second": measured.per_cpu_second,
-                    "peak_mib": measured.peak_mib,
-                    "broker_cpu_us": measured.broker_cpu_us,
-                }
-            )
-            size.tell(f"{workers} workers: {measured.per_second:,.0f}/s, {measured.per_cpu_second:,.0f}/CPU s")
+    for run, workers in size.turns(WORKERS):
+        measured = await one(bench, GATE, events, "scaling.", f"{workers}-{run}", workers)
+        rows.append(
+            {
+                "workers": workers,
+                "run": run,
+                **asdict(measured),
+            }
+        )
+        size.tell(f"{workers} workers: {measured.per_second:,.0f}/s, {measured.per_cpu_second:,.0f}/CPU s")
     return rows

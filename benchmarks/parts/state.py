@@ -29,8 +29,8 @@ async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[
         await bench.load(settings.topics.consents, events.consents)
         folded = await _fold(bench, settings, prospects)
         size.tell(f"{prospects:,} consents: {folded['consents_per_second']:,.0f}/s folded and committed")
-        for run in range(size.runs):
-            row: dict[str, Any] = {"prospects": prospects, "run": run, **(folded if run == 0 else {})}
+        for run in range(size.first, size.first + size.runs):
+            row: dict[str, Any] = {"prospects": prospects, "run": run, **(folded if run == size.first else {})}
             for store in STORES:
                 row |= await _restore(bench, settings, store)
                 row |= await _restart(bench, settings, store, f"{run}")

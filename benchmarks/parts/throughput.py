@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from benchmarks.bench import Bench, Outputs, started, watch
 from benchmarks.events import Events, sampled
 from benchmarks.figures import Pace, pace
 from benchmarks.parts.size import Size
-from benchmarks.rivals import Rival, enter
+from benchmarks.rivals import GATE, Rival, enter
 
 #: The first tenth of the outputs is left out: connections, and for Java its compiler.
 WARM_UP: float = 0.1
@@ -20,20 +22,12 @@ async def measure(bench: Bench, size: Size, rivals: tuple[Rival, ...]) -> list[d
     events = sampled(bench.folder / "throughput", size.prospects, size.transfers)
     await prepare(bench, events, prefix)
     rows: list[dict[str, Any]] = []
-    for run in range(size.runs):
-        for rival in rivals:
-            measured = await one(bench, rival, events, prefix, str(run))
-            rows.append(
-                {
-                    "rival": rival.name,
-                    "run": run,
-                    "per_second": measured.per_second,
-                    "per_cpu_second": measured.per_cpu_second,
-                    "peak_mib": measured.peak_mib,
-                    "broker_cpu_us": measured.broker_cpu_us,
-                }
-            )
-            size.tell(f"{rival.title}: {measured.per_second:,.0f}/s, {measured.per_cpu_second:,.0f}/CPU s")
+    if not bench.warm:
+        await one(bench, GATE, events, prefix, "warm-up")
+    for run, rival in size.turns(rivals):
+        measured = await one(bench, rival, events, prefix, str(run))
+        rows.append({"rival": rival.name, "run": run, **asdict(measured)})
+        size.tell(f"{rival.title}: {measured.per_second:,.0f}/s, {measured.per_cpu_second:,.0f}/CPU s")
     return rows
 
 

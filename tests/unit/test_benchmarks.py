@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from benchmarks import report
-from benchmarks.__main__ import PARTS, appended
+from benchmarks.__main__ import PARTS, following
 from benchmarks.events import Shape, shaped
 from benchmarks.figures import Reading, pace, quantile, ratios, spread
+from benchmarks.parts.size import Size
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
@@ -112,9 +113,14 @@ def test_report_shows_each_part_that_was_measured_and_the_ratio_run_by_run(tmp_p
     assert "| **transfer-gate**, full decision | 7.0 | 9.0 | 0 of 50 |" in page
 
 
-def test_appended_runs_are_numbered_on() -> None:
-    earlier, later = _result([{"run": 0}, {"run": 1}]), _result([{"run": 0}])
-    assert [row["run"] for row in appended(earlier, later)["rows"]] == [0, 1, 2]
+def test_added_runs_are_numbered_on() -> None:
+    assert following(None) == 0
+    assert following(_result([{"run": 0}, {"run": 1}])) == 2
+
+
+def test_rivals_take_turns_back_and_forth() -> None:
+    size = Size(runs=2, first=3)
+    assert list(size.turns("ab")) == [(3, "b"), (3, "a"), (4, "a"), (4, "b")]
 
 
 def test_every_part_has_a_table() -> None:
