@@ -32,8 +32,8 @@ async def measure(bench: Bench, size: Size, _rivals: tuple[Rival, ...]) -> list[
 
 
 async def _step(bench: Bench, size: Size, dimension: str, value: int, run: int) -> dict[str, Any]:
-    # Fifty partners are fifty decisions: few events take as long.
-    transfers = max(2_000, size.growth_transfers // (value if dimension == "partners" and value > 5 else 1))
+    # Fifty partners are fifty decisions: a fifth of the events takes long enough.
+    transfers = size.growth_transfers // (5 if dimension == "partners" and value > 5 else 1)
     shape = Shape(**{"transfers": transfers, "prospects": 2_000, dimension: value})
     prefix = f"growth-{dimension}-{value}-{run}."
     events = shaped(bench.folder / prefix, shape)
