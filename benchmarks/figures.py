@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 
 #: Systems count CPU time in hundredths of a second: a pace from less than this is a guess.
-LEAST_CPU: Final = 0.3
+LEAST_CPU: Final = 0.1
 
 
 class Spread(Struct, frozen=True):
