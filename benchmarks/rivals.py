@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -61,18 +61,23 @@ class Entry(Struct, frozen=True):
     expected: int
 
 
-async def enter(bench: Bench, rival: Rival, events: Events, prefix: str, turn: str, workers: int = 1) -> Entry:
-    """Start a rival on the loaded topics under `prefix`, with a group and state of its own."""
+async def enter(
+    bench: Bench, rival: Rival, events: Events, prefix: str, turn: str, workers: int = 1, **more: Any
+) -> Entry:
+    """Start a rival on the loaded topics under `prefix`, with a group and state of its own.
+
+    `more` are settings of the gate.
+    """
     group = f"{rival.name}-{turn}"
     if rival is GATE:
-        settings = bench.settings(group, events, prefix)
+        settings = bench.settings(group, events, prefix, **more)
         await bench.topics_of(settings)
         topics = settings.topics
         partners = list(topics.partners(load_registry(events.registry)).values())
         processes = [bench.worker(settings)]
         for number in range(1, workers):
-            more = bench.settings(f"{group}", events, prefix)
-            processes.append(bench.worker(more, f"worker-{number}"))
+            another = bench.settings(group, events, prefix, **more)
+            processes.append(bench.worker(another, f"worker-{number}"))
         return Entry(processes, [*partners, topics.quarantine], [topics.decisions], topics.quarantine, events.decisions)
     topics = Topics(prefix, group)
     partner, quarantine = f"{prefix}{group}-partner", f"{prefix}{group}-quarantine"

@@ -39,9 +39,11 @@ async def prepare(bench: Bench, events: Events, prefix: str) -> None:
     await bench.load(settings.topics.transfers, events.transfers)
 
 
-async def one(bench: Bench, rival: Rival, events: Events, prefix: str, turn: str, workers: int = 1) -> Pace:
+async def one(
+    bench: Bench, rival: Rival, events: Events, prefix: str, turn: str, workers: int = 1, **more: Any
+) -> Pace:
     """One pass of a fresh worker, or several, over the backlog."""
-    entry = await enter(bench, rival, events, prefix, turn, workers)
+    entry = await enter(bench, rival, events, prefix, turn, workers, **more)
     with started(entry.processes):
         async with Outputs(bench, entry.counted) as outputs:
             readings = await watch(outputs, entry.processes, entry.expected, most_seconds=MOST_SECONDS)
