@@ -12,6 +12,7 @@ import orjson
 import psutil
 
 from benchmarks.bench import PARTITIONS
+from transfer_gate.stream.history import Reach
 from transfer_gate.stream.restore import restore
 from transfer_gate.stream.slices import MemorySlice, Slice
 
@@ -23,7 +24,7 @@ async def main() -> None:
         slices = {number: MemorySlice() if in_memory else _rocks(folder, number) for number in range(PARTITIONS)}
         before = psutil.Process().memory_info().rss
         began = time.monotonic()
-        await restore(options, os.environ["BENCH_CHANGELOG"], slices)
+        await restore(options, os.environ["BENCH_CHANGELOG"], slices, dict.fromkeys(slices, Reach(0, "bench")))
         seconds = time.monotonic() - began
         result: dict[str, float] = {}
         if in_memory:
