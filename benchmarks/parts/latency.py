@@ -81,7 +81,12 @@ async def _running(bench: Bench, rival: Rival, events: Events, prefix: str, turn
     await bench.topics_of(settings)
     await bench.load(settings.topics.consents, events.consents)
     entry = await enter(bench, rival, events, prefix, turn)
-    await until_ready(bench, entry, settings.topics.transfers)
+    try:
+        await until_ready(bench, entry, settings.topics.transfers)
+    except BaseException:
+        for process in entry.processes:
+            process.stop()
+        raise
     return entry
 
 
