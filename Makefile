@@ -8,9 +8,11 @@ VENV := .venv
 LINT_VENV := .venv-lint
 MUTATE_VENV := .venv-mutate
 DEPLOY_VENV := .venv-deploy
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
 DEPLOY_BIN := $(DEPLOY_VENV)/bin
+STREAMS := benchmarks/kafka-streams/target
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
 PYTHON ?=
@@ -23,7 +25,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long check-monitoring check-deploy sbom lint format bench mutate requirements clean
+.PHONY: help setup demo test test-long check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -59,8 +61,11 @@ format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
 	$(LINT_BIN)/ruff check --fix .
 	$(LINT_BIN)/ruff format .
 
-bench: $(VENV)/.ready ## the benchmarks, on a Kafka of their own
-	@for program in benchmarks/*.py; do echo "== $$program"; $(BIN)/python "$$program" $(ARGS) || exit 1; done
+bench: $(VENV)/.ready $(BENCH_VENV)/.ready $(STREAMS)/.ready ## all benchmarks, most of an hour (needs mvn; ARGS='latency --quick' runs a part)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.ready $(BENCH_VENV)/.ready ## before a release: the gate as a ratio to a plain Faust agent and to a bare loop
+	$(BIN)/python -m benchmarks.quick $(ARGS)
 
 mutate: $(VENV)/.ready $(MUTATE_VENV)/.ready ## break the decision in 1,500 ways, see that tests notice (ARGS="--minutes 3")
 	@$(MUTATE_VENV)/bin/python mutation/run.py $(ARGS)
@@ -94,6 +99,17 @@ $(DEPLOY_VENV)/.ready: requirements/deploy.txt
 	@$(DEPLOY_BIN)/python $(PIP) --require-hashes -r requirements/deploy.txt
 	@touch $@
 
+$(BENCH_VENV)/.ready: requirements/bench.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(BENCH_VENV)
+	@echo "installing into $(BENCH_VENV)" >&2
+	@$(BENCH_VENV)/bin/python $(PIP) --require-hashes -r requirements/bench.txt
+	@touch $@
+
+# Kafka Streams, a peer: Java.
+$(STREAMS)/.ready: benchmarks/kafka-streams/pom.xml $(wildcard benchmarks/kafka-streams/src/main/java/bench/*.java)
+	mvn --quiet --batch-mode --file benchmarks/kafka-streams/pom.xml package
+	@touch $@
+
 UV ?= uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command 'make requirements'
@@ -107,6 +123,8 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
 	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
 	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
+	$(COMPILE) $(UPGRADE) requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis build dist

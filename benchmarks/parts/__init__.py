@@ -1,0 +1,1 @@
+"""What is measured: one module a question. Each has `measure(bench, size) -> rows`."""
