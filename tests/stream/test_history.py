@@ -1,9 +1,10 @@
 """What was deleted behind the gate's back is noticed before anybody decides without it; what merely moved is not."""
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from unittest import mock
 
 import pytest
@@ -16,12 +17,13 @@ from tests.support.stream_topics import delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.history import HistoryLost
+from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.transaction import TransactionalWriter
+from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
 
 #: A prospect who consents and then objects.
 PROSPECT: Final = "p-1"
@@ -134,29 +136,66 @@ async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_wh
 
 async def test_consents_that_end_before_what_was_fetched_of_them_let_nothing_be_decided(registry: Registry) -> None:
     """A position behind the end would seem enough to any barrier, and hide what is written in between."""
+    partition = alone(registry, Log(0, 3), committed=5)
+    partition.receive("prospect-transfers", [record_at(0)], 1)
+    with pytest.raises(RoundFailed, match="end at 3, but were fetched up to 5"):
+        await partition.run()
+
+
+@pytest.mark.parametrize("records", [[8], []], ids=["records behind the hole", "nothing behind it"])
+async def test_consents_that_were_deleted_while_a_worker_stood_before_them_let_nothing_be_decided(
+    registry: Registry, records: list[int]
+) -> None:
+    """A consumer whose place was deleted goes on at the beginning of what is left, and says nothing."""
+    partition = alone(registry, Log(8, 9), committed=5)
+    partition.receive("consent-events", [record_at(offset) for offset in records], 9)
+    with pytest.raises(HistoryLost, match="begins at offset 8, but only those below 5 were applied"):
+        await partition.run()
+
+
+async def test_offsets_of_markers_and_aborted_records_are_no_hole(registry: Registry) -> None:
+    partition = alone(registry, Log(5, 9), committed=5)
+    partition.receive("consent-events", [], 9)
+    running = asyncio.create_task(partition.run())
+    while partition.applied != 9:
+        assert not running.done()
+        await asyncio.sleep(0)
+    partition.leave()
+    await running
+
+
+class Log(NamedTuple):
+    """A consent topic as a broker tells of it."""
+
+    first: int
+    last: int
+
+    async def begin(self, _partition: int) -> int:
+        return self.first
+
+    async def end(self, _partition: int) -> int:
+        return self.last
+
+
+def alone(registry: Registry, log: Log, committed: int) -> Partition:
+    """A partition without a broker, whose group has committed consents up to an offset."""
     book = Rulebook.of(Topics(), registry)
-    partition = Partition(
+    return Partition(
         0,
         book,
         Tables(MemorySlice(), MemorySlice()),
         mock.Mock(spec=TransactionalWriter),
-        Truncated(),
+        log,
         Meter(book),
-        committed={book.consents: 5},
+        committed={book.consents: committed},
         round_records=10,
         inbox_records=10,
         clock=lambda: dt.datetime.now(dt.UTC),
     )
-    partition.receive(book.transfers, [mock.Mock(spec=ConsumerRecord, serialized_value_size=1)], 1)
-    with pytest.raises(HistoryLost, match="partition 0 of consent-events ends at offset 3"):
-        await partition.run()
 
 
-class Truncated:
-    """A consent topic that once was longer."""
-
-    async def end(self, _partition: int) -> int:
-        return 3
+def record_at(offset: int) -> Record:
+    return ConsumerRecord("", 0, offset, 0, 0, b"p-1", b"", None, 3, 0, ())
 
 
 async def test_a_position_behind_control_and_aborted_records_is_committed_and_not_missed_when_they_are_deleted(

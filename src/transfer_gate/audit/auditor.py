@@ -55,6 +55,7 @@ class Auditor:
         self._margin = margin
         self._tell = tell
         self._parts: dict[int, PartitionAudit] = {}
+        self._partners: dict[str, str] = {}
         self._quarantine = OldestOpen(settings)
         self._runs = OpenRuns(settings)
 
@@ -113,7 +114,9 @@ class Auditor:
         settings, topics = self._settings, self._settings.topics
         async with open_cluster(settings) as cluster:
             found = await cluster.topics()
-        partners = self._partner_topics(found)
+        # In place: every partition and the judge look at the same mapping, and partners come while it follows.
+        self._partners.update(self._partner_topics(found))
+        partners = self._partners
         count = _shared_count(found, (topics.decisions, topics.consents, topics.transfers))
         present = {topic: found[topic].partitions for topic in partners.values() if topic in found}
         ours = {topics.decisions: count}

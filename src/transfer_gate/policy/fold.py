@@ -64,9 +64,9 @@ def fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectStat
 
 
 def without_key(state: ProspectState) -> ProspectState:
-    """The state after an erasure was received: what its key sealed can't be read any more (GDPR 17).
+    """The state after an erasure that is news: what its key sealed can't be read any more (GDPR 17).
 
-    Apart from `fold`, because a key is no consent event: a second erasure destroys the key made in between.
+    Apart from `fold`, because a key is no consent event: folding the history anew must not destroy the keys made since.
     """
     return state if state.sealing_key is None else replace(state, sealing_key=None)
 

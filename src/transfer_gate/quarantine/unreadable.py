@@ -16,7 +16,7 @@ from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors, client_options
-from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.decode import Unreadable, decode_consent, without_values
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
@@ -95,7 +95,7 @@ def as_unreadable(record: ConsumerRecord) -> UnreadableEvent | None:
             offset=record.offset,
             key=record.key,
             received_ms=record.timestamp,
-            why=str(error),
+            why=without_values(str(error)),
             looks_like=looks_like(record.value or b""),
         )
     return None

@@ -24,6 +24,8 @@ LONGEST_WAIT: Final = 0.5
 #: How long an idea of who leads may last without a look, seconds: a leader that was deposed and cut off answers with an
 #: old watermark to whoever still asks it (docs/explanation/read-barrier.md).
 METADATA_SECONDS: Final = 10
+#: A broker that is silent for so long is asked again; the other partitions wait for it no longer than that.
+ANSWER_SECONDS: Final = 5
 
 
 class Watermarks:
@@ -34,7 +36,9 @@ class Watermarks:
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
         self._client = AIOKafkaClient(
-            **{**options, "client_id": f"{options['client_id']}-barrier"}, metadata_max_age_ms=METADATA_SECONDS * 1000
+            **{**options, "client_id": f"{options['client_id']}-barrier"},
+            metadata_max_age_ms=METADATA_SECONDS * 1000,
+            request_timeout_ms=ANSWER_SECONDS * 1000,
         )
         self._topic = topic
         self._asking: asyncio.Task[None] | None = None
@@ -60,6 +64,10 @@ class Watermarks:
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await answer
+
+    async def begin(self, partition: int) -> int:
+        """First offset that `partition` still holds; waits for as long as the broker can't tell."""
+        return (await self.begins({partition}))[partition]
 
     async def begins(self, partitions: set[int]) -> dict[int, int]:
         """First offset that each partition still holds; waits for as long as the broker can't tell."""
@@ -98,13 +106,17 @@ class Watermarks:
             leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
             if leader is not None and leader != -1:
                 by_leader.setdefault(leader, []).append((partition, which))
-        ends: dict[int, int] = {}
-        for leader, asked in by_leader.items():
-            request = OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)])
-            try:
-                response = await self._client.send(leader, request)
-            except kafka.KafkaError:
-                continue
-            for _, answers in response.topics:
-                ends |= {partition: end for partition, code, _, end in answers if code == 0 and end >= 0}
-        return ends
+        answers = await asyncio.gather(*(self._ask_leader(leader, asked) for leader, asked in by_leader.items()))
+        return {partition: end for answered in answers for partition, end in answered.items()}
+
+    async def _ask_leader(self, leader: int, asked: list[tuple[int, int]]) -> dict[int, int]:
+        try:
+            response = await self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)]))
+        except kafka.KafkaError:
+            return {}
+        return {
+            partition: end
+            for _, answers in response.topics
+            for partition, code, _, end in answers
+            if code == 0 and end >= 0
+        }

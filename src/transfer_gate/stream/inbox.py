@@ -26,7 +26,7 @@ class Inbox:
     Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_bytes", "_limit", "position", "waiting")
+    __slots__ = ("_batches", "_bytes", "_limit", "jumped_from", "position", "waiting")
 
     def __init__(self, limit: int, position: int | None = None) -> None:
         self._batches: deque[_Batch] = deque()
@@ -36,6 +36,9 @@ class Inbox:
         self.waiting = 0
         #: Offset after everything that was put or committed before; None when neither is known.
         self.position = position
+        #: From where offsets were passed over without a record, since somebody last looked: markers and aborted records
+        #: have offsets, but so have records that were deleted before they were fetched. None when none were.
+        self.jumped_from: int | None = None
 
     @property
     def full(self) -> bool:
@@ -56,6 +59,9 @@ class Inbox:
             raise ValueError(f"offset {records[0].offset} was fetched again, already at {self.position}")
         if not records and self.position is not None and end < self.position:
             return
+        first = records[0].offset if records else end
+        if self.position is not None and first > self.position and self.jumped_from is None:
+            self.jumped_from = self.position
         size = sum(record.serialized_value_size for record in records)
         self._batches.append(_Batch(records, end, size))
         self._bytes += size

@@ -17,7 +17,7 @@ from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
-from transfer_gate.stream.transaction import TransactionalWriter
+from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,9 @@ class Watermark(Protocol):
 
     async def end(self, partition: int) -> int:
         """The high watermark of the partition's consent topic, as of after the call."""
+
+    async def begin(self, partition: int) -> int:
+        """The first offset that the partition's consent topic still holds."""
 
 
 Taken = tuple[Sequence[Record], int]
@@ -144,9 +147,11 @@ class Partition:
         try:
             await asyncio.wait_for(self._work.wait(), QUIET_SECONDS if self._done != self._committed else None)
         except TimeoutError:
+            self._work.clear()  # before the commit: what comes in meanwhile must wake us again
             nothing = Round(self._book, self._tables, self.number, self._clock(), self._sealing)
             await self._commit(nothing, {})
-        self._work.clear()
+        else:
+            self._work.clear()
 
     async def _round(self) -> bool:
         """One transaction, if there is something to write; False when there is only to wait, or to leave."""
@@ -154,6 +159,7 @@ class Partition:
             return False
         if self._waiting is None:
             self._waiting = await self._meet_barrier()
+        await self._require_no_hole()
         consents = self.inboxes[self._book.consents].take(self._round_records)
         position = consents[1] if consents else self.applied
         ready = self._waiting if self._waiting and position is not None and position >= self._waiting.need else None
@@ -198,15 +204,26 @@ class Partition:
         at, since = self._clock(), time.monotonic()
         fetched = self.inboxes[self._book.consents].position
         need = await self._watermark.end(self.number)
-        require_events(self._book.consents, self.number, fetched, 0, need)  # else any position would seem enough
+        if fetched is not None and need < fetched:
+            # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over tells.
+            raise RoundFailed(f"consents end at {need}, but were fetched up to {fetched}")
         return Waiting(transfers, replays, at, since, need)
+
+    async def _require_no_hole(self) -> None:
+        """Hold that consent events which were passed over were none that retention deleted while we stood before them:
+        a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
+        """
+        inbox = self.inboxes[self._book.consents]
+        if inbox.jumped_from is not None:
+            begin = await self._watermark.begin(self.number)
+            require_events(self._book.consents, self.number, inbox.jumped_from, begin, inbox.jumped_from)
+            inbox.jumped_from = None
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
-        taken = self.inboxes[topic].take(self._round_records)
-        if taken and not taken[0]:
+        while (taken := self.inboxes[topic].take(self._round_records)) and not taken[0]:
             self._done[topic] = taken[1]
-        return taken if taken and taken[0] else None
+        return taken
 
     async def _commit(self, work: Round, offsets: Mapping[str, int]) -> None:
         began = time.monotonic()

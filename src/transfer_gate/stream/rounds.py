@@ -98,8 +98,10 @@ class Round:
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
             else:
                 about = event.prospect_id.encode()
-                states.put(about, fold(states.get(about), event, record.offset))
-                if isinstance(event, Erasure):
+                before = states.get(about)
+                after = fold(before, event, record.offset)
+                states.put(about, after)
+                if after.erased_at != before.erased_at:  # an erasure that is told again says nothing of what came since
                     self._keys.destroy(about)
                 if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
                     self.withdrawn_at = record.timestamp

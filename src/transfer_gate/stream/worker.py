@@ -30,6 +30,8 @@ STOP_SECONDS: Final = 9.0
 #: A loop whose pulse is later than this is stuck. The longest round takes a few tenths of a second.
 LATEST_BEAT_SECONDS: Final = 5.0
 _DAY_MS: Final = 86_400_000
+#: A retention of a hundred years is one without limit; beyond some more, dates end.
+_FOR_EVER_DAYS: Final = 36_500
 #: New objects after which Python looks for garbage in cycles, and looks that a generation survives. A round makes tens
 #: of thousands of objects, and none in cycles: with CPython's 700 the search was a fifth of the cost of folding.
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -100,7 +102,8 @@ async def _sealing_of(settings: Settings) -> Sealing:
     async with open_cluster(settings) as cluster:
         configs = await cluster.configs([settings.topics.quarantine])
     kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
-    return Sealing(masters, None if kept_ms < 0 else kept_ms // _DAY_MS + 1)
+    kept_days = kept_ms // _DAY_MS + 1
+    return Sealing(masters, kept_days if kept_ms >= 0 and kept_days < _FOR_EVER_DAYS else None)
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:

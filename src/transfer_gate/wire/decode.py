@@ -1,8 +1,10 @@
 """Bytes of the input topics to model (contract sections 2 and 3).
 
-JSON per RFC 8259, UTF-8 only. Exceptions name places, never values: an input may hold personal data.
+JSON per RFC 8259, UTF-8 only. Exceptions name places; of a wrong word of a closed list msgspec quotes the word, which
+helps who wrote a case file, and which nobody else should be shown: see `without_values`.
 """
 
+import re
 from typing import Final
 
 import msgspec
@@ -16,7 +18,7 @@ _CONSENT: Final = msgspec.json.Decoder[ConsentEvent](ConsentEvent)
 
 
 class UnreadableRecord(Exception):
-    """An input record that can't be read; the text says where, never what."""
+    """An input record that can't be read; the text says where."""
 
 
 class Undecodable(UnreadableRecord):
@@ -51,7 +53,7 @@ def decode_transfer(raw: bytes | None) -> Transfer:
         RecursionError,
         MemoryError,
     ) as error:
-        raise Undecodable(_without_values(error)) from None
+        raise Undecodable(_told(error)) from None
 
 
 def decode_consent(raw: bytes | None, key: bytes | None) -> ConsentEvent:
@@ -71,10 +73,17 @@ def decode_consent(raw: bytes | None, key: bytes | None) -> ConsentEvent:
         RecursionError,
         MemoryError,
     ) as error:
-        raise Unreadable(_without_values(error)) from None
+        raise Unreadable(_told(error)) from None
     if key is None or event.prospect_id.encode() != key:
         raise Unreadable("prospect_id is not the record's key")
     return event
+
+
+def without_values(text: str) -> str:
+    """What an UnreadableRecord says, without the word that it may quote: an input may hold personal data."""
+    said, at, place = text.rpartition(" - at ")
+    kind = re.split(r"['\"]", said or place, maxsplit=1)[0].rstrip()
+    return f"{kind}{at}{place}" if said else kind
 
 
 def _is_json(raw: bytes) -> bool:
@@ -85,5 +94,5 @@ def _is_json(raw: bytes) -> bool:
     return True
 
 
-def _without_values(error: Exception) -> str:
+def _told(error: Exception) -> str:
     return str(error) if type(error) in (msgspec.ValidationError, msgspec.DecodeError) else type(error).__name__
