@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from transfer_gate.errors import InvalidInput
@@ -88,6 +88,15 @@ class Settings(BaseSettings):
         default=0.5, description="`replay run` stops by itself when a larger share of outcomes is held again."
     )
 
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _hosts_and_ports(cls, servers: str) -> str:
+        for server in servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise ValueError("write host:port, several with commas between, such as 127.0.0.1:9092")
+        return servers
+
     @model_validator(mode="after")
     def _no_silent_plaintext(self) -> Self:
         if self.security_protocol.startswith("SASL"):
@@ -150,7 +159,12 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
     given = dict(os.environ)
     if env_file is not None and env_file.is_file():
-        given |= {name: value or "" for name, value in dotenv_values(env_file).items()}
+        try:
+            given |= {name: value or "" for name, value in dotenv_values(env_file).items()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                f"{env_file} can't be read: {type(error).__name__}", do="it has lines NAME=value in UTF-8"
+            ) from None
     unknown = sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         hints = {name: difflib.get_close_matches(name.upper(), known, n=1) for name in unknown}

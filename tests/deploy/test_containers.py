@@ -108,9 +108,9 @@ def test_secrets_are_files_that_the_script_makes() -> None:
     assert "deploy/compose/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
-def test_only_the_worker_has_the_key_of_quarantine() -> None:
+def test_only_the_worker_and_who_runs_commands_have_the_key_of_quarantine() -> None:
     holders = [name for name, service in SERVICES.items() if "quarantine-keys" in service.get("secrets", ())]
-    assert holders == ["worker"]
+    assert holders == ["topics", "worker"]
     assert SERVICES["worker"]["environment"][f"{PREFIX}QUARANTINE_KEY_FILE"] == "/run/secrets/quarantine-keys"
 
 

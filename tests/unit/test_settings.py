@@ -165,3 +165,30 @@ def test_the_page_is_written_by_the_command_that_it_names() -> None:
     command = [sys.executable, "-m", "transfer_gate.settings_table"]
     done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
     assert done.stdout == "\n".join(lines()) + "\n"
+
+
+@pytest.mark.parametrize(
+    "servers", ["", ",", "localhost", "localhost:", ":9092", "127.0.0.1:abc", "127.0.0.1:99999", "a:1,"]
+)
+def test_brokers_are_hosts_with_ports(monkeypatch: pytest.MonkeyPatch, servers: str) -> None:
+    message = refusal(monkeypatch, {"BOOTSTRAP_SERVERS": servers})
+    assert "BOOTSTRAP_SERVERS: write host:port" in message
+    assert "clear" not in message
+
+
+def test_a_file_of_settings_that_is_not_text_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"\xff\xfe\x00=")
+    with pytest.raises(InvalidInput, match="can't be read: UnicodeDecodeError"):
+        load(monkeypatch, {}, file)
+
+
+def test_the_examples_of_the_readme_can_be_explained() -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    command = [sys.executable, "-m", "transfer_gate", "policy", "explain", "--registry", str(examples / "registry")]
+    for name in ("event", "consents"):
+        command += [f"--{name}", str(examples / "explain" / ("transfer.json" if name == "event" else "consents.json"))]
+    run = subprocess.run([*command, "--at", "2026-11-24T10:00:00+01:00"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "email: released" in run.stdout
+    assert "sms: held" in run.stdout
