@@ -1,5 +1,6 @@
 """The command `transfer-gate`: one module a command group, each imported only when it is called."""
 
+import errno
 import importlib
 import sys
 from typing import Final
@@ -8,6 +9,9 @@ import click
 
 from transfer_gate import __version__
 from transfer_gate.errors import GateError
+
+#: What writing to a full disk, or to nobody, fails with.
+_OUTPUT_FAILED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
 #: Command -> (module that defines it, name of its click command there, one-line help).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -74,3 +78,9 @@ def main() -> None:
     except GateError as error:
         click.echo(f"transfer-gate: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAILED:
+            raise
+        click.echo(f"transfer-gate: the output can't be written: {error.strerror}", err=True)
+        sys.stdout = None  # else Python tries once more at its end, with a traceback
+        sys.exit(GateError.exit_code)
