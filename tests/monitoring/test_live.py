@@ -20,7 +20,7 @@ LOAD_SECONDS: Final = 12
 RATE_WINDOW: Final = "5s"
 #: Panels of which one worker that is doing well has nothing to tell: they belong to the auditor, to defects, and to
 #: assignments, of which there is one before Prometheus looks.
-QUIET: Final = {"Leaks", "Audited", "Oldest open", "Rules that raised", "From assigned to open"}
+QUIET: Final = {"Leaks", "Audited", "Oldest open", "Open replay runs", "Rules that raised", "From assigned to open"}
 
 
 async def load(gate: StreamGate, seconds: float) -> None:
