@@ -34,7 +34,7 @@ class InvalidFile(InvalidInput):
     """A file that can't be read as YAML: `what` is wrong in `line` (from 1) of `path`."""
 
     def __init__(self, path: Path, line: int, what: str) -> None:
-        super().__init__(f"{path}:{line}: {what}")
+        super().__init__(one_line(f"{path}:{line}: {what}"))
         self.path = path
         self.line = line
         self.what = what
@@ -75,11 +75,7 @@ class Document:
     def error(self, path: Steps, what: str) -> str:
         """`file:line: field: what`, the form of every message about a file."""
         place = dotted(path)
-        return (
-            f"{self.path}:{self.line_of(path)}: {place}: {what}"
-            if place
-            else f"{self.path}:{self.line_of(path)}: {what}"
-        )
+        return one_line(f"{self.path}:{self.line_of(path)}: {place}{': ' if place else ''}{what}")
 
 
 def dotted(path: Steps) -> str:
@@ -88,6 +84,11 @@ def dotted(path: Steps) -> str:
     for step in path:
         written += f"[{step}]" if isinstance(step, int) else f".{step}" if written else step
     return written
+
+
+def one_line(text: str) -> str:
+    """The text with every character escaped that could break the line, or do things to a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

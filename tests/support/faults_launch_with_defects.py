@@ -13,7 +13,7 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
-from transfer_gate.stream import rounds
+from transfer_gate.stream import judge, rounds
 
 
 def _defective_decide(
@@ -41,7 +41,7 @@ def _defective_fold(state: ProspectState, event: ConsentEvent, offset: int) -> P
     return fold(state, event, offset)
 
 
-rounds.decide = _defective_decide  # type: ignore[attr-defined]
+judge.decide = _defective_decide  # type: ignore[attr-defined]
 rounds.fold = _defective_fold  # type: ignore[attr-defined]
 
 if __name__ == "__main__":

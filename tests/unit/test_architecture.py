@@ -86,7 +86,9 @@ OF_DECISIONS: Final = (
 #: `python -m transfer_gate.policy.table` prints the page of the rules.
 PRINTS: Final = {"policy/table.py": {"sys"}}
 #: Modules that are given the time, and must not ask for it.
-WITHOUT_CLOCK: Final = ("model", "policy", "wire", "stream/rounds.py", "stream/outputs.py", "stream/batches.py")
+WITHOUT_CLOCK: Final = (
+    "model", "policy", "wire", "stream/rounds.py", "stream/judge.py", "stream/outputs.py", "stream/batches.py",
+)  # fmt: skip
 CLOCKS: Final = frozenset({"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"})
 INPUT_AND_OUTPUT: Final = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
 

@@ -259,3 +259,9 @@ def test_every_scalar_has_the_line_that_it_is_written_in(value: Any) -> None:
     document = read(text)
     for path, scalar in _scalars(value):
         assert json.dumps(scalar, ensure_ascii=False) in text.splitlines()[document.line_of(path) - 1], dotted(path)
+
+
+def test_a_message_is_one_line_whatever_the_file_holds() -> None:
+    document = parse(b'{"a\\u0085\\u001b[2J": {"b": 1}}', Path("x.yaml"))
+    (key,) = document.value
+    assert document.error((key, "b"), "odd") == "x.yaml:1: a\\x85\\x1b[2J.b: odd"

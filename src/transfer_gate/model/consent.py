@@ -27,7 +27,7 @@ Duration = Annotated[
 ]
 
 
-class Proof(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Proof(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Evidence of the act of consent (GDPR 7(1))."""
 
     proof_id: Identifier | None = None
@@ -37,7 +37,7 @@ class Proof(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kept_until: Instant | None = None
 
 
-class Guardian(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Guardian(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The holder of parental responsibility who consented with a minor (GDPR 8, LIL 45)."""
 
     party_id: PartyId | None = None
@@ -45,7 +45,7 @@ class Guardian(Struct, frozen=True, kw_only=True, omit_defaults=True):
     proof_id: Identifier | None = None
 
 
-class Consent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Consent(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One version of a consent record: what the person was asked, how, for whom, with what proof."""
 
     event_id: Identifier
@@ -73,7 +73,7 @@ class ConsentGiven(Consent, frozen=True, kw_only=True, tag_field="type", tag="co
     prospect_id: Identifier
 
 
-class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Scope(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What an opposition covers; `"all"`, absent, null and empty all mean everything."""
 
     channels: tuple[Channel, ...] | Literal["all"] | None = None
@@ -81,7 +81,7 @@ class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     purposes: tuple[Token, ...] | Literal["all"] | None = None
 
 
-class Event(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     """What every consent event has."""
 
     event_id: Identifier

@@ -7,7 +7,7 @@ from transfer_gate.model.terms import Channel, Instant, PartyId
 from transfer_gate.model.transfer import AttributeValue, Contact
 
 
-class CallWindow(Struct, frozen=True, kw_only=True):
+class CallWindow(Struct, frozen=True, gc=False, kw_only=True):
     """When a consumer may be called (D223-9 C. conso.), in the consumer's own time zone."""
 
     days: tuple[str, ...]
@@ -16,7 +16,7 @@ class CallWindow(Struct, frozen=True, kw_only=True):
     time_zone: str
 
 
-class Obligations(Struct, frozen=True, kw_only=True):
+class Obligations(Struct, frozen=True, gc=False, kw_only=True):
     """What the partner must respect with this record. Times are UTC; attempts are per 30 calendar days and partner."""
 
     use_before: Instant
@@ -25,7 +25,7 @@ class Obligations(Struct, frozen=True, kw_only=True):
     max_call_attempts: int | None = None
 
 
-class Release(Struct, frozen=True, kw_only=True):
+class Release(Struct, frozen=True, gc=False, kw_only=True):
     """What may travel: only the points of released channels, only declared and allowed attributes (GDPR 5(1)(c))."""
 
     contact: Contact
@@ -33,7 +33,7 @@ class Release(Struct, frozen=True, kw_only=True):
     obligations: Obligations
 
 
-class PartnerDecision(Struct, frozen=True, kw_only=True):
+class PartnerDecision(Struct, frozen=True, gc=False, kw_only=True):
     """The verdict on one (event, partner): requested channels = released ⊎ quarantined, always.
 
     `released` and the keys of `quarantined` keep the order of the request; the reasons of a channel stand in the

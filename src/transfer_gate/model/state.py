@@ -12,7 +12,7 @@ from transfer_gate.model.consent import Consent
 from transfer_gate.model.terms import Channel, Identifier, PartyId, Token
 
 
-class Opposition(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Opposition(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A withdrawal or an objection; an empty part of its scope means all. Of equal scopes only the newest is kept."""
 
     event_time: dt.datetime
@@ -22,7 +22,7 @@ class Opposition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     purposes: tuple[Token, ...] = ()
 
 
-class SealingKey(Struct, frozen=True, kw_only=True):
+class SealingKey(Struct, frozen=True, gc=False, kw_only=True):
     """The key under which payloads in quarantine are encrypted, itself encrypted under a master key (`wire.sealing`).
 
     `key_id` is random and names the key in the header `tg-encryption`; `master_id` names the master key; `wrapped` is
@@ -34,7 +34,7 @@ class SealingKey(Struct, frozen=True, kw_only=True):
     wrapped: str
 
 
-class ProspectState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Everything the gate remembers of one prospect. Times are UTC.
 
     - `consents`: every version of every record, by (record_id, event_time, state rank, event_id); a version that is

@@ -7,7 +7,7 @@ from msgspec import Struct
 from transfer_gate.model.registry import Registry
 
 
-class Topics(Struct, frozen=True):
+class Topics(Struct, frozen=True, gc=False):
     """Topic names of one installation, prefix included; the changelog also carries the app id, as Faust names it."""
 
     prefix: str = ""

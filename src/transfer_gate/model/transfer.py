@@ -16,14 +16,14 @@ SubjectKind = Literal["consumer", "professional", "legal_person"]
 AttributeValue = str | bool | int | float
 
 
-class LastActiveContact(Struct, frozen=True, kw_only=True):
+class LastActiveContact(Struct, frozen=True, gc=False, kw_only=True):
     """The last sign of life of the person; `open` and `delivery` don't prolong retention."""
 
     at: Instant | None = None
     type: Literal["click", "reply", "order", "login", "inbound_call", "form", "open", "delivery"] | None = None
 
 
-class Subject(Struct, frozen=True, kw_only=True):
+class Subject(Struct, frozen=True, gc=False, kw_only=True):
     """Who the prospect is."""
 
     kind: SubjectKind | None = None
@@ -32,21 +32,21 @@ class Subject(Struct, frozen=True, kw_only=True):
     job: Token | None = None
 
 
-class EmailPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EmailPoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An e-mail address (RFC 5321 form, checked only as far as routing by domain needs)."""
 
     value: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
     type: Literal["personal", "professional", "role"] | None = None
 
 
-class PhonePoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PhonePoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A telephone number in E.164."""
 
     value: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{1,14}$")]
     type: Literal["mobile", "landline", "professional"] | None = None
 
 
-class PostalPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PostalPoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A postal address."""
 
     lines: Annotated[tuple[str, ...], Meta(min_length=1)]
@@ -55,7 +55,7 @@ class PostalPoint(Struct, frozen=True, kw_only=True, omit_defaults=True):
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")] | None = None
 
 
-class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Contact(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The points at which the person can be reached."""
 
     email: EmailPoint | None = None
@@ -63,21 +63,21 @@ class Contact(Struct, frozen=True, kw_only=True, omit_defaults=True):
     postal: PostalPoint | None = None
 
 
-class Source(Struct, frozen=True, kw_only=True):
+class Source(Struct, frozen=True, gc=False, kw_only=True):
     """How the data came to the sender; `chain` starts with the collector."""
 
     role: Literal["primary_collector", "reseller"] | None = None
     chain: tuple[PartyId, ...] = ()
 
 
-class Bloctel(Struct, frozen=True, kw_only=True):
+class Bloctel(Struct, frozen=True, gc=False, kw_only=True):
     """Result of the last check against the Bloctel opposition list (abolished on 2026-08-11)."""
 
     listed: bool | None = None
     checked_at: Instant | None = None
 
 
-class Contract(Struct, frozen=True, kw_only=True):
+class Contract(Struct, frozen=True, gc=False, kw_only=True):
     """A contract of the prospect with a party."""
 
     holder: PartyId | None = None
@@ -86,7 +86,7 @@ class Contract(Struct, frozen=True, kw_only=True):
     ends_at: Instant | None = None
 
 
-class InboundRequest(Struct, frozen=True, kw_only=True):
+class InboundRequest(Struct, frozen=True, gc=False, kw_only=True):
     """The prospect asked these partners to call back about this category."""
 
     at: Instant | None = None
@@ -94,7 +94,7 @@ class InboundRequest(Struct, frozen=True, kw_only=True):
     object: Token | None = None
 
 
-class Transfer(Struct, frozen=True, kw_only=True):
+class Transfer(Struct, frozen=True, gc=False, kw_only=True):
     """One request to hand a prospect to one or more partners."""
 
     event_id: Identifier

@@ -43,7 +43,7 @@ _NO_PROOF: Final = Proof()
 _NO_GUARDIAN: Final = Guardian()
 
 
-class Payload(Struct, frozen=True):
+class Payload(Struct, frozen=True, gc=False):
     """What is about to be sent of the person over the released channels, and the notices of all these."""
 
     channels: Sequence[Channel]

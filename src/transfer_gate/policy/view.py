@@ -142,7 +142,7 @@ def _partner(party: str, registry: Registry) -> PartnerFile:
         transfer_safeguard=partner.transfer_safeguard or TransferSafeguard(),
         listed=partner.listed,
         fields=frozenset(partner.fields),
-        forwardable=frozenset(partner.fields) & registry.policy.attributes.keys(),
+        forwardable=frozenset(partner.fields).intersection(registry.policy.attributes),
         brands=frozenset(
             other
             for other, file in registry.partners.items()

@@ -12,8 +12,9 @@ from transfer_gate.observe.metrics.decisions import TIMELY_SECONDS
 from transfer_gate.observe.metrics.labels import NONE, UNKNOWN, partner_labels
 from transfer_gate.policy.decide import DEFINITIONS
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.judge import OUTSIDE_RULES
 from transfer_gate.stream.outputs import Rulebook
-from transfer_gate.stream.rounds import OUTSIDE_RULES, Round
+from transfer_gate.stream.rounds import Round
 
 
 class Meter:

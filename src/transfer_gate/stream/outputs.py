@@ -39,7 +39,7 @@ Output = tuple[str, bytes | None, bytes | None, headers.Headers]
 _NO_HEADERS: Final[headers.Headers] = ()
 
 
-class Rulebook(Struct, frozen=True):
+class Rulebook(Struct, frozen=True, gc=False):
     """By what a worker decides, for as long as it runs: topics, registry, and what of them every record repeats."""
 
     topics: Topics
@@ -81,7 +81,7 @@ class Rulebook(Struct, frozen=True):
         )
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, gc=False):
     """What is to become of an input record: `decisions` about its `transfer`, or one `reason` to hold it whole."""
 
     stage: headers.Stage
@@ -90,7 +90,7 @@ class Verdict(Struct, frozen=True):
     reason: Reason = "undecodable"
 
 
-class Again(Struct, frozen=True):
+class Again(Struct, frozen=True, gc=False):
     """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2."""
 
     attempt: int = 1

@@ -10,30 +10,37 @@ from transfer_gate.wire.state import decode_state, encode_state
 
 
 class Overlay:
-    """What a round read and changed, by record key."""
+    """What a round changed, by record key, before the table.
 
-    __slots__ = ("_changed", "_states", "_table")
+    Of what it only read, the last state is kept: thousands that nobody asks for again would push the work at hand out
+    of the processor's caches.
+    """
+
+    __slots__ = ("_changed", "_last", "_last_key", "_table")
 
     def __init__(self, table: Slice) -> None:
         self._table = table
-        self._states: dict[bytes, ProspectState] = {}
-        self._changed: set[bytes] = set()
+        self._changed: dict[bytes, ProspectState] = {}
+        self._last_key: bytes | None = None
+        self._last = EMPTY
 
     def get(self, key: bytes) -> ProspectState:
         """The state of a key, as this round has made it so far."""
-        state = self._states.get(key)
+        state = self._changed.get(key)
         if state is None:
-            state = self._states[key] = decode_state(self._table.get(key))
+            if key != self._last_key:
+                self._last, self._last_key = decode_state(self._table.get(key)), key
+            state = self._last
         return state
 
     def put(self, key: bytes, state: ProspectState) -> None:
-        """Change a state; the very same object changes nothing. An empty state is removed from the table."""
+        """Change a state; the very object that `get` gave last changes nothing. An empty state is removed from the
+        table.
+        """
         if state is not self.get(key):
-            self._states[key] = state
-            self._changed.add(key)
+            self._changed[key] = state
 
     def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
         """Every key whose state changed, and the new state as bytes; None where nothing is left of it."""
-        for key in self._changed:
-            state = self._states[key]
+        for key, state in self._changed.items():
             yield key, None if state == EMPTY else encode_state(state)

@@ -7,17 +7,17 @@ nothing the second time.
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Iterable, Sequence
+from typing import get_args
 
 from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.terms import Channel
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.judge import Judge, Only
 from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.outputs import Again, Output, Outputs, Verdict
+from transfer_gate.stream.outputs import Again, Output, Outputs
 from transfer_gate.stream.slices import Slice
 from transfer_gate.wire import headers as names
 from transfer_gate.wire import ids
@@ -30,22 +30,15 @@ from transfer_gate.wire.sealing import Erased, NotOpened, owner_of
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
 
 
-class Only(NamedTuple):
-    """The part of a transfer that is held: one partner, some channels."""
-
-    partner_id: str
-    channels: tuple[Channel, ...]
-
-
 class Replays:
-    """The replay records of one round. `judge` gives the verdict on a source record."""
+    """The replay records of one round."""
 
     def __init__(
         self,
         ledger: Slice,
         keys: Keys,
         outputs: Outputs,
-        judge: Callable[[Record, Only | None], Verdict],
+        judge: Judge,
         at: dt.datetime,
     ) -> None:
         self._ledger = ledger
@@ -128,7 +121,7 @@ class Replays:
 
     def _decide(self, source: Record, held: Held, position: int) -> list[Output]:
         only = Only(held.partner_id, held.channels) if held.partner_id is not None else None
-        verdict = self._judge(source, only)
+        verdict = self._judge.verdict(source, only)
         if verdict.transfer is None and only is not None:
             # It could be read once, so this is a defect of ours; the attempt stays open.
             self._settle(held, "open", "refused", verdict.reason)

@@ -8,30 +8,20 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from msgspec.structs import replace
-
-from transfer_gate.errors import GateError
 from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
-from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel
-from transfer_gate.model.transfer import Transfer
-from transfer_gate.observe.tracebacks import brief
-from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import UNSEALED, Keys, Sealing
-from transfer_gate.stream.outputs import Outputs, Rulebook, Verdict, place_of
+from transfer_gate.stream.outputs import Outputs, Rulebook, place_of
 from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.replays import Only, Replays
+from transfer_gate.stream.replays import Replays
 from transfer_gate.stream.slices import Slice
-from transfer_gate.wire.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
+from transfer_gate.wire.decode import Unreadable, decode_consent
 
 logger = logging.getLogger(__name__)
 
-#: In the metric of rules that raised: the record could not be decided for a reason outside the rules.
-OUTSIDE_RULES: Final = "gate"
 #: Events that take something away from the day they are received.
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
 
@@ -55,10 +45,10 @@ class Round:
         sealing: Sealing = UNSEALED,
     ) -> None:
         self._book = book
-        self._at = at
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
         self._outputs = Outputs(book, at, self._keys)
+        self._judge = Judge(book, self._states, at)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}
@@ -66,7 +56,6 @@ class Round:
         self.unreadable_consents = 0
         #: Timestamp of the oldest event of this round that takes something away, ms; for metrics.
         self.withdrawn_at: int | None = None
-        self.rule_errors: Counter[str] = Counter()
 
     @property
     def outcomes(self) -> Counter[tuple[str, str]]:
@@ -82,6 +71,11 @@ class Round:
     def replays(self) -> Counter[str]:
         """What became of replay records, by outcome."""
         return self._replays.outcomes
+
+    @property
+    def rule_errors(self) -> Counter[str]:
+        """Rules that raised to number of times."""
+        return self._judge.rule_errors
 
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
@@ -108,9 +102,9 @@ class Round:
 
     def decide(self, records: Sequence[Record], position: int) -> None:
         """Decide transfers with every consent event below `position` of the consent topic applied."""
-        add = self.batches.add
+        add, of, verdict = self.batches.add, self._outputs.of, self._judge.verdict
         for record in records:
-            for output in self._outputs.of(self._judge(record), record, position):
+            for output in of(verdict(record), record, position):
                 add(*output)
 
     def replay(self, records: Sequence[Record], position: int) -> None:
@@ -129,47 +123,7 @@ class Round:
                 changes[key] = value
                 self.batches.add(topic, key, value)
 
-    def _judge(self, record: Record, only: Only | None = None) -> Verdict:
-        """The verdict on an input record; `only` of one partner and some channels in a replay."""
-        try:
-            return self._verdict(record, only)
-        except GateError:
-            raise  # the table can't be read: no defect of this record's, and deciding has to wait
-        except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
-            logger.error(  # noqa: TRY400 - only a defect's kind is told
-                "a transfer could not be decided: it is held", extra=place_of(record) | {"error": brief(error)}
-            )
-            self.rule_errors[OUTSIDE_RULES] += 1
-            return Verdict("policy", reason="rule-error")
-
-    def _verdict(self, record: Record, only: Only | None) -> Verdict:
-        try:
-            transfer = decode_transfer(record.value)
-        except Undecodable:
-            return Verdict("decode", reason="undecodable")
-        except SchemaInvalid:
-            return Verdict("schema", reason="schema-invalid")
-        if only is not None:
-            transfer = replace(transfer, partner_ids=(only.partner_id,), channels=only.channels)
-        key = record.key
-        if key is None or transfer.prospect_id.encode() != key:
-            return Verdict("schema", transfer, mismatched(transfer))
-        decisions = decide(transfer, self._states.get(key), self._book.registry, self._at)
-        for decision in decisions:
-            if decision.rule_errors:
-                self.rule_errors.update(decision.rule_errors)
-        return Verdict("policy", transfer, decisions)
-
 
 def takes_away(event: ConsentEvent) -> bool:
     """Whether it counts against transfers from its receipt; a refused consent is a withdrawal (contract section 3)."""
     return isinstance(event, _AGAINST) or (isinstance(event, ConsentGiven) and event.state == "refused")
-
-
-def mismatched(transfer: Transfer) -> list[PartnerDecision]:
-    """Verdict on a transfer whose key is not its prospect: it can't be joined, so nothing else is evaluated."""
-    reasons: dict[Channel, tuple[Reason, ...]] = dict.fromkeys(transfer.channels, ("key-mismatch",))
-    return [
-        PartnerDecision(partner_id=partner, released=(), quarantined=reasons, release=None)
-        for partner in transfer.partner_ids
-    ]

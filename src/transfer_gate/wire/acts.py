@@ -8,7 +8,7 @@ from msgspec import Struct
 from transfer_gate.model.terms import Instant
 
 
-class Act(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Act(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One act of an operator.
 
     `action` is the command, such as `replay run`; `by` is the operator, `at` (UTC) when, `plan_id` and `digest` what

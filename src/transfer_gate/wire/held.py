@@ -28,7 +28,7 @@ class MalformedHeaders(ValueError):
     """The headers are not those of a quarantine record; the text names the header."""
 
 
-class Held(Struct, frozen=True, kw_only=True):
+class Held(Struct, frozen=True, gc=False, kw_only=True):
     """What the headers of a quarantine record say. Times are RFC 3339 as they stand there.
 
     `partner_id` is None and `channels` empty when the record could not be read; `reasons` then has the one key `*`.

@@ -16,7 +16,7 @@ from transfer_gate.model.terms import Channel, Instant
 State = Literal["open", "replayed", "discarded"]
 
 
-class LedgerEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LedgerEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What happened last to a quarantined record.
 
     - `state`: `open` (it may be replayed), `replayed` (nothing of it is held any more), `discarded`.

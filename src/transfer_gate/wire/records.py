@@ -15,14 +15,14 @@ from transfer_gate.model.transfer import AttributeValue, Contact
 ANY_CHANNEL: Final = "*"
 
 
-class PolicyStamp(Struct, frozen=True, kw_only=True):
+class PolicyStamp(Struct, frozen=True, gc=False, kw_only=True):
     """Under which law and which reviewed files a record was released."""
 
     jurisdiction: str
     revision: str
 
 
-class DecisionPolicy(Struct, frozen=True, kw_only=True):
+class DecisionPolicy(Struct, frozen=True, gc=False, kw_only=True):
     """Under which law, which reviewed files and which code a decision was taken."""
 
     jurisdiction: str
@@ -30,7 +30,7 @@ class DecisionPolicy(Struct, frozen=True, kw_only=True):
     gate_version: str
 
 
-class ReleasedRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReleasedRecord(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """What a partner gets, and nothing more. Times are UTC."""
 
     transfer_id: str
@@ -48,7 +48,7 @@ class ReleasedRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     policy: PolicyStamp
 
 
-class SourcePlace(Struct, frozen=True, kw_only=True):
+class SourcePlace(Struct, frozen=True, gc=False, kw_only=True):
     """Where the decided record stands."""
 
     topic: str
@@ -56,7 +56,7 @@ class SourcePlace(Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class ConsentSeen(Struct, frozen=True, kw_only=True):
+class ConsentSeen(Struct, frozen=True, gc=False, kw_only=True):
     """What the decision knew of the prospect's consent.
 
     `offset` is the position in this partition of `consent-events`: every event below it was applied, none at or
@@ -67,7 +67,7 @@ class ConsentSeen(Struct, frozen=True, kw_only=True):
     record_ids: tuple[str, ...]
 
 
-class DecisionRecord(Struct, frozen=True, kw_only=True):
+class DecisionRecord(Struct, frozen=True, gc=False, kw_only=True):
     """The evidence of one decision about one partner; no contact data. Times are UTC.
 
     For an input record that could not be read, `event_id`, `prospect_id` and `partner_id` are null and

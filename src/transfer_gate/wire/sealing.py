@@ -40,7 +40,7 @@ class NotOpened(SealError):
     """The key may still exist, but the payload can't be opened here: no master key for it, or it was altered."""
 
 
-class Encryption(Struct, frozen=True):
+class Encryption(Struct, frozen=True, gc=False):
     """The header `tg-encryption`: algorithm, and the id of the key that sealed the value."""
 
     alg: str
@@ -52,7 +52,7 @@ def encode_encryption(encryption: Encryption) -> bytes:
     return msgspec.json.encode(encryption)
 
 
-class OpenedKey(Struct, frozen=True):
+class OpenedKey(Struct, frozen=True, gc=False):
     """The key of a prospect or of a day, unwrapped; seals and opens payloads."""
 
     key_id: str
