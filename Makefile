@@ -8,10 +8,17 @@ VENV := .venv
 LINT_VENV := .venv-lint
 MUTATE_VENV := .venv-mutate
 DEPLOY_VENV := .venv-deploy
+COMPILED_VENV := .venv-compiled
 BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
 DEPLOY_BIN := $(DEPLOY_VENV)/bin
+COMPILED_BIN := $(COMPILED_VENV)/bin
+# What meets the compiled code: the decision and its explanation, and then everything of a worker's.
+COMPILED_TESTS := tests/cases tests/unit/test_compiled.py tests/property $(wildcard tests/unit/test_policy_*.py) tests/unit/test_rounds.py \
+	tests/unit/test_recorded_decisions.py tests/stream/test_outputs.py tests/stream/test_sealing.py \
+	tests/stream/test_odd_transfers.py tests/replay/test_plan_and_run.py
+SOURCES := $(shell find src -name '*.py')
 STREAMS := benchmarks/kafka-streams/target
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
@@ -25,7 +32,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
+.PHONY: help setup demo test test-long compiled check-compiled check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -44,6 +51,11 @@ test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a
 check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's prometheus and prometheus-alertmanager)
 	$(BIN)/python -m pytest --timeout 300 -m monitoring tests/monitoring $(ARGS)
 
+compiled: $(COMPILED_VENV)/.ready ## the package as the image has it, in .venv-compiled: the hot path as C (needs a C compiler)
+
+check-compiled: $(COMPILED_VENV)/.ready ## cases, properties, rounds and a real stream on the compiled package
+	$(COMPILED_BIN)/python -m pytest --timeout 300 -m 'not long and not monitoring and not interpreted' $(COMPILED_TESTS) $(ARGS)
+
 check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
 	sh deploy/check.sh $(DEPLOY_BIN)
 
@@ -61,11 +73,11 @@ format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
 	$(LINT_BIN)/ruff check --fix .
 	$(LINT_BIN)/ruff format .
 
-bench: $(VENV)/.ready $(BENCH_VENV)/.ready $(STREAMS)/.ready ## all benchmarks, most of an hour (needs mvn; ARGS='latency --quick' runs a part)
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(COMPILED_VENV)/.ready $(BENCH_VENV)/.ready $(STREAMS)/.ready ## all benchmarks, most of an hour (needs mvn and a C compiler; ARGS='latency --quick' runs a part)
+	$(COMPILED_BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(VENV)/.ready $(BENCH_VENV)/.ready ## before a release: the gate as a ratio to a plain Faust agent and to a bare loop
-	$(BIN)/python -m benchmarks.quick $(ARGS)
+bench-quick: $(COMPILED_VENV)/.ready $(BENCH_VENV)/.ready ## before a release: the gate as a ratio to a plain Faust agent and to a bare loop
+	$(COMPILED_BIN)/python -m benchmarks.quick $(ARGS)
 
 mutate: $(VENV)/.ready $(MUTATE_VENV)/.ready ## break the decision in 1,500 ways, see that tests notice (ARGS="--minutes 3")
 	@$(MUTATE_VENV)/bin/python mutation/run.py $(ARGS)
@@ -91,6 +103,25 @@ $(MUTATE_VENV)/.ready: requirements/mutate.txt
 	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(MUTATE_VENV)
 	@echo "installing into $(MUTATE_VENV)" >&2
 	@$(MUTATE_VENV)/bin/python $(PIP) --require-hashes -r requirements/mutate.txt
+	@touch $@
+
+# The package as the image has it: compiled, and installed, so that src/ stays free of machine code. Built in a copy,
+# because hatch-mypyc works in place.
+$(COMPILED_VENV)/.ready: $(COMPILED_VENV)/.requirements pyproject.toml $(SOURCES)
+	@command -v "$${CC:-cc}" >/dev/null || { echo "A C compiler is needed to compile the hot path." >&2; \
+		echo "  what to do: install one (Debian, Ubuntu: apt install gcc libc6-dev), or go on with .venv, which needs none" >&2; exit 1; }
+	@echo "compiling into $(COMPILED_VENV)" >&2
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@cp -R pyproject.toml README.md CHANGELOG.md LICENSE examples src build/compiled/
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(COMPILED_BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation \
+		--wheel-dir build/compiled/dist build/compiled
+	@$(COMPILED_BIN)/python $(PIP) --no-deps --force-reinstall build/compiled/dist/*.whl
+	@touch $@
+
+$(COMPILED_VENV)/.requirements: requirements/test.txt requirements/compile.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(COMPILED_VENV)
+	@echo "installing into $(COMPILED_VENV)" >&2
+	@$(COMPILED_BIN)/python $(PIP) --require-hashes -r requirements/test.txt -r requirements/compile.txt
 	@touch $@
 
 $(DEPLOY_VENV)/.ready: requirements/deploy.txt
@@ -121,10 +152,12 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras requirements/test.in \
 		-c requirements/local.txt -c requirements/build.txt -o requirements/test.txt
 	$(COMPILE) $(UPGRADE) requirements/lint.in -o requirements/lint.txt
+	$(COMPILE) $(UPGRADE) requirements/compile.in \
+		-c requirements/test.txt -c requirements/lint.txt -o requirements/compile.txt
 	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
 	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(UPGRADE) requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(COMPILED_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis build dist

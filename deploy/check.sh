@@ -37,16 +37,19 @@ for overlay in staging production; do
     fi
 done
 
-# What the Dockerfile does, in a folder: the runtime's requirements are enough, and the wheel holds everything.
+# What the Dockerfile does, in a folder: the wheel compiles, the runtime's requirements are enough, and the wheel holds
+# everything. Needs a C compiler.
 echo "== image, dry run"
 python=$("$bin/python" -c 'import sys; print(sys.executable)')
 pip="-m pip --disable-pip-version-check install --quiet --no-input"
 "$python" -m venv "$work/build"
-"$work/build/bin/python" $pip --require-hashes --only-binary :all: -r requirements/build.txt
+"$work/build/bin/python" $pip --require-hashes --only-binary :all: -r requirements/compile.txt -r requirements/runtime.txt
 "$python" -m venv "$work/image"
 "$work/image/bin/python" $pip --require-hashes --only-binary :all: -r requirements/runtime.txt
-"$work/build/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation \
-    --wheel-dir "$work/dist" .
+mkdir "$work/source"
+cp -R pyproject.toml README.md CHANGELOG.md LICENSE examples src "$work/source"
+HATCH_BUILD_HOOK_ENABLE_MYPYC=1 "$work/build/bin/python" -m pip --disable-pip-version-check wheel --quiet --no-deps \
+    --no-build-isolation --wheel-dir "$work/dist" "$work/source"
 "$work/image/bin/python" $pip --no-deps "$work"/dist/*.whl
 (
     cd "$work"
@@ -56,5 +59,6 @@ pip="-m pip --disable-pip-version-check install --quiet --no-input"
         image/bin/transfer-gate $command --help >/dev/null
     done
     image/bin/python -c "import transfer_gate.stream.worker, transfer_gate.stream.rocks"
+    image/bin/python -c "from transfer_gate.policy.written import is_compiled; assert is_compiled()"
 )
 "$work/image/bin/transfer-gate" registry check examples/registry >/dev/null

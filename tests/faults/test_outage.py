@@ -19,9 +19,9 @@ from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.keys import UNSEALED
-from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.wire.sealing import UNSEALED
 
 TRANSFERS: Final = 3000
 DECIDED: Final = "transfer_gate_decisions_total"

@@ -22,12 +22,15 @@ from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import UNSEALED, Keys
-from transfer_gate.stream.outputs import Output, Outputs, Rulebook, Verdict
+from transfer_gate.stream.keys import Keys
+from transfer_gate.stream.outputs import Output, Outputs
 from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.stream.verdict import Verdict
 from transfer_gate.wire.decode import decode_consent
 from transfer_gate.wire.records import encode
+from transfer_gate.wire.sealing import UNSEALED
 
 TOPICS: Final = Topics()
 

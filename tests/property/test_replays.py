@@ -20,14 +20,13 @@ from tests.support.faults_registry import PARTNERS, write_registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import UNSEALED, Sealing
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.held import Held, held_of
 from transfer_gate.wire.ledger import LedgerEntry, decode_entry, may_be_replayed
-from transfer_gate.wire.sealing import KEY_BYTES, MasterKeys
+from transfer_gate.wire.sealing import KEY_BYTES, UNSEALED, MasterKeys, Sealing
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 SEALED: Final = Sealing(MasterKeys([b"1" * KEY_BYTES]), kept_days=30)

@@ -19,9 +19,9 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.stream.history import HistoryLost
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
 

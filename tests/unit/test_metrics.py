@@ -28,8 +28,8 @@ from transfer_gate.observe.reference import page
 from transfer_gate.registry import registry_from_objects
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.standing import Standing, tell
 

@@ -16,8 +16,9 @@ from transfer_gate.policy import catalogue, facts
 from transfer_gate.policy import decide as deciding
 from transfer_gate.policy.catalogue import RULE
 from transfer_gate.policy.decide import decide
-from transfer_gate.policy.facts import Facts, Payload
+from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.legal_time import FAR_FUTURE, FAR_PAST
+from transfer_gate.policy.payload import Payload
 from transfer_gate.policy.projection import project
 from transfer_gate.policy.view import view_of
 
@@ -41,7 +42,7 @@ def _raise(_: Facts) -> bool:
 def no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans made by this test are of this test only."""
     monkeypatch.setattr(catalogue, "_plans", {})
-    monkeypatch.setattr(catalogue, "_marks", {})
+    monkeypatch.setattr(catalogue, "_sharing", {})
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, rule_id: RuleId) -> None:
@@ -76,6 +77,7 @@ def test_a_rule_that_raised_for_a_partner_is_asked_again_the_next_time(monkeypat
     assert _decide(here)[0].released == ("email", "sms")
 
 
+@pytest.mark.interpreted
 def test_the_guard_holds_everything_when_the_record_holds_a_point_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     here = _world()
 
@@ -92,6 +94,7 @@ def test_the_guard_holds_everything_when_the_record_holds_a_point_too_many(monke
     "attributes",
     [{"first_name": "Claire", "city": "Lyon"}, {"first_name": "Clara"}, {}, {"first_name": "Claire", "x": 1}],
 )
+@pytest.mark.interpreted
 def test_the_guard_holds_everything_when_the_attributes_are_not_the_projection(
     monkeypatch: pytest.MonkeyPatch, attributes: dict[str, str | int]
 ) -> None:
@@ -117,6 +120,7 @@ def test_the_guard_knows_which_point_goes_with_which_channel(channel: str, point
     assert RULE["payload-minimised"].holds(f) is fits
 
 
+@pytest.mark.interpreted
 def test_a_partner_held_by_the_guard_keeps_the_order_and_reasons_of_its_other_channels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -130,6 +134,7 @@ def test_a_partner_held_by_the_guard_keeps_the_order_and_reasons_of_its_other_ch
     ]
 
 
+@pytest.mark.interpreted
 def test_a_projection_that_raises_holds_every_partner(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Payload:
         raise RuntimeError("a defect")
@@ -144,6 +149,7 @@ def test_a_projection_that_raises_holds_every_partner(monkeypatch: pytest.Monkey
         assert decision.rule_errors == ("definitions",)
 
 
+@pytest.mark.interpreted
 def test_a_definition_that_raises_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bool:
         raise RuntimeError("a defect")

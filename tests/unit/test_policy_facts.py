@@ -2,7 +2,6 @@
 
 import copy
 import datetime as dt
-from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -64,6 +63,6 @@ def test_a_phone_consent_may_be_used_until_a_year_after_the_act(channel: Channel
 
 
 def test_rules_and_plans_do_not_change() -> None:
-    for of, name in ((RULES[0], "id"), (Plan((), (), (), (), object()), "shared")):
-        with pytest.raises(FrozenInstanceError):
+    for of, name in ((RULES[0], "id"), (Plan((), (), (), (), 0), "shared")):
+        with pytest.raises(AttributeError):
             setattr(of, name, None)

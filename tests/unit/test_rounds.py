@@ -12,8 +12,8 @@ from tests.support.faults_registry import write_registry
 from transfer_gate.errors import GateError
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)

@@ -15,6 +15,7 @@ from transfer_gate.policy.catalogue import RULES
 from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import plain
+from transfer_gate.policy.written import as_written
 from transfer_gate.wire.records import ANY_CHANNEL
 
 #: What the reasons of the gate itself mean, for those who have only the record.
@@ -156,7 +157,7 @@ def _from_record(reason: Reason) -> Iterator[str]:
         return
     rule = _RULES[reason]
     yield f"    FAILED  {rule.id} - {rule.title} [{rule.reference}; {STATUS[rule.status]}]"
-    yield f"            asks: {rule.words}"
+    yield f"            asks: {as_written(rule.id).words}"
 
 
 def _failed(rule: Rule) -> dict[str, str]:
@@ -166,7 +167,7 @@ def _failed(rule: Rule) -> dict[str, str]:
         "title": rule.title,
         "reference": rule.reference,
         "status": STATUS[rule.status],
-        "asks": rule.words,
+        "asks": as_written(rule.id).words,
     }
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
+from transfer_gate.policy.written import is_compiled
 from transfer_gate.registry import inspect
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.wire.sealing import load_master_keys
@@ -23,8 +24,9 @@ _DISK_WARN: Final = 5 << 30
 
 
 def python() -> Finding:
-    """The interpreter."""
-    return Finding("python", "ok", f"{platform.python_implementation()} {platform.python_version()}")
+    """The interpreter, and whether the decision needs it."""
+    decision = "the decision is compiled" if is_compiled() else "the decision is interpreted, at half the speed"
+    return Finding("python", "ok", f"{platform.python_implementation()} {platform.python_version()}; {decision}")
 
 
 def libraries() -> Finding:

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from bisect import bisect_right
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Final
+from typing import Final, NamedTuple
 
 from transfer_gate.model.reasons import RANK, RuleId
 from transfer_gate.policy import (
@@ -49,21 +48,28 @@ Test = tuple[Condition, RuleId]
 _LAW_CHANGES: Final = tuple(sorted({rule.start for rule in RULES} | {rule.end for rule in RULES if rule.end}))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The conditions that a channel has to answer to, by what they may look at (see `Scope`); the guard apart."""
 
     partner: tuple[Test, ...]
     shared: tuple[Test, ...]
     channel: tuple[Test, ...]
     opposition: tuple[Test, ...]
-    #: Plans with the same mark ask the same shared questions about the same kind and basis.
-    sharing: object
+    #: Plans with the same number, from 0, ask the same shared questions about the same kind and basis.
+    sharing: int
+
+
+def _condition(rule: Rule) -> Condition:
+    """`when` and `holds` as one, for evaluation where channel, kind, basis, marks and dates are known."""
+    when, holds = rule.when, rule.holds
+    if when is None:
+        return holds
+    return lambda facts: holds(facts) or not when(facts)
 
 
 _plans: dict[tuple[object, ...], Plan] = {}
-_marks: dict[object, object] = {}
-_TEST: Final = {rule.id: (rule.test(), rule.id) for rule in RULES}
+_sharing: dict[object, int] = {}
+_TEST: Final = {rule.id: (_condition(rule), rule.id) for rule in RULES}
 GUARD_TEST: Final = (_TEST[GUARD.id],)
 
 
@@ -95,5 +101,5 @@ def _plan(f: Facts) -> Plan:
         shared=shared,
         channel=of_scope[Scope.CHANNEL],
         opposition=of_scope[Scope.OPPOSITION],
-        sharing=_marks.setdefault(alike, object()),
+        sharing=_sharing.setdefault(alike, len(_sharing)),
     )

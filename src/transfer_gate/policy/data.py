@@ -3,9 +3,10 @@
 import datetime as dt
 from typing import Final
 
+from transfer_gate.model.transfer import AttributeValue
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.legal_time import birthday, day_of, within_months
-from transfer_gate.policy.projection import is_projection
+from transfer_gate.policy.payload import Payload
 from transfer_gate.policy.rule import Scope, rule
 
 #: Contacts that show that the person is still there (CNIL référentiel 2022); an opened e-mail does not.
@@ -98,4 +99,28 @@ def special_category_block(f: Facts) -> bool:
 )
 def payload_minimised(f: Facts) -> bool:
     """The record about to be sent is the projection of section 5: a guard against defects."""
-    return is_projection(f)
+    # As the text says it, and apart from `policy.projection`, whose defects it is there to catch.
+    sent = f.payload
+    return sent is None or (_has_points_of_released_channels(f, sent) and sent.attributes == _allowed(f, sent))
+
+
+def _has_points_of_released_channels(f: Facts, sent: Payload) -> bool:
+    contact, channels = f.contact, sent.channels
+    texts_or_calls = "sms" in channels or "automated_call" in channels or "live_call" in channels
+    return (
+        sent.contact.email is (contact.email if "email" in channels else None)
+        and sent.contact.phone is (contact.phone if texts_or_calls else None)
+        and sent.contact.postal is (contact.postal if "postal" in channels else None)
+    )
+
+
+def _allowed(f: Facts, sent: Payload) -> dict[str, AttributeValue]:
+    allowed: dict[str, AttributeValue] = {}
+    for name, value in (f.event.attributes or {}).items():
+        if f.partner is not None and name in f.partner.fields and name in f.view.known_attributes:
+            for notice in sent.notices:
+                if notice is None or name not in notice.attributes:
+                    break
+            else:
+                allowed[name] = value
+    return allowed

@@ -20,6 +20,8 @@ from transfer_gate.policy.view import NoticeFile, view_of
 
 #: Stands in `PartnerDecision.rule_errors` when what raised is a definition that rules share (rules.md section 1).
 DEFINITIONS: Final = "definitions"
+#: Before the first plan.
+NOT_YET: Final = -1
 
 
 def decide(
@@ -68,7 +70,7 @@ def _on_partner(f: Facts, eras: tuple[int, int], partner_id: str) -> PartnerDeci
     errors: list[str] = []
     of_partner = gate_reasons(f)
     shared: list[Reason] = []
-    sharing: object = None
+    sharing = NOT_YET
     consent: Consent | None = None
     notice: NoticeFile | None = None
     held: dict[Channel, tuple[Reason, ...]] = {}
@@ -77,11 +79,11 @@ def _on_partner(f: Facts, eras: tuple[int, int], partner_id: str) -> PartnerDeci
     for channel in f.event.channels:
         f.look_at(channel)
         plan = plan_for(f, eras)
-        if sharing is None:
+        if sharing == NOT_YET:
             of_partner += _partner_failures(plan.partner, f, eras, errors)
         if f.consent is not None:
             record_ids[f.consent.record_id] = None
-        if plan.sharing is not sharing or f.consent is not consent or f.notice is not notice:
+        if plan.sharing != sharing or f.consent is not consent or f.notice is not notice:
             sharing, consent, notice = plan.sharing, f.consent, f.notice
             shared = of_partner + _failed(plan.shared, f, errors)
         reasons = shared + _failed(plan.channel, f, errors)

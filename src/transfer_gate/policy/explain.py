@@ -23,6 +23,7 @@ from transfer_gate.policy.projection import project
 from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import facts_read
 from transfer_gate.policy.view import view_of
+from transfer_gate.policy.written import as_written
 
 Verdict = Literal["held", "failed", "not applicable", "raised"]
 
@@ -106,7 +107,7 @@ def _finding(rule: Rule, f: Facts) -> Finding:
         why = why_not(rule, f)
         verdict = "not applicable" if why else "held" if rule.holds(f) else "failed"
         if not why and rule is not GUARD:
-            facts = facts_read(rule.holds, f)
+            facts = facts_read(as_written(rule.id).holds, f)
     except Exception as error:  # noqa: BLE001 - the explanation of a defect must not be a defect
         verdict, why = "raised", f"the rule raised {type(error).__name__}: a defect of the gate"
     return Finding(

@@ -4,16 +4,14 @@ One `Facts` serves a whole decision: it is turned to a partner, then to a channe
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
-
-from msgspec import Struct
 
 from transfer_gate.model.consent import Consent, Guardian, Proof
 from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.terms import Channel
-from transfer_gate.model.transfer import AttributeValue, Bloctel, Contact, InboundRequest, Source, Subject, Transfer
+from transfer_gate.model.transfer import Bloctel, Contact, InboundRequest, Source, Subject, Transfer
 from transfer_gate.policy.kinds import BASIS, Basis, is_consumer, kind_on
 from transfer_gate.policy.legal_time import (
     add_duration,
@@ -24,6 +22,7 @@ from transfer_gate.policy.legal_time import (
     within_duration,
     working_days_end,
 )
+from transfer_gate.policy.payload import Payload
 from transfer_gate.policy.records import current_records, future_consents
 from transfer_gate.policy.view import NoticeFile, PartnerFile, RegistryView
 
@@ -41,15 +40,6 @@ _NO_BLOCTEL: Final = Bloctel()
 _NO_REQUEST: Final = InboundRequest()
 _NO_PROOF: Final = Proof()
 _NO_GUARDIAN: Final = Guardian()
-
-
-class Payload(Struct, frozen=True, gc=False):
-    """What is about to be sent of the person over the released channels, and the notices of all these."""
-
-    channels: Sequence[Channel]
-    notices: Sequence[NoticeFile | None]
-    contact: Contact
-    attributes: dict[str, AttributeValue]
 
 
 @lru_cache(maxsize=16)

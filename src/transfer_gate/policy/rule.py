@@ -106,11 +106,6 @@ class Rule:
         """Whether the rule applies at all; one that does not holds and is never a reason (1.2)."""
         return self.concerns(facts) and self.in_force(facts.t, facts.w) and (self.when is None or self.when(facts))
 
-    def test(self) -> Condition:
-        """`when` and `holds` as one condition, for evaluation where channel, kind, basis, marks and dates are known."""
-        when, holds = self.when, self.holds
-        return holds if when is None else lambda facts: holds(facts) or not when(facts)
-
 
 def rule(
     rule_id: RuleId,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.policy.catalogue import FAMILIES, RULES, rules_of
 from transfer_gate.policy.rule import BASES, GDPR, KINDS, Rule
+from transfer_gate.policy.written import as_written
 
 _HEAD = """\
 # The rules
@@ -47,7 +48,7 @@ def lines() -> Iterator[str]:
             yield f"{rule.title}."
             yield ""
             yield f"- Applies: {applies(rule)}"
-            yield f"- Holds when: {rule.words}"
+            yield f"- Holds when: {as_written(rule.id).words}"
             yield f"- Reference: {rule.reference}"
 
 

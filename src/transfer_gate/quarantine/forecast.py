@@ -8,12 +8,12 @@ from typing import Final
 from transfer_gate.quarantine.plan import Move
 from transfer_gate.quarantine.results import Result, result_of
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import Sealing
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire.held import Held, held_of
 from transfer_gate.wire.ledger import LedgerEntry, decode_entry, encode_entry
+from transfer_gate.wire.sealing import Sealing
 
 #: In a forecast by channel: the payload is sealed, and there is no key for it here.
 NOT_OPENABLE: Final = "not-openable"

@@ -26,9 +26,8 @@ from transfer_gate.quarantine.standings import read_standings
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
-from transfer_gate.stream.keys import UNSEALED, Sealing
-from transfer_gate.stream.outputs import Rulebook
-from transfer_gate.wire.sealing import owner_of
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.wire.sealing import UNSEALED, Sealing, owner_of
 
 #: States that are held in memory at a time: partitions are taken together up to so many prospects.
 _STATES: Final = 20_000

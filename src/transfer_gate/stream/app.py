@@ -13,10 +13,10 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp
-from transfer_gate.stream.keys import UNSEALED, Sealing
-from transfer_gate.stream.outputs import Rulebook
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
+from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 #: Most records of one look at the fetched ones, over all partitions.
 POLL_RECORDS: Final = 10_000

@@ -18,17 +18,17 @@ from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
 from transfer_gate.stream.history import Noted, noted, require_events
 from transfer_gate.stream.hooks import Fetch
-from transfer_gate.stream.keys import Sealing
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.restore import restore
 from transfer_gate.stream.rounds import Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.transaction import Committed, Fenced, RoundFailed, TransactionalWriter
+from transfer_gate.wire.sealing import Sealing
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,10 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.outputs import Rulebook, Verdict, place_of
+from transfer_gate.stream.outputs import place_of
 from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.verdict import Verdict
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 
 logger = logging.getLogger(__name__)

@@ -5,27 +5,16 @@ by an erasure.
 import datetime as dt
 from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
 from transfer_gate.policy.fold import without_key
 from transfer_gate.settings import PREFIX
 from transfer_gate.stream.overlay import Overlay
-from transfer_gate.wire.sealing import Encryption, MasterKeys, NotOpened, OpenedKey, open_sealed, owner_of_day
+from transfer_gate.wire.sealing import Encryption, MasterKeys, NotOpened, OpenedKey, Sealing, open_sealed, owner_of_day
 
 #: Days behind the retention of quarantine on which keys of days are still looked for; older ones were dropped before.
 _SWEPT_DAYS: Final = 60
-
-
-class Sealing(Struct, frozen=True):
-    """With what payloads are sealed; `kept_days`: how long quarantine keeps records, None without limit."""
-
-    masters: MasterKeys | None = None
-    kept_days: int | None = None
-
-
-UNSEALED: Final = Sealing()
 
 
 class KeyMissing(GateError):

@@ -13,8 +13,8 @@ from transfer_gate.observe.metrics.labels import NONE, UNKNOWN, partner_labels
 from transfer_gate.policy.decide import DEFINITIONS
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import OUTSIDE_RULES
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round
+from transfer_gate.stream.rulebook import Rulebook
 
 
 class Meter:

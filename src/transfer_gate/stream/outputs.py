@@ -7,24 +7,19 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
-from msgspec import Struct
-
-from transfer_gate import __version__
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.registry import Registry
 from transfer_gate.model.terms import Channel
-from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.keys import Keys
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.verdict import FIRST, Again, Verdict
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.records import (
     ANY_CHANNEL,
     ConsentSeen,
-    DecisionPolicy,
     DecisionRecord,
-    PolicyStamp,
     ReleasedRecord,
     SourcePlace,
     encode,
@@ -37,68 +32,6 @@ logger = logging.getLogger(__name__)
 Output = tuple[str, bytes | None, bytes | None, headers.Headers]
 
 _NO_HEADERS: Final[headers.Headers] = ()
-
-
-class Rulebook(Struct, frozen=True, gc=False):
-    """By what a worker decides, for as long as it runs: topics, registry, and what of them every record repeats."""
-
-    topics: Topics
-    registry: Registry
-    partner_topics: dict[str, str]
-    stamp: PolicyStamp
-    policy: DecisionPolicy
-    #: Prefixed topic names, spelt once: building them for every record would cost as much as a rule.
-    transfers: str
-    consents: str
-    quarantine: str
-    decisions: str
-    changelog: str
-    replay: str
-    ledger: str
-
-    @property
-    def inputs(self) -> tuple[str, str, str]:
-        """Topics that the gate reads in its group."""
-        return self.consents, self.transfers, self.replay
-
-    @classmethod
-    def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
-        """Rulebook of a registry."""
-        jurisdiction, revision = registry.policy.jurisdiction, registry.revision
-        return cls(
-            topics,
-            registry,
-            dict(topics.partners(registry)),
-            PolicyStamp(jurisdiction=jurisdiction, revision=revision),
-            DecisionPolicy(jurisdiction=jurisdiction, revision=revision, gate_version=__version__),
-            topics.transfers,
-            topics.consents,
-            topics.quarantine,
-            topics.decisions,
-            topics.changelog,
-            topics.replay,
-            topics.ledger,
-        )
-
-
-class Verdict(Struct, frozen=True, gc=False):
-    """What is to become of an input record: `decisions` about its `transfer`, or one `reason` to hold it whole."""
-
-    stage: headers.Stage
-    transfer: Transfer | None = None
-    decisions: Sequence[PartnerDecision] = ()
-    reason: Reason = "undecodable"
-
-
-class Again(Struct, frozen=True, gc=False):
-    """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2."""
-
-    attempt: int = 1
-    first_quarantined_at: str | None = None
-    run: str | None = None
-
-
-FIRST: Final = Again()
 
 
 class Outputs:

@@ -11,13 +11,13 @@ from msgspec import Struct
 
 from transfer_gate.stream.history import Noted, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
-from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.outputs import Rulebook
 from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
 from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
+from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)
 

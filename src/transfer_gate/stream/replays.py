@@ -17,8 +17,9 @@ from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge, Only
 from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.outputs import Again, Output, Outputs
+from transfer_gate.stream.outputs import Output, Outputs
 from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.verdict import Again
 from transfer_gate.wire import headers as names
 from transfer_gate.wire import ids
 from transfer_gate.wire.held import Action, Held, MalformedHeaders, held_of

@@ -14,13 +14,13 @@ from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.observe.pulse import Pulse
 from transfer_gate.observe.tracebacks import brief
+from transfer_gate.policy.written import is_compiled
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
-from transfer_gate.stream.keys import UNSEALED, Sealing
 from transfer_gate.stream.refusal import DENIED, denied
-from transfer_gate.wire.sealing import load_master_keys
+from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ async def run_worker(settings: Settings) -> None:
     app, gate = build_app(settings, registry, partitions, await _sealing_of(settings))
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
     gc.set_threshold(*GC_THRESHOLDS)
-    metrics.BUILD.info({"version": __version__, "revision": registry.revision})
+    compiled = "yes" if is_compiled() else "no"
+    metrics.BUILD.info({"version": __version__, "compiled": compiled, "revision": registry.revision})
     metrics.REGISTRY_INFO.info({"revision": registry.revision, "jurisdiction": registry.policy.jurisdiction})
     metrics.REGISTRY_PARTNERS.set(len(registry.partners))
     pulse = Pulse()

@@ -173,3 +173,13 @@ def load_master_keys(file: Path) -> MasterKeys:
 
 def _id_of(key: bytes) -> str:
     return sha256(b"transfer-gate master key:" + key).hexdigest()[:16]
+
+
+class Sealing(Struct, frozen=True, gc=False):
+    """With what payloads are sealed; `kept_days`: how long quarantine keeps records, None without limit."""
+
+    masters: MasterKeys | None = None
+    kept_days: int | None = None
+
+
+UNSEALED: Final = Sealing()

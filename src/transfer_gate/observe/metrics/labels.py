@@ -26,6 +26,7 @@ VALUES: Final = {
     "topic": "names of the topics that the program reads",
     "partition": "partition numbers that the program reads now",
     "version": "one value",
+    "compiled": "`yes`, `no`",
     "revision": "one value",
     "jurisdiction": "one value",
 }

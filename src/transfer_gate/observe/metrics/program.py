@@ -7,7 +7,11 @@ from prometheus_client import Gauge, Histogram, Info, ProcessCollector
 from transfer_gate.observe.metrics.declare import REGISTRIES, gauge, histogram, info
 
 BUILD: Final[Info] = info(
-    "transfer_gate_build", "Version of the gate and revision of its registry.", "version", "revision"
+    "transfer_gate_build",
+    "Version of the gate, whether its decision is `compiled` (`yes` or `no`), and revision of its registry.",
+    "version",
+    "compiled",
+    "revision",
 )
 REGISTRY_INFO: Final[Info] = info(
     "transfer_gate_registry", "What decisions are taken by: revision and jurisdiction.", "revision", "jurisdiction"

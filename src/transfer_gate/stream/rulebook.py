@@ -1,0 +1,50 @@
+"""By what a worker decides, and what of it every record repeats."""
+
+from msgspec import Struct
+
+from transfer_gate import __version__
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.topics import Topics
+from transfer_gate.wire.records import DecisionPolicy, PolicyStamp
+
+
+class Rulebook(Struct, frozen=True, gc=False):
+    """By what a worker decides, for as long as it runs: topics, registry, and what of them every record repeats."""
+
+    topics: Topics
+    registry: Registry
+    partner_topics: dict[str, str]
+    stamp: PolicyStamp
+    policy: DecisionPolicy
+    #: Prefixed topic names, spelt once: building them for every record would cost as much as a rule.
+    transfers: str
+    consents: str
+    quarantine: str
+    decisions: str
+    changelog: str
+    replay: str
+    ledger: str
+
+    @property
+    def inputs(self) -> tuple[str, str, str]:
+        """Topics that the gate reads in its group."""
+        return self.consents, self.transfers, self.replay
+
+    @classmethod
+    def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
+        """Rulebook of a registry."""
+        jurisdiction, revision = registry.policy.jurisdiction, registry.revision
+        return cls(
+            topics,
+            registry,
+            dict(topics.partners(registry)),
+            PolicyStamp(jurisdiction=jurisdiction, revision=revision),
+            DecisionPolicy(jurisdiction=jurisdiction, revision=revision, gate_version=__version__),
+            topics.transfers,
+            topics.consents,
+            topics.quarantine,
+            topics.decisions,
+            topics.changelog,
+            topics.replay,
+            topics.ledger,
+        )
