@@ -228,6 +228,38 @@ async def test_a_fetch_tells_the_position_behind_aborted_records_and_markers(
         await reader.stop()
 
 
+async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held_by_the_broker(
+    bootstrap_servers: str,
+) -> None:
+    busy, idle = (f"hooks-{name}-{uuid.uuid4().hex}" for name in ("busy", "idle"))
+    await make_topics(bootstrap_servers, {busy: {}, idle: {}}, partitions=1)
+    reader = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=hooks.FETCH_WAIT_MS
+    )
+    await reader.start()
+    try:
+        fetcher = reader._fetcher
+        fetcher._prefetch_backoff = 0  # what waits to be taken holds up no fetch of the others
+        asked: list[tuple[set[str], int]] = []
+
+        def actions(assignment: Any) -> Any:
+            found = hooks._actions_per_node(fetcher, assignment)
+            asked.extend(({topic for topic, _ in request.topics}, request._max_wait_ms) for _, request in found[0])
+            return found
+
+        fetcher._get_actions_per_node = actions
+        reader.assign([TopicPartition(busy, 0), TopicPartition(idle, 0)])
+        async with open_producer(bootstrap_servers) as producer:
+            await producer.send_and_wait(busy, b"waits to be taken")
+        async with asyncio.timeout(10):
+            while not asked or asked[-1][0] != {idle}:  # noqa: ASYNC110 - aiokafka tells nobody
+                await asyncio.sleep(0.01)
+        assert asked[0] == ({busy, idle}, hooks.FETCH_WAIT_MS)
+        assert asked[-1] == ({idle}, hooks.LEFT_OUT_WAIT_MS)
+    finally:
+        await reader.stop()
+
+
 @pytest_asyncio.fixture
 async def idle_reader(bootstrap_servers: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of one empty partition."""

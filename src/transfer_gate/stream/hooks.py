@@ -10,11 +10,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, cast
 
 import aiokafka
 import faust
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
@@ -32,6 +34,8 @@ LOOK_SECONDS: Final = 0.05
 FETCH_WAIT_MS: Final = 200
 #: aiokafka sends no further fetch to a broker while records of it wait to be taken, but not longer than this, seconds.
 PREFETCH_BACKOFF: Final = 0.005
+#: How long the broker may hold a fetch that leaves such partitions out: until it answers, nothing of them is fetched.
+LEFT_OUT_WAIT_MS: Final = 10
 
 #: How often the group is asked whether it refuses us, seconds.
 REFUSAL_SECONDS: Final = 0.25
@@ -75,6 +79,16 @@ class Fetch(Struct, frozen=True):
     end: int
 
 
+def _actions_per_node(fetcher: Any, assignment: Any) -> Any:
+    # With a worker at its limit the only partitions without waiting records are idle ones: the broker would hold a
+    # fetch of these for FETCH_WAIT_MS, and all the others would wait for it.
+    actions = Fetcher._get_actions_per_node(fetcher, assignment)
+    if fetcher._records:
+        for _, request in actions[0]:
+            request._max_wait_ms = LEFT_OUT_WAIT_MS
+    return actions
+
+
 class FetchThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, reading committed records, and telling positions together with records."""
 
@@ -96,7 +110,9 @@ class FetchThread(AIOKafkaConsumerThread):
         """Start the aiokafka consumer."""
         await super().on_start()
         self._told = {}
-        self._ensure_consumer()._fetcher._prefetch_backoff = PREFETCH_BACKOFF
+        fetcher = self._ensure_consumer()._fetcher
+        fetcher._prefetch_backoff = PREFETCH_BACKOFF
+        fetcher._get_actions_per_node = partial(_actions_per_node, fetcher)
 
     async def _fetch_records(  # type: ignore[override]
         self,
