@@ -118,7 +118,7 @@ def test_a_cursor_goes_on_behind_its_place_and_in_later_partitions() -> None:
     within = {TopicPartition("q", number): (10, 20) for number in range(3)}
     left = _behind(within, Place(1, 14))
     assert left == {TopicPartition("q", 1): (15, 20), TopicPartition("q", 2): (10, 20)}
-    assert View(left, {}).offsets == 15
+    assert View(left, {}, {}).offsets == 15
     assert _behind(within, Place(1, 19)) == {TopicPartition("q", 2): (10, 20)}
     assert _behind(within, Place(1, 3))[TopicPartition("q", 1)] == (10, 20)
     assert _behind(within, None) == within

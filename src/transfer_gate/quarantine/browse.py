@@ -11,7 +11,7 @@ from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.quarantine.selection import Filter, Found, Ranges, found_between, ranges, read_entry
-from transfer_gate.quarantine.standings import read_standings
+from transfer_gate.quarantine.standings import read_standings, starts_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.ledger import LedgerEntry
@@ -28,10 +28,14 @@ class Place(NamedTuple):
 
 
 class View(Struct, frozen=True):
-    """What one look at quarantine reads, fixed when it began: what is held later is not in it."""
+    """What one look at quarantine reads, fixed when it began: what is held later is not in it.
+
+    `ledger_starts` are 0 where they are not named.
+    """
 
     ranges: Ranges
     ledger_ends: Mapping[int, int]
+    ledger_starts: Mapping[int, int]
 
     @property
     def offsets(self) -> int:
@@ -61,9 +65,9 @@ async def look(settings: Settings, wanted: Filter, *, after: Place | None = None
             if place.topic == topics.quarantine and partition in (None, place.partition)
         }
         within = await ranges(settings, wanted, held, begins)
-    return View(
-        _behind(within, after), {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
-    )
+        told = {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
+        starts = await starts_of(settings, told, wanted.since)
+    return View(_behind(within, after), told, starts)
 
 
 def _behind(within: Ranges, after: Place | None) -> Ranges:
@@ -83,7 +87,8 @@ async def found_in(
     """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
     async with broker_errors(settings):
         for place in sorted(view.ranges):
-            standings = await read_standings(settings, place.partition, view.ledger_ends.get(place.partition, 0))
+            start, end = (told.get(place.partition, 0) for told in (view.ledger_starts, view.ledger_ends))
+            standings = await read_standings(settings, place.partition, end, start)
             within = {place: view.ranges[place]}
             async with aclosing(found_between(settings, wanted, within, standings, seen)) as batches:
                 async for found in batches:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
-from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from transfer_gate.admin.reading import Offsets, bounds
@@ -22,7 +21,7 @@ from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.plan import Item, Plan, filter_words, fingerprint_of
 from transfer_gate.quarantine.results import Result
 from transfer_gate.quarantine.selection import Filter, Found, quarantine_ends, select
-from transfer_gate.quarantine.standings import read_standings
+from transfer_gate.quarantine.standings import read_standings, starts_of
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
@@ -45,9 +44,12 @@ class _Selection:
     async def fill(self, settings: Settings, wanted: Filter, ends: Offsets) -> None:
         """Read headers; payloads are looked at, and let go."""
         ledger = settings.topics.ledger
-        _, told = await bounds(settings, {ledger: len(ends)}, committed_only=False)
+        _, bound = await bounds(settings, {ledger: len(ends)}, committed_only=False)
+        told = {place.partition: end for place, end in bound.items()}
+        starts = await starts_of(settings, told, wanted.since)
         for place, end in sorted(ends.items()):
-            standings = await read_standings(settings, place.partition, told[TopicPartition(ledger, place.partition)])
+            number = place.partition
+            standings = await read_standings(settings, number, told[number], starts.get(number, 0))
             async for found in select(settings, replace(wanted, open_only=True), {place: end}, standings):
                 self._add(found)
 

@@ -1,5 +1,7 @@
 """Which quarantined records of a partition are open: its replay ledger, in about 130 bytes an entry."""
 
+import datetime as dt
+from collections.abc import Mapping
 from typing import Final, get_args
 from uuid import UUID
 
@@ -7,7 +9,7 @@ import msgspec
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.reading import committed_records
+from transfer_gate.admin.reading import committed_records, offsets_at
 from transfer_gate.settings import Settings
 from transfer_gate.wire.ledger import Standing, State
 
@@ -21,6 +23,9 @@ class _Read(Struct):
     state: State
     attempt: int
 
+
+#: How far the clocks of workers (they stamp the ledger) and of brokers (they stamp quarantine) may be apart.
+_CLOCKS: Final = dt.timedelta(hours=1)
 
 _DECODER: Final = msgspec.json.Decoder(_Read)
 
@@ -48,11 +53,27 @@ class Standings:
         return Standing(_STATES[rank], attempt)
 
 
-async def read_standings(settings: Settings, partition: int, end: int) -> Standings:
-    """The standings of one partition of quarantine, whose ledger partition ends at `end`: they have one number."""
+async def starts_of(settings: Settings, ends: Mapping[int, int], since: dt.datetime | None) -> dict[int, int]:
+    """By partition, from which offset of the ledger on it tells of every record that was quarantined from `since` on.
+
+    An entry is written with the quarantine record that it tells of, or later, so older ones tell of older records.
+    """
+    if since is None:
+        return {}
+    places = {TopicPartition(settings.topics.ledger, partition): partition for partition, end in ends.items() if end}
+    if not places:
+        return {}
+    found = await offsets_at(settings, places, int((since - _CLOCKS).timestamp() * 1000))
+    return {partition: found.get(place, ends[partition]) for place, partition in places.items()}
+
+
+async def read_standings(settings: Settings, partition: int, end: int, start: int = 0) -> Standings:
+    """The standings of one partition of quarantine, by its ledger partition (they have one number) from `start` to
+    `end`, where it ends."""
     standings = Standings()
-    if end > 0:
-        async for records in committed_records(settings, {TopicPartition(settings.topics.ledger, partition): end}):
+    if start < end:
+        place = TopicPartition(settings.topics.ledger, partition)
+        async for records in committed_records(settings, {place: end}, {place: start} if start else None):
             for record in records:
                 if record.key is not None and record.value is not None:
                     standings.put(record.key, record.value)
