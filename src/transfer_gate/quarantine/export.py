@@ -97,6 +97,7 @@ async def _chunks(found: AsyncIterator[Found]) -> AsyncIterator[list[Found]]:
         if chunk and (full or one.record.partition != chunk[-1].record.partition):
             yield chunk
             chunk, size = [], 0
+        one.record.headers = ()  # read into `held`; kept, they would be half the memory of a chunk
         chunk.append(one)
         size += len(one.record.value or b"")
     if chunk:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -35,6 +36,9 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
+#: Rows that are Python's at a time: they take several times what Arrow needs for them.
+_ROWS: Final = 1000
+
 
 class ParquetRows:
     """A Parquet file that takes rows; one row group a call."""
@@ -44,7 +48,11 @@ class ParquetRows:
 
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append."""
-        self._writer.write_table(pa.Table.from_pylist([_flat(row) for row in rows], schema=_SCHEMA))
+        left = (_flat(row) for row in rows)
+        batches = []
+        while some := list(islice(left, _ROWS)):
+            batches.append(pa.RecordBatch.from_pylist(some, schema=_SCHEMA))
+        self._writer.write_table(pa.Table.from_batches(batches, schema=_SCHEMA))
 
     def __enter__(self) -> Self:
         return self
