@@ -186,11 +186,10 @@ def export(
         await acts.record(
             settings, "quarantine export", "started", why=why, ticket=ticket, details=named(wanted) | {"to": file.name}
         )
-        with passing("quarantine", progress) as seen:
+        view = await browse.look(settings, wanted, partition=partition)
+        with passing("quarantine", progress, view.offsets) as seen:
             domains = shared_domains(settings)
-            count = await export_records(
-                settings, wanted, file, file_format, partition=partition, domains=domains, seen=seen
-            )
+            count = await export_records(settings, wanted, view, file, file_format, domains=domains, seen=seen)
         details = named(wanted) | {"to": file.name, "records": count}
         await acts.record(settings, "quarantine export", "finished", why=why, ticket=ticket, details=details)
         return count

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.quarantine.browse import found_in, look
+from transfer_gate.quarantine.browse import View, found_in
 from transfer_gate.quarantine.describe import described, shown
 from transfer_gate.quarantine.payloads import payloads_of
 from transfer_gate.quarantine.selection import Filter, Found
@@ -18,8 +18,10 @@ from transfer_gate.settings import Settings
 
 Format = Literal["jsonl", "parquet"]
 
-#: Records that are opened together: opening reads the changelog of their partition once. Whichever comes first.
+#: Records that are opened together: opening reads the changelog of their partition once, unless none is sealed.
+#: Whichever comes first.
 _CHUNK_RECORDS: Final = 20_000
+_PLAIN_RECORDS: Final = 2000
 _CHUNK_BYTES: Final = 32 << 20
 
 
@@ -38,20 +40,19 @@ class Rows(Protocol):
 async def export(
     settings: Settings,
     wanted: Filter,
+    view: View,
     file: Path,
     file_format: Format,
     *,
-    partition: int | None = None,
     domains: frozenset[str] = frozenset(),
     seen: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write what a filter means to `file`, by place; returns how many records. Without any, there is no file.
+    """Write what a filter means in `view` to `file`, by place; returns how many records. Without any, there is no file.
 
     The file is its owner's alone, and appears when it is whole. Raises InvalidInput when it exists or can't be
     written, or Parquet is asked for without pyarrow; BrokerUnavailable.
     """
     open_rows = _opener(file_format)
-    view = await look(settings, wanted, partition=partition)
     count = 0
     try:
         unfinished = _beside(file)
@@ -91,14 +92,16 @@ def _not_writable(file: Path, error: OSError) -> InvalidInput:
 async def _chunks(found: AsyncIterator[Found]) -> AsyncIterator[list[Found]]:
     """Lists of one partition, bounded by number and by bytes."""
     chunk: list[Found] = []
-    size = 0
+    size, most = 0, _PLAIN_RECORDS
     async for one in found:
-        full = len(chunk) >= _CHUNK_RECORDS or size >= _CHUNK_BYTES
+        full = len(chunk) >= most or size >= _CHUNK_BYTES
         if chunk and (full or one.record.partition != chunk[-1].record.partition):
             yield chunk
-            chunk, size = [], 0
+            chunk, size, most = [], 0, _PLAIN_RECORDS
         one.record.headers = ()  # read into `held`; kept, they would be half the memory of a chunk
         chunk.append(one)
+        if one.held.encryption is not None:
+            most = _CHUNK_RECORDS
         size += len(one.record.value or b"")
     if chunk:
         yield chunk

@@ -36,12 +36,12 @@ _SCHEMA: Final = pa.schema(
     ]
 )
 
-#: Rows that are Python's at a time: they take several times what Arrow needs for them.
-_ROWS: Final = 1000
+#: Rows of a row group: until one is written, its rows are held as Python objects and as Arrow's columns.
+_ROWS: Final = 2000
 
 
 class ParquetRows:
-    """A Parquet file that takes rows; one row group a call."""
+    """A Parquet file that takes rows, and groups them."""
 
     def __init__(self, file: Path) -> None:
         self._writer = parquet.ParquetWriter(file, _SCHEMA)
@@ -49,10 +49,8 @@ class ParquetRows:
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append."""
         left = (_flat(row) for row in rows)
-        batches = []
         while some := list(islice(left, _ROWS)):
-            batches.append(pa.RecordBatch.from_pylist(some, schema=_SCHEMA))
-        self._writer.write_table(pa.Table.from_batches(batches, schema=_SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(some, schema=_SCHEMA))
 
     def __enter__(self) -> Self:
         return self
