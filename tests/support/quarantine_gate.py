@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.command_line import CommandLine
 from tests.support.faults_clients import read_all
+from tests.support.faults_workers import Installation
 from tests.support.stream_gate import Sent, StreamGate, open_gate
 from transfer_gate.quarantine.keyfile import new_key
 from transfer_gate.settings import Settings
@@ -56,10 +57,15 @@ class Operator:
 
 def settings_of(gate: StreamGate) -> Settings:
     """The settings that the gate's workers run with."""
+    return settings_at(gate.place)
+
+
+def settings_at(place: Installation) -> Settings:
+    """The settings of the commands and workers of an installation."""
     prefix = "TRANSFER_GATE_"
     given = {
         name.removeprefix(prefix).lower(): value
-        for name, value in gate.place._environment.items()
+        for name, value in place._environment.items()
         if name.startswith(prefix)
     }
     return Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
