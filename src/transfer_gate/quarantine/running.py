@@ -11,6 +11,7 @@ from transfer_gate.quarantine.audit import record_acts
 from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
+from transfer_gate.quarantine.plan import checked_id
 from transfer_gate.quarantine.report import Report, RunOptions, Screen
 from transfer_gate.quarantine.run import Run
 from transfer_gate.quarantine.sender import ReplaySender
@@ -24,6 +25,7 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
     Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
     InvalidInput, BrokerUnavailable.
     """
+    checked_id(plan_id)
     partitions = await replay_partitions(settings)
     async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
         known = await find_plan(settings, plan_id, acts)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.held import Action
@@ -59,13 +59,10 @@ async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
     """A sender to the replay topic; everything is flushed at the end. Raises BrokerUnavailable."""
     async with broker_errors(settings):
         producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, linger_ms=0)
-        await producer.start()
-        try:
+        async with connected(producer):
             sender = Sender(producer, settings.topics.replay)
             yield sender
             await sender.flush()
-        finally:
-            await producer.stop()
 
 
 def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
