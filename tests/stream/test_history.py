@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from tests.support.faults_clients import open_producer, open_reader, places_of
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
-from tests.support.stream_topics import delete_records, remake_topic
+from tests.support.stream_topics import delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.history import HistoryLost
@@ -96,16 +96,55 @@ async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_bef
     assert (await gate.committed())[consent.place[:2]] == consent.place[2]
 
 
-async def reset_offset(gate: StreamGate, topic: str) -> None:
-    """As `kafka-consumer-groups --reset-offsets --to-earliest` does."""
+async def reset_offset(gate: StreamGate, topic: str, offset: int = 0) -> None:
+    """As `kafka-consumer-groups --reset-offsets` does, with `--to-earliest` or `--to-offset`."""
     (place,) = places_of([topic], 1)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=gate.place.bootstrap_servers, group_id=gate.place.app_id, enable_auto_commit=False
     )
     await consumer.start()
     consumer.assign([place])
-    await consumer.commit({place: 0})
+    await consumer.commit({place: offset})
     await consumer.stop()
+
+
+async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_somebody_says_where_it_stood(
+    gate: StreamGate,
+) -> None:
+    before = await ask(gate, "t-1")
+    await gate.settled()
+    await gate.worker.terminate()
+    after = await ask(gate, "t-2")
+    await delete_group(gate.place.bootstrap_servers, gate.place.app_id)
+    message = await refusal(gate, after)
+    assert f"partition 0: the group has no offset of {gate.topics.transfers} any more" in message
+    assert f"what to do: stop all workers and set the group's offsets of {gate.topics.transfers}" in message
+    assert PROSPECT not in message
+    await reset_offset(gate, gate.topics.consents)
+    await refusal(gate, after)
+
+    await reset_offset(gate, gate.topics.transfers, before.place[2] + 1)
+    await gate.place.start_worker().until_ready()
+    outputs = await gate.outputs()
+    for transfer in (before, after):
+        (decision,) = outputs.decided(transfer)
+        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+
+
+async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work(gate: StreamGate) -> None:
+    """Aborted records have offsets, too; but nothing was committed, and so nothing was decided."""
+    await gate.worker.terminate()
+    servers, topics = gate.place.bootstrap_servers, gate.topics
+    for topic in (topics.changelog, topics.ledger):
+        await remake_topic(servers, topic, 1, COMPACT)
+    await delete_group(servers, gate.place.app_id)
+    async with open_producer(servers, f"{gate.place.app_id}-0") as writer:
+        await writer.begin_transaction()
+        await writer.send_and_wait(topics.changelog, b"{}", key=PROSPECT.encode(), partition=0)
+        await writer.abort_transaction()
+    transfer = await ask(gate, "t-1")
+    await gate.place.start_worker().until_ready()
+    assert len((await gate.outputs()).decided(transfer)) == 1
 
 
 async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(gate: StreamGate) -> None:

@@ -16,7 +16,7 @@ from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
-from transfer_gate.stream.history import Noted, noted, require_events
+from transfer_gate.stream.history import Noted, noted, require_events, require_offsets
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
@@ -203,7 +203,11 @@ class Gate:
                 self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)
             )
         notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
-        return committed, await self._catch_up(notes)
+        read = await self._catch_up(notes)
+        for number in numbers:
+            kept = len(self._slices[number]) + len(self._ledgers[number])
+            require_offsets(self._book.transfers, self._book.consents, number, committed[number], kept)
+        return committed, read
 
     async def release(self) -> None:
         """End the rounds that run and give the partitions up; tables and connections stay for a quick return."""
