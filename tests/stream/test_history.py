@@ -158,6 +158,30 @@ async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(g
     assert f"partition 0 of {gate.topics.consents} begins at offset {missed.place[2] + 1}" in message
 
 
+async def test_transfers_that_were_deleted_undecided_are_told_and_the_rest_is_decided(gate: StreamGate) -> None:
+    decided = await ask(gate, "t-1")
+    await gate.settled()
+    await gate.worker.terminate()
+    gone = [await ask(gate, f"t-{number}") for number in (2, 3)]
+    left = await ask(gate, "t-4")
+    await delete_records(gate.place.bootstrap_servers, gate.topics.transfers, 0, left.place[2])
+    worker = gate.place.start_worker()
+    await worker.until_ready()
+    outputs = await gate.outputs()
+    assert [len(outputs.decided(sent)) for sent in (decided, *gone, left)] == [1, 0, 0, 1]
+    first, last = gone[0].place[2], gone[-1].place[2]
+    assert worker.metric("transfer_gate_deleted_undecided_offsets_total") == last + 1 - first
+    (line,) = [line for line in worker.log.read_text(encoding="utf-8").splitlines() if "records were deleted" in line]
+    assert "[error " in line
+    assert f"first={first} last={last} partition=0 topic={gate.topics.transfers}" in line
+    assert PROSPECT not in line
+
+    await worker.terminate()
+    again = gate.place.start_worker()
+    await again.until_ready()
+    assert again.metric("transfer_gate_deleted_undecided_offsets_total") == 0
+
+
 async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_what_was_applied_stays(
     gate: StreamGate,
 ) -> None:
