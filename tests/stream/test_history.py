@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
-from tests.support.faults_clients import open_producer, open_reader, places_of
+from tests.support.faults_clients import open_producer, open_reader, places_of, set_offsets
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
@@ -97,15 +97,9 @@ async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_bef
 
 
 async def reset_offset(gate: StreamGate, topic: str, offset: int = 0) -> None:
-    """As `kafka-consumer-groups --reset-offsets` does, with `--to-earliest` or `--to-offset`."""
+    """Set the group's offset of the one partition."""
     (place,) = places_of([topic], 1)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=gate.place.bootstrap_servers, group_id=gate.place.app_id, enable_auto_commit=False
-    )
-    await consumer.start()
-    consumer.assign([place])
-    await consumer.commit({place: offset})
-    await consumer.stop()
+    await set_offsets(gate.place.bootstrap_servers, gate.place.app_id, {place: offset})
 
 
 async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_somebody_says_where_it_stood(
