@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import open_producer
+from tests.support.faults_clients import open_producer, places_of, set_offsets
 from tests.support.faults_events import Events
 from tests.support.faults_workers import Installation
 from tests.support.stream_gate import StreamGate, json_of
@@ -93,7 +93,8 @@ def histories(events: Events) -> Iterator[bytes]:
 
 
 async def fill_changelog(place: Installation, producer: AIOKafkaProducer, events: Events, prospects: int) -> int:
-    """Write the states of this many prospects, as if a gate had done it long ago; returns their size in bytes."""
+    """Write the states of this many prospects, as if a gate had done it long ago that has decided no transfer yet;
+    returns their size in bytes."""
     states, size = list(histories(events)), 0
     async with sending(producer, place.topics.changelog) as send:
         for partition in range(place.partitions):
@@ -106,6 +107,8 @@ async def fill_changelog(place: Installation, producer: AIOKafkaProducer, events
                     batch = producer.create_batch()
                     batch.append(key=b"p-%d" % number, value=state, timestamp=None)
             await send(batch, partition)
+    begun = places_of([place.topics.transfers], place.partitions)
+    await set_offsets(place.bootstrap_servers, place.app_id, dict.fromkeys(begun, 0))
     return size
 
 

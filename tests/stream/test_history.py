@@ -9,11 +9,11 @@ from unittest import mock
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import ConsumerRecord
 
-from tests.support.faults_clients import open_producer, open_reader, places_of
+from tests.support.faults_clients import open_producer, open_reader, places_of, set_offsets
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
-from tests.support.stream_topics import delete_records, remake_topic
+from tests.support.stream_topics import delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.history import HistoryLost
@@ -96,16 +96,49 @@ async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_bef
     assert (await gate.committed())[consent.place[:2]] == consent.place[2]
 
 
-async def reset_offset(gate: StreamGate, topic: str) -> None:
-    """As `kafka-consumer-groups --reset-offsets --to-earliest` does."""
+async def reset_offset(gate: StreamGate, topic: str, offset: int = 0) -> None:
+    """Set the group's offset of the one partition."""
     (place,) = places_of([topic], 1)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=gate.place.bootstrap_servers, group_id=gate.place.app_id, enable_auto_commit=False
-    )
-    await consumer.start()
-    consumer.assign([place])
-    await consumer.commit({place: 0})
-    await consumer.stop()
+    await set_offsets(gate.place.bootstrap_servers, gate.place.app_id, {place: offset})
+
+
+async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_somebody_says_where_it_stood(
+    gate: StreamGate,
+) -> None:
+    before = await ask(gate, "t-1")
+    await gate.settled()
+    await gate.worker.terminate()
+    after = await ask(gate, "t-2")
+    await delete_group(gate.place.bootstrap_servers, gate.place.app_id)
+    message = await refusal(gate, after)
+    assert f"partition 0: the group has no offset of {gate.topics.transfers} any more" in message
+    assert f"what to do: stop all workers and set the group's offsets of {gate.topics.transfers}" in message
+    assert PROSPECT not in message
+    await reset_offset(gate, gate.topics.consents)
+    await refusal(gate, after)
+
+    await reset_offset(gate, gate.topics.transfers, before.place[2] + 1)
+    await gate.place.start_worker().until_ready()
+    outputs = await gate.outputs()
+    for transfer in (before, after):
+        (decision,) = outputs.decided(transfer)
+        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+
+
+async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work(gate: StreamGate) -> None:
+    """Aborted records have offsets, too; but nothing was committed, and so nothing was decided."""
+    await gate.worker.terminate()
+    servers, topics = gate.place.bootstrap_servers, gate.topics
+    for topic in (topics.changelog, topics.ledger):
+        await remake_topic(servers, topic, 1, COMPACT)
+    await delete_group(servers, gate.place.app_id)
+    async with open_producer(servers, f"{gate.place.app_id}-0") as writer:
+        await writer.begin_transaction()
+        await writer.send_and_wait(topics.changelog, b"{}", key=PROSPECT.encode(), partition=0)
+        await writer.abort_transaction()
+    transfer = await ask(gate, "t-1")
+    await gate.place.start_worker().until_ready()
+    assert len((await gate.outputs()).decided(transfer)) == 1
 
 
 async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(gate: StreamGate) -> None:
@@ -117,6 +150,30 @@ async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(g
     await delete_records(gate.place.bootstrap_servers, gate.topics.consents, 0, missed.place[2] + 1)
     message = await refusal(gate, transfer)
     assert f"partition 0 of {gate.topics.consents} begins at offset {missed.place[2] + 1}" in message
+
+
+async def test_transfers_that_were_deleted_undecided_are_told_and_the_rest_is_decided(gate: StreamGate) -> None:
+    decided = await ask(gate, "t-1")
+    await gate.settled()
+    await gate.worker.terminate()
+    gone = [await ask(gate, f"t-{number}") for number in (2, 3)]
+    left = await ask(gate, "t-4")
+    await delete_records(gate.place.bootstrap_servers, gate.topics.transfers, 0, left.place[2])
+    worker = gate.place.start_worker()
+    await worker.until_ready()
+    outputs = await gate.outputs()
+    assert [len(outputs.decided(sent)) for sent in (decided, *gone, left)] == [1, 0, 0, 1]
+    first, last = gone[0].place[2], gone[-1].place[2]
+    assert worker.metric("transfer_gate_deleted_undecided_offsets_total") == last + 1 - first
+    (line,) = [line for line in worker.log.read_text(encoding="utf-8").splitlines() if "records were deleted" in line]
+    assert "[error " in line
+    assert f"first={first} last={last} partition=0 topic={gate.topics.transfers}" in line
+    assert PROSPECT not in line
+
+    await worker.terminate()
+    again = gate.place.start_worker()
+    await again.until_ready()
+    assert again.metric("transfer_gate_deleted_undecided_offsets_total") == 0
 
 
 async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_what_was_applied_stays(

@@ -1,6 +1,6 @@
 """Kafka clients of the tests: producers that wait for every replica, and a reader of whole topics up to their end."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -51,6 +51,15 @@ async def open_reader(
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def set_offsets(bootstrap_servers: str, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """As `kafka-consumer-groups --reset-offsets` does, for a group without members."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign(list(offsets))
+    await consumer.commit(offsets)
+    await consumer.stop()
 
 
 def places_of(topics: Iterable[str], partitions: int) -> list[TopicPartition]:

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 #: How long the broker may take to be done with a topic that is deleted, seconds.
 _PATIENCE = 30.0
@@ -53,6 +54,14 @@ async def delete_records(bootstrap_servers: str, topic: str, partition: int, bef
     async with admin_of(bootstrap_servers) as admin:
         place = TopicPartition(topic, partition)
         await admin.delete_records({place: RecordsToDelete(before)})
+
+
+async def delete_group(bootstrap_servers: str, group: str) -> None:
+    """Make the brokers forget a group and its offsets, as after `offsets.retention.minutes` of standing still."""
+    async with admin_of(bootstrap_servers) as admin:
+        coordinator = await admin.find_coordinator(group)
+        answer = await admin._send_request(DeleteGroupsRequest([group]), coordinator)
+        assert [code for _, code in answer.results] == [0], answer
 
 
 async def configure_topic(bootstrap_servers: str, topic: str, configs: Mapping[str, str]) -> None:

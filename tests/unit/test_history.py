@@ -2,7 +2,15 @@
 
 import pytest
 
-from transfer_gate.stream.history import HistoryLost, Noted, noted, require_events, require_log
+from transfer_gate.stream.history import (
+    HistoryLost,
+    Noted,
+    OffsetsLost,
+    noted,
+    require_events,
+    require_log,
+    require_offsets,
+)
 from transfer_gate.stream.transaction import Committed
 
 
@@ -71,3 +79,31 @@ def test_a_log_that_lacks_something_is_refused(reach: int, held: int, begin: int
     with pytest.raises(HistoryLost, match=f"partition 1 of log {told}") as caught:
         require_log("log", 1, reach, held, begin, end)
     assert "reset the group's offsets of consent-events" in caught.value.do
+
+
+OURS = Committed(0, str(Noted("first", 12, 5)))
+WITHOUT_NOTE = Committed(0, "")
+
+
+@pytest.mark.parametrize(
+    ("committed", "kept"),
+    [
+        ({}, 0),  # a first start
+        ({"transfers": Committed(7, ""), "consents": OURS}, 9),
+        ({"transfers": Committed(0, "")}, 9),  # set by hand, or consents made anew
+        ({"consents": OURS}, 9),  # transfers never looked at, or made anew
+        ({"consents": WITHOUT_NOTE}, 0),
+    ],
+)
+def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
+    committed: dict[str, Committed], kept: int
+) -> None:
+    require_offsets("transfers", "consents", 2, committed, kept)
+
+
+@pytest.mark.parametrize("committed", [{}, {"replay": Committed(3, "")}, {"consents": WITHOUT_NOTE}])
+def test_a_group_that_worked_and_was_forgotten_is_refused(committed: dict[str, Committed]) -> None:
+    with pytest.raises(OffsetsLost, match="partition 2: the group has no offset of transfers") as caught:
+        require_offsets("transfers", "consents", 2, committed, 1)
+    assert caught.value.exit_code == 1
+    assert "set the group's offsets of transfers to where the decisions end" in caught.value.do

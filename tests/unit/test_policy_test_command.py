@@ -1,14 +1,18 @@
 """`policy test`: what passes, what differs, what is wrong with a file, and what build servers read."""
 
+import copy
 import json
+import re
 from pathlib import Path
 from textwrap import dedent, indent
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.property.scenarios import CLEAN
 from tests.support.command_line import CommandLine
+from transfer_gate.cases.files import Expectation, WrittenCase
 
 
 @pytest.fixture
@@ -128,6 +132,24 @@ def test_lists_replace_mappings_merge_and_null_removes(tmp_path: Path, command: 
     assert command(path) == (0, "7 passed, 0 failed\n", "")
 
 
+def test_null_is_an_error_exactly_where_the_how_to_says_so(tmp_path: Path, command: CommandLine) -> None:
+    clean: dict[str, Any] = {"name": "clean", "expect": {"acme": {"release": ["email", "sms"]}}}
+    refused = {field for field in WrittenCase.model_fields if "must be" in _said_of(tmp_path, command, clean, field)}
+    for field in Expectation.model_fields:
+        case = copy.deepcopy(clean)
+        case["expect"]["acme"][field] = None
+        if "must be" in _said_of(tmp_path, command, case):
+            refused.add(field)
+    how_to = (Path(__file__).parents[2] / "docs" / "how-to" / "case-files.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"there it is\s+an error: ([^.]+)\.", how_to)
+    assert refused == set(re.findall(r"`(\w+)`", listed))
+
+
+def _said_of(folder: Path, command: CommandLine, case: dict[str, Any], null: str | None = None) -> str:
+    """What is wrong with a case, of which one field is null."""
+    return command(_write(folder, f"- {json.dumps(case | ({null: None} if null else {}))}"))[2]
+
+
 def test_the_offset_of_an_event_is_its_position(tmp_path: Path, command: CommandLine) -> None:
     path = _write(
         tmp_path,
@@ -163,6 +185,13 @@ def test_the_offset_of_an_event_is_its_position(tmp_path: Path, command: Command
         ("- {name: x, expect: {acme: {quarantine: {sms: [3]}}}}", "3: cases[0].expect.acme.quarantine.sms[0]: no such"),
         ("- {name: x, expect: {acme: {quarantine: {fax: []}}}}", "3: cases[0].expect.acme.quarantine.fax"),
         ("- {name: x}", "3: cases[0].expect: is required"),
+        ("- {name: x, expect: {}}", "3: cases[0].expect: must name a partner, as in {acme: {release: [email]}}\n"),
+        ("- {name: x, expect: {'': {}}}", "3: cases[0].expect: a partner's id must not be empty\n"),
+        ("- {name: x, expect: null}", "3: cases[0].expect: must be a mapping\n"),
+        ("- {name: x, expect: [acme]}", "3: cases[0].expect: must be a mapping\n"),
+        ("- {name: x, expect: {acme: null}}", "3: cases[0].expect.acme: must be a mapping\n"),
+        ("- {name: x, expect: {acme: {release: email}}}", "3: cases[0].expect.acme.release: must be a list\n"),
+        ("- {name: '', expect: {acme: {}}}", "3: cases[0].name: must not be empty\n"),
         ("- {expect: {acme: {}}}", "3: cases[0].name: is required"),
         ("- {name: x, at: 2026-10-05, expect: {acme: {}}}", "3: cases[0].at: must be a date and time with an offset"),
         ("- {name: x, at: null, expect: {acme: {}}}", "3: cases[0]: at: required, here or in the defaults"),

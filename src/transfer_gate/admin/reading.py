@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.clients import client_options, connected
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
 _ABORT_SECONDS: Final = 30.0
@@ -27,22 +27,16 @@ async def bounds(settings: Settings, partitions: Mapping[str, int], *, committed
     if not places:
         return {}, {}
     consumer = _consumer(settings, "read_committed" if committed_only else "read_uncommitted")
-    await consumer.start()
-    try:
+    async with connected(consumer):
         return await consumer.beginning_offsets(places), await consumer.end_offsets(places)
-    finally:
-        await consumer.stop()
 
 
 async def offsets_at(settings: Settings, places: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
     """First offset of each partition whose record is not older than `at_ms` (ms since the epoch); a partition without
     one is left out. Brokers answer from their time index: nothing is read."""
     consumer = _consumer(settings, "read_committed")
-    await consumer.start()
-    try:
+    async with connected(consumer):
         found = await consumer.offsets_for_times(dict.fromkeys(places, at_ms))
-    finally:
-        await consumer.stop()
     return {place: answer.offset for place, answer in found.items() if answer is not None}
 
 
@@ -58,8 +52,7 @@ async def committed_records(
     if not ends:
         return  # a consumer of aiokafka that is stopped before it ran a moment raises CancelledError
     consumer = _consumer(settings, "read_committed")
-    await consumer.start()
-    try:
+    async with connected(consumer):
         consumer.assign(list(ends))
         await consumer.seek_to_beginning(*ends)
         for place, offset in (starts or {}).items():
@@ -82,8 +75,6 @@ async def committed_records(
                     f"nothing more to read for {patience:.0f} s, yet the end is not reached: {places}",
                     do="a transaction hangs there, or the broker is gone: see kafka-transactions.sh find-hanging",
                 )
-    finally:
-        await consumer.stop()
 
 
 async def _drop_finished(consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, int]) -> bool:
@@ -112,8 +103,7 @@ async def newest_timestamp(settings: Settings, topic: str, partitions: int) -> i
     if not places:
         return None
     consumer = _consumer(settings, "read_committed")
-    await consumer.start()
-    try:
+    async with connected(consumer):
         consumer.assign(places)
         for place in places:
             # The last offset is a transaction's marker as a rule; a few more catch the record before it.
@@ -126,5 +116,3 @@ async def newest_timestamp(settings: Settings, topic: str, partitions: int) -> i
                 newest = max(newest or 0, *(record.timestamp for record in records))
             await _drop_finished(consumer, waiting)
         return newest
-    finally:
-        await consumer.stop()

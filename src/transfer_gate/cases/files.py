@@ -33,6 +33,15 @@ def _known(reason: Any) -> Any:
 KnownReason = Annotated[Reason, BeforeValidator(_known)]
 
 
+def _named(expected: Any) -> Any:
+    # Before pydantic counts: a case that expects nothing of anybody would hold whatever is decided.
+    if isinstance(expected, Mapping) and not all(expected):
+        raise ValueError("a partner's id must not be empty")
+    if isinstance(expected, Mapping) and not expected:
+        raise ValueError("must name a partner, as in {acme: {release: [email]}}")
+    return expected
+
+
 class RegistryObjects(Reviewed):
     """Objects of the registry by id, perhaps in part: what is missing comes from the defaults."""
 
@@ -65,7 +74,7 @@ class WrittenCase(Defaults):
 
     name: Annotated[str, Field(min_length=1)]
     exactly: Flag = False
-    expect: Annotated[Mapping[str, Expectation], Field(min_length=1)]
+    expect: Annotated[Mapping[str, Expectation], Field(min_length=1), BeforeValidator(_named)]
 
 
 class WrittenFile(Reviewed):

@@ -18,6 +18,8 @@ FIELDS: Final = (
     "topic",
     "partition",
     "offset",
+    "first",
+    "last",
     "event_id",
     "decision_id",
     "stage",

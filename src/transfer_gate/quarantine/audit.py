@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput
 from transfer_gate.settings import PREFIX, Settings
-from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire.acts import Act, decode_act, encode_act
 
 __all__ = ["Act", "acts_of", "operator", "record_acts"]
@@ -32,13 +32,10 @@ def operator(settings: Settings) -> str:
 async def record_acts(settings: Settings, *acts: Act) -> None:
     """Append to the audit topic and wait until every in-sync replica has it. Raises BrokerUnavailable."""
     async with broker_errors(settings):
-        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
-        await producer.start()
-        try:
+        options = client_options(settings)
+        async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:
             for act in acts:
                 await producer.send_and_wait(settings.topics.audit, encode_act(act), partition=0)
-        finally:
-            await producer.stop()
 
 
 async def acts_of(settings: Settings, plan_id: str | None = None) -> AsyncIterator[Act]:

@@ -46,8 +46,8 @@ class Follower:
         )
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
         try:
+            await self._consumer.start()
             self._consumer.assign(self._places)
             await self._consumer.seek_to_beginning(*self._places)
         except BaseException:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from transfer_gate.quarantine.plan import Item, fingerprint_of
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.clients import client_options, connected
 
 #: Offsets between two wanted records above which it is quicker to ask for the second than to read what is between.
 _GAP: Final = 3000
@@ -46,8 +46,7 @@ class FrozenRecords:
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        await consumer.start()
-        try:
+        async with connected(consumer):
             for reading in await self._begin(consumer, queues):
                 yield reading
             while queues:
@@ -61,8 +60,6 @@ class FrozenRecords:
                         del queues[place]
                     elif queue[0][1].offset > await consumer.position(place) + _GAP:
                         consumer.seek(place, queue[0][1].offset)
-        finally:
-            await consumer.stop()
 
     def _queues(self, wanted: Iterable[tuple[int, Item]]) -> dict[TopicPartition, deque[tuple[int, Item]]]:
         by_place: dict[TopicPartition, list[tuple[int, Item]]] = {}

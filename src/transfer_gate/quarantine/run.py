@@ -11,9 +11,9 @@ from transfer_gate.quarantine.follow import Follower
 from transfer_gate.quarantine.frozen import FrozenRecords, Reading
 from transfer_gate.quarantine.journal import Journal
 from transfer_gate.quarantine.known import KnownPlan, act_about, is_cancel
+from transfer_gate.quarantine.pace import PacedSender
 from transfer_gate.quarantine.report import Report, RunOptions, Screen
 from transfer_gate.quarantine.results import BACK
-from transfer_gate.quarantine.sender import ReplaySender
 from transfer_gate.settings import Settings
 
 #: Most records in flight; fewer at first, so that the breaker stops a bad run early.
@@ -28,7 +28,7 @@ class Run:
     """One run of a plan. Everything that it knows stands on the broker, so another run may go on from there."""
 
     def __init__(
-        self, settings: Settings, known: KnownPlan, options: RunOptions, screen: Screen, sender: ReplaySender
+        self, settings: Settings, known: KnownPlan, options: RunOptions, screen: Screen, sender: PacedSender
     ) -> None:
         self._settings = settings
         self._known = known

@@ -11,9 +11,11 @@ from transfer_gate.quarantine.audit import record_acts
 from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
+from transfer_gate.quarantine.pace import PacedSender
+from transfer_gate.quarantine.plan import checked_id
 from transfer_gate.quarantine.report import Report, RunOptions, Screen
 from transfer_gate.quarantine.run import Run
-from transfer_gate.quarantine.sender import ReplaySender
+from transfer_gate.quarantine.sending import open_sender
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 
@@ -24,14 +26,15 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
     Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
     InvalidInput, BrokerUnavailable.
     """
+    checked_id(plan_id)
     partitions = await replay_partitions(settings)
     async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
         known = await find_plan(settings, plan_id, acts)
         await check_may_run(settings, known, RUN)
         async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
             ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
-            sender = await stack.enter_async_context(ReplaySender(settings, plan_id, options.rate))
-            run = Run(settings, known, options, screen, sender)
+            sender = await stack.enter_async_context(open_sender(settings))
+            run = Run(settings, known, options, screen, PacedSender(sender, plan_id, options.rate))
             async for records in ledger.so_far():
                 for record in records:
                     run.journal.take(record)

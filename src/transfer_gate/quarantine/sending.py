@@ -1,4 +1,4 @@
-"""Send records to the gate by the replay topic, and wait until it has dealt with them."""
+"""Ask something of the gate by a record on the replay topic, and wait until it has dealt with it."""
 
 import asyncio
 import time
@@ -10,12 +10,13 @@ from aiokafka import AIOKafkaProducer
 
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.held import Action
 
 _POLL_SECONDS: Final = 0.1
+_BATCH_BYTES: Final = 256 * 1024
 #: What an earlier replay wrote, and a new one writes anew.
 _OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
 
@@ -58,14 +59,13 @@ class Sender:
 async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
     """A sender to the replay topic; everything is flushed at the end. Raises BrokerUnavailable."""
     async with broker_errors(settings):
-        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True, linger_ms=0)
-        await producer.start()
-        try:
+        producer = AIOKafkaProducer(
+            **client_options(settings), acks="all", enable_idempotence=True, max_batch_size=_BATCH_BYTES
+        )
+        async with connected(producer):
             sender = Sender(producer, settings.topics.replay)
             yield sender
             await sender.flush()
-        finally:
-            await producer.stop()
 
 
 def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:

@@ -15,7 +15,7 @@ from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire.decode import Unreadable, decode_consent, without_values
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
@@ -132,12 +132,9 @@ async def publish_resolution(
         "why": why,
     }
     async with broker_errors(settings):
-        producer = AIOKafkaProducer(**client_options(settings), acks="all", enable_idempotence=True)
-        await producer.start()
-        try:
+        options = client_options(settings)
+        async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:
             written = await producer.send_and_wait(
                 settings.topics.consents, msgspec.json.encode(event), key, partition=partition
             )
-        finally:
-            await producer.stop()
     return int(written.offset) + 1

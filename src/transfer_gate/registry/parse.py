@@ -33,6 +33,7 @@ _WORDS: Final = {
     "bool_type": "must be true or false, without quotes",
     "int_type": "must be a whole number, without quotes",
     "string_type": "must be text; put it in quotes",
+    "string_too_short": "must not be empty",
     "tuple_type": "must be a list",
     "mapping_type": "must be a mapping",
     "dict_type": "must be a mapping",

@@ -7,8 +7,9 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
@@ -21,6 +22,8 @@ UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, Authentic
 
 #: File descriptors that must be free to take partitions over: a few connections.
 DESCRIPTORS: Final = 16
+
+Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
 
 
 def passes(error: BaseException) -> bool:
@@ -82,6 +85,18 @@ def require_descriptors() -> None:
 def silence_clients() -> None:
     """Keep aiokafka's own log lines away from the user of a command, who is told what happened once, by an error."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+@asynccontextmanager
+async def connected(client: Client) -> AsyncIterator[Client]:
+    """A client while it is started. It is stopped also when it could not start: aiokafka tells the user about every
+    client that is thrown away unstopped.
+    """
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.stop()
 
 
 @asynccontextmanager

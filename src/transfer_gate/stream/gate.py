@@ -16,7 +16,8 @@ from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
-from transfer_gate.stream.history import Noted, noted, require_events
+from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.history import Noted, noted, require_events, require_offsets
 from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
@@ -96,6 +97,7 @@ class Gate:
         self.watermarks = Watermarks(options, book.consents)
         self._lag = Lag(options, book.inputs)
         self._meter = Meter(book)
+        self._deleted = Deleted(self._lag, (book.transfers, book.replay))
         #: Whether the partitions that the group gave us are open; False from a revocation to the end of the next
         #: restore.
         self.assigned = False
@@ -198,12 +200,17 @@ class Gate:
             )
         await _all(self._writers[number].fence(topics) for number in numbers)
         committed = await self._committed(numbers)
+        await self._deleted.tell(committed)
         for number in numbers - set(self._slices):  # both or none, should one of them fail to open
             self._slices[number], self._ledgers[number] = (
                 self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)
             )
         notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
-        return committed, await self._catch_up(notes)
+        read = await self._catch_up(notes)
+        for number in numbers:
+            kept = len(self._slices[number]) + len(self._ledgers[number])
+            require_offsets(self._book.transfers, self._book.consents, number, committed[number], kept)
+        return committed, read
 
     async def release(self) -> None:
         """End the rounds that run and give the partitions up; tables and connections stay for a quick return."""

@@ -5,9 +5,12 @@ A consumer that finds its place deleted, or a table that finds its changelog emp
 been there. So every commit notes beside the offset of consents up to where changelog and replay ledger reach, and every
 new owner compares. Whoever resets that offset to the earliest resets the note with it: then the history is folded anew,
 and with that begins another *life* of the logs, so that a table on disk that stems from the one before is not believed.
+
+The offsets themselves can be gone, too: brokers forget those of a group that stood still for too long.
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -52,17 +55,46 @@ class Noted(Struct, frozen=True):
         return Reach(self.ledger_end, self.life)
 
 
+class OffsetsLost(GateError):
+    """The group has forgotten up to where transfers are decided: all that are still there would be sent once more."""
+
+
 class HistoryLost(GateError):
     """Records that tell what people want are gone from a log: nobody can know what they said."""
 
 
 def noted(consents: Committed | None) -> Noted:
     """Read the note beside a committed offset. Where there is none, as at a first start, another life begins."""
+    return _read(consents) or Noted(secrets.token_hex(8))
+
+
+def _read(consents: Committed | None) -> Noted | None:
     parts = dict(part.partition("=")[::2] for part in (consents.note if consents else "").split())
     try:
         return Noted(parts["life"], int(parts["changelog"]), int(parts["ledger"]))
     except (KeyError, ValueError):
-        return Noted(secrets.token_hex(8))
+        return None
+
+
+def require_offsets(
+    transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], kept: int
+) -> None:
+    """Hold that the group still knows up to where it has decided, if it ever has: that it has an offset of `transfers`
+    where changelog and ledger hold records, `kept` of them together. Raises OffsetsLost.
+
+    Whoever committed a record committed offsets with it, in the same transaction. A note of ours beside that of
+    `consents` tells that the group is not forgotten: then transfers were not looked at yet, or their topic was made
+    anew, and they are to be read from their beginning.
+    """
+    if not kept or transfers in committed or _read(committed.get(consents)) is not None:
+        return
+    raise OffsetsLost(
+        f"partition {partition}: the group has no offset of {transfers} any more, but {kept} records of changelog and "
+        "replay ledger say that it has worked here: its offsets expired (offsets.retention.minutes of the brokers), or "
+        "were deleted. All transfers that are still there would be decided and sent once more",
+        do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end "
+        "(docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
+    )
 
 
 def require_events(topic: str, partition: int, applied: int | None, begin: int, end: int) -> None:

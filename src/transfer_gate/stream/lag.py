@@ -36,6 +36,14 @@ class Lag:
                 await self._following
         await asyncio.gather(*(marks.close() for marks in self._marks.values()))
 
+    async def begins(self, topic: str, partitions: set[int]) -> dict[int, int]:
+        """First offset that each partition holds now; nothing when the broker does not tell in time."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self._marks[topic].begins(partitions)
+        except TimeoutError:
+            return {}
+
     def behind(self, topic: str, partition: int, position: int | None) -> int | None:
         """Offsets from `position`, by default the first that is held, to the end; None while the broker can't tell."""
         end, begin = self._ends.get((topic, partition)), self._begins.get((topic, partition), 0)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from transfer_gate.local.people import Person
 from transfer_gate.local.sample import Sample
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.clients import client_options, connected
 
 #: Records between two looks at the clock.
 _STRIDE: Final = 50
@@ -36,13 +36,10 @@ class Feed(Struct):
 async def send_histories(settings: Settings, sample: Sample, feed: Feed) -> None:
     """Produce every consent history and wait for the acknowledgements."""
     producer = AIOKafkaProducer(**client_options(settings), linger_ms=20, max_batch_size=128 * 1024)
-    await producer.start()
-    try:
+    async with connected(producer):
         for message in sample.consents():
             await producer.send(settings.topics.consents, message.value, message.key)
             feed.consents += 1
-    finally:
-        await producer.stop()
 
 
 async def send_transfers(
@@ -51,13 +48,13 @@ async def send_transfers(
     """Produce `count` transfers at `rate` a second, and spread `changes` changes of mind over them."""
     bulk = AIOKafkaProducer(**client_options(settings), linger_ms=10, max_batch_size=128 * 1024)
     prompt = AIOKafkaProducer(**client_options(settings), acks="all")
-    await asyncio.gather(bulk.start(), prompt.start())
     willing = sample.willing()
     changes = min(changes, len(willing) // 2, count)
     every = count // changes if changes else count + 1
     changed: set[bytes | None] = set()
-    started = time.monotonic()
     try:
+        await asyncio.gather(bulk.start(), prompt.start())
+        started = time.monotonic()
         for number, message in enumerate(sample.transfers(count), start=1):
             if message.key in changed:
                 feed.behind.add(message.event_id)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.clients import client_options, connected
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.records import ReleasedRecord
 
@@ -56,8 +56,7 @@ class Watch:
         consumer = AIOKafkaConsumer(
             **client_options(self._settings), group_id=None, isolation_level="read_committed", enable_auto_commit=False
         )
-        await consumer.start()
-        try:
+        async with connected(consumer):
             places = [TopicPartition(topic, number) for topic in self._topics for number in range(partitions)]
             consumer.assign(places)
             await consumer.seek_to_beginning(*places)
@@ -69,8 +68,6 @@ class Watch:
                         take(record)
                 if fetched:
                     self._grown.set()
-        finally:
-            await consumer.stop()
 
     def _take_released(self, record: ConsumerRecord) -> None:
         released = _RELEASED.decode(record.value)

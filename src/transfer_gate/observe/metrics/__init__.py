@@ -40,6 +40,7 @@ from transfer_gate.observe.metrics.replay import REPLAYS
 from transfer_gate.observe.metrics.stream import (
     ASSIGNED,
     ASSIGNMENT_SECONDS,
+    DELETED_UNDECIDED,
     INBOX_RECORDS,
     LAG,
     OLDEST_WAITING_SECONDS,
@@ -70,6 +71,7 @@ __all__ = [
     "CONSENT_POSITION",
     "DECISIONS",
     "DECISION_SECONDS",
+    "DELETED_UNDECIDED",
     "EVENTS",
     "INBOX_RECORDS",
     "LAG",

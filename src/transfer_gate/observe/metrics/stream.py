@@ -27,6 +27,10 @@ OLDEST_WAITING_SECONDS: Final[Gauge] = gauge(
     "Age, by its timestamp, of the transfer that waits first; 0 when none was fetched and not decided.",
     "partition",
 )
+DELETED_UNDECIDED: Final[Counter] = counter(
+    "transfer_gate_deleted_undecided_offsets",
+    "Offsets of transfers and replays that retention had deleted before they were decided, found at assignments.",
+)
 RESTORING: Final[Gauge] = gauge(
     "transfer_gate_restoring_partitions", "Partitions whose table is being brought up to the end of the changelog now."
 )
