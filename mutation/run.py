@@ -1,12 +1,14 @@
 """`make mutate`: break the decision in every small way, and see that the tests notice.
 
-Works in a copy of the project under build/, so that a run that is cut off leaves nothing broken behind. A run ends
-after `--minutes`; the next one goes on where it ended, and begins anew when the sources of the decision have changed.
+Works in copies of the project under build/, one for each core, so that a run that is cut off leaves nothing broken
+behind. A run ends after `--minutes`; the next one goes on where it ended, and begins anew when the sources of the
+decision have changed.
 """
 
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,24 +17,53 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 ROOT: Final = Path(__file__).parents[1]
 BUILD: Final = ROOT / "build" / "mutation"
-TREE: Final = BUILD / "tree"
-SESSION: Final = BUILD / "session.sqlite"
-#: What the session was made of: after a change, its mutations stand in the wrong places.
-MADE_OF: Final = BUILD / "session.sha256"
-SOCKET: Final = BUILD / "warm.socket"
+#: What the sessions were made of: after a change, their mutations stand in the wrong places.
+MADE_OF: Final = BUILD / "sessions.sha256"
 CONFIG: Final = ROOT / "mutation" / "cosmic-ray.toml"
 COPIED: Final = ("src", "tests", "examples", "schemas", "docs", "mutation", "pyproject.toml")
+#: What changes nothing that a test could notice: how big a cache is, and how a class of values may be called.
+UNNOTICEABLE: Final = re.compile(r"lru_cache\(maxsize|MAX_VIEWS|kw_only=True|slots=True")
 RESULTS: Final = """
     SELECT m.module_path, m.start_pos_row, m.operator_name, r.worker_outcome, r.test_outcome, r.diff, m.occurrence
     FROM mutation_specs m JOIN work_results r ON r.job_id = m.job_id
     ORDER BY m.module_path, m.start_pos_row, m.operator_name, m.occurrence
 """
+
+
+class Part(NamedTuple):
+    """One copy of the project, and the mutants that are tried in it."""
+
+    tree: Path
+    session: Path
+    socket: Path
+
+    @classmethod
+    def of(cls, number: int) -> Self:
+        """The `number`-th of them."""
+        return cls(BUILD / f"tree-{number}", BUILD / f"session-{number}.sqlite", BUILD / f"warm-{number}.socket")
+
+    def environment(self) -> dict[str, str]:
+        """In which the tests run: with the project's own Python, and the copy before the installed package."""
+        return os.environ | {
+            "PATH": os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ["PATH"])),
+            # mutation/ holds the entry point by which Cosmic Ray finds our operators.
+            "PYTHONPATH": os.pathsep.join(str(self.tree / name) for name in ("src", "mutation", ".")),
+            "WARM_SOCKET": str(self.socket),
+        }
+
+    def cosmic_ray(self, program: str, *arguments: Path | str) -> subprocess.Popen[bytes]:
+        """Start one of the programs of Cosmic Ray in the copy."""
+        command = [Path(sys.executable).parent / program, *arguments]
+        return subprocess.Popen(command, cwd=self.tree, env=self.environment())
+
+
+PARTS: Final = tuple(map(Part.of, range(max(1, os.cpu_count() or 1))))
 
 
 def main() -> int:
@@ -43,18 +74,67 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="only report")
     asked = parser.parse_args()
     if not asked.report:
-        _copy()
-        if not SESSION.exists() or not MADE_OF.exists() or MADE_OF.read_text() != _sources():
-            SESSION.unlink(missing_ok=True)
-            _cosmic_ray("cosmic-ray", "init", CONFIG, SESSION)
-            _cosmic_ray("cr-filter-operators", SESSION, CONFIG)
-            MADE_OF.write_text(_sources())
+        for part in PARTS:
+            _copy(part.tree)
+        if not MADE_OF.exists() or MADE_OF.read_text() != _sources():
+            _begin()
         if asked.again:
-            with sqlite3.connect(SESSION) as session:
-                session.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
-        with _warm():
-            _cosmic_ray("cosmic-ray", "exec", CONFIG, SESSION, seconds=60 * asked.minutes)
+            for part in PARTS:
+                with sqlite3.connect(part.session) as session:
+                    session.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+        with ExitStack() as stack:
+            for part in PARTS:
+                stack.enter_context(_warm(part))
+            _try(60 * asked.minutes)
     return _report()
+
+
+def _begin() -> None:
+    """Make the sessions: all mutants in each, and then to each its share."""
+    MADE_OF.unlink(missing_ok=True)
+    first = PARTS[0]
+    first.session.unlink(missing_ok=True)
+    _until_done(first.cosmic_ray("cosmic-ray", "init", CONFIG, first.session))
+    _until_done(first.cosmic_ray("cr-filter-operators", first.session, CONFIG))
+    with sqlite3.connect(first.session) as session:
+        _skip_unnoticeable(session)
+    for part in PARTS[1:]:
+        shutil.copy(first.session, part.session)
+    for number, part in enumerate(PARTS):
+        with sqlite3.connect(part.session) as session:
+            others = f"SELECT job_id FROM work_items WHERE rowid % {len(PARTS)} != {number}"  # noqa: S608 - two numbers
+            for table in ("work_results", "mutation_specs", "work_items"):
+                session.execute(f"DELETE FROM {table} WHERE job_id IN ({others})")  # noqa: S608 - a name of our own
+    MADE_OF.write_text(_sources())
+
+
+def _skip_unnoticeable(session: sqlite3.Connection) -> None:
+    specs = session.execute("SELECT job_id, module_path, start_pos_row FROM mutation_specs").fetchall()
+    lines = {path: (PARTS[0].tree / path).read_text(encoding="utf-8").splitlines() for _, path, _ in specs}
+    skipped = [job for job, path, row in specs if UNNOTICEABLE.search(lines[path][row - 1])]
+    session.executemany(
+        "INSERT OR IGNORE INTO work_results (job_id, worker_outcome) VALUES (?, 'SKIPPED')", [(job,) for job in skipped]
+    )
+
+
+def _try(seconds: float) -> None:
+    """Try the mutants of all parts side by side, for so long at most."""
+    until = time.monotonic() + seconds
+    running = [part.cosmic_ray("cosmic-ray", "exec", CONFIG, part.session) for part in PARTS]
+    for process in running:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            continue
+        if process.returncode:
+            sys.exit(f"cosmic-ray ended with {process.returncode}")
+
+
+def _until_done(process: subprocess.Popen[bytes]) -> None:
+    if process.wait():
+        sys.exit(f"{process.args} ended with {process.returncode}")
 
 
 def _sources() -> str:
@@ -63,35 +143,25 @@ def _sources() -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
 
 
-def _copy() -> None:
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.mkdir(parents=True)
+def _copy(tree: Path) -> None:
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, TREE / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(source, TREE / name)
-
-
-def _environment() -> dict[str, str]:
-    """In which the tests run: with the project's own Python, and the copy before the installed package."""
-    return os.environ | {
-        "PATH": os.pathsep.join((str(ROOT / ".venv" / "bin"), os.environ["PATH"])),
-        # mutation/ holds the entry point by which Cosmic Ray finds our operators.
-        "PYTHONPATH": os.pathsep.join(str(TREE / name) for name in ("src", "mutation", ".")),
-        "WARM_SOCKET": str(SOCKET),
-    }
+            shutil.copy(source, tree / name)
 
 
 @contextmanager
-def _warm() -> Iterator[None]:
+def _warm(part: Part) -> Iterator[None]:
     """While it is open, the quickest tests are kept warm (mutation/warm.py)."""
-    SOCKET.unlink(missing_ok=True)
-    command = [ROOT / ".venv" / "bin" / "python", TREE / "mutation" / "warm.py", SOCKET]
-    process = subprocess.Popen(command, cwd=TREE, env=_environment())
+    part.socket.unlink(missing_ok=True)
+    command = [ROOT / ".venv" / "bin" / "python", part.tree / "mutation" / "warm.py", part.socket]
+    process = subprocess.Popen(command, cwd=part.tree, env=part.environment())
     try:
-        while not SOCKET.exists():
+        while not part.socket.exists():
             if process.poll() is not None:
                 sys.exit("mutation/warm.py ended before it answered")
             time.sleep(0.1)
@@ -101,24 +171,13 @@ def _warm() -> Iterator[None]:
         process.wait()
 
 
-def _cosmic_ray(program: str, *arguments: Path | str, seconds: float | None = None) -> None:
-    """Run one of the programs of Cosmic Ray in the copy."""
-    command = [Path(sys.executable).parent / program, *arguments]
-    process = subprocess.Popen(command, cwd=TREE, env=_environment())
-    try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        return
-    if status:
-        sys.exit(f"{program} ended with {status}")
-
-
 def _report() -> int:
-    with sqlite3.connect(SESSION) as session:
-        rows = session.execute(RESULTS).fetchall()
-        total = session.execute("SELECT count(*) FROM work_items").fetchone()[0]
+    rows, total = [], 0
+    for part in PARTS:
+        with sqlite3.connect(part.session) as session:
+            rows += session.execute(RESULTS).fetchall()
+            total += session.execute("SELECT count(*) FROM work_items").fetchone()[0]
+    rows.sort(key=lambda row: row[:2])
     outcomes: Counter[str] = Counter()
     for path, line, operator, worker, test, diff, _ in rows:
         if worker.endswith("SKIPPED"):

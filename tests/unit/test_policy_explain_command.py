@@ -100,6 +100,7 @@ def test_json_is_complete(tmp_path: Path, event: Path, registry: Path, command: 
     (failed,) = [rule for rule in email["rules"] if rule["verdict"] == "failed"]
     assert failed["facts"] == {"event.offer_category": "renewable", "own contract": False}
     assert {rule["verdict"] for rule in email["rules"]} == {"held", "failed", "not applicable"}
+    assert not any(rule["facts"] for rule in email["rules"] if rule["verdict"] == "not applicable")
     assert "courriel.example" not in out
 
 

@@ -8,10 +8,12 @@ import pytest
 
 from tests.property.scenarios import CLEAN, KINDS, put, world
 from transfer_gate.model.terms import Channel
-from transfer_gate.policy.catalogue import RULES, Plan
+from transfer_gate.policy.catalogue import RULE, RULES, Plan
+from transfer_gate.policy.decide import decide
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.obligations import use_before
 from transfer_gate.policy.rule import Rule
+from transfer_gate.policy.trace import facts_read
 from transfer_gate.policy.view import view_of
 
 
@@ -66,3 +68,51 @@ def test_rules_and_plans_do_not_change() -> None:
     for of, name in ((RULES[0], "id"), (Plan((), (), (), (), 0), "shared")):
         with pytest.raises(AttributeError):
             setattr(of, name, None)
+
+
+def test_a_law_that_ends_is_not_in_force_at_its_end() -> None:
+    bloctel = RULE["phone-optout-bloctel"]
+    end, moment = bloctel.end, dt.timedelta(microseconds=1)
+    assert end is not None
+    assert bloctel.in_force(end - moment, end + dt.timedelta(days=30))
+    assert not bloctel.in_force(end, end + dt.timedelta(days=30))
+    assert RULE["phone-optin"].in_force(end, end)
+
+
+def test_what_ends_in_a_partners_file_ends_for_a_registry_that_has_decided_before() -> None:
+    """What fails for the file alone is remembered by registry: only until something in the file begins or ends."""
+    scenario = copy.deepcopy(CLEAN)
+    put(scenario, "registry.partners.acme.contract.valid_to", "2026-10-05T08:00:01Z")
+    here = world(scenario)
+    assert decide(here.transfer, here.state, here.registry, here.t)[0].released == ("email", "sms")
+    (later,) = decide(here.transfer, here.state, here.registry, here.t + dt.timedelta(seconds=1))
+    assert later.quarantined == dict.fromkeys(("email", "sms"), ("partner-known-and-contracted",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (lambda f: f.subject.kind, "event.subject.kind"),
+        (lambda f: f.contact.email, "event.contact.email"),
+        (lambda f: f.source.role, "event.source.role"),
+        (lambda f: f.bloctel.listed, "event.bloctel.listed"),
+        (lambda f: f.proof.individual, "consent.proof.individual"),
+        (lambda f: f.guardian.proof_id, "consent.guardian.proof_id"),
+        (lambda f: f.act, "act(c)"),
+        (lambda f: f.covers, "c covers"),
+        (lambda f: f.is_press, "press"),
+        (lambda f: f.own_contract, "own contract"),
+        (lambda f: f.call_back_until, "call-back until"),
+        (lambda f: f.is_valid_at(f.t), "consent not expired"),
+        (lambda f: f.left_out_as_future, "consents left out as future"),
+        (lambda f: f.told_of_partner, "record that the person was told of the partner"),
+        (lambda f: f.partner_role, "role of the partner"),
+        (lambda f: f.standing_withdrawal, "withdrawal that stands"),
+        (lambda f: f.standing_objection, "objection that stands"),
+        (lambda f: f.standing_erasure, "erasure that stands"),
+        (lambda f: f.is_future(f.t), "latest time that is not future"),
+        (lambda f: f.kind, "kind"),
+    ],
+)
+def test_a_fact_is_told_by_the_name_that_the_rules_give_it(asked: Any, name: str) -> None:
+    assert name in dict(facts_read(asked, _facts("calls", "live_call")))

@@ -63,6 +63,12 @@ def fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectStat
             return state if resolved == state.resolved else replace(state, resolved=resolved)
 
 
+def erases(before: ProspectState, after: ProspectState) -> bool:
+    """Whether what was folded in between is an erasure that is news; one that is told again says nothing of what came
+    since."""
+    return after.erased_at != before.erased_at
+
+
 def without_key(state: ProspectState) -> ProspectState:
     """The state after an erasure that is news: what its key sealed can't be read any more (GDPR 17).
 

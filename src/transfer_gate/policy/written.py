@@ -26,7 +26,7 @@ def _rules() -> dict[RuleId, Rule]:
 
 
 def _source(family: ModuleType) -> ModuleType:
-    file = Path(family.__file__ or "")
+    file = Path(str(family.__file__))
     if file.suffix == ".py":
         return family
     spec = spec_from_file_location(f"{family.__name__}_as_written", file.with_name(file.name.partition(".")[0] + ".py"))
@@ -39,4 +39,4 @@ def _source(family: ModuleType) -> ModuleType:
 
 def is_compiled() -> bool:
     """Whether the decision runs as machine code (docs/explanation/compiled.md)."""
-    return not (decide.__file__ or "").endswith(".py")
+    return not str(decide.__file__).endswith(".py")

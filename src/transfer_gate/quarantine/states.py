@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.model.state import ProspectState
-from transfer_gate.policy.fold import fold, fold_unreadable, without_key
+from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.decode import Unreadable, decode_consent
@@ -77,6 +77,6 @@ def _apply(states: dict[bytes, bytes], key: bytes, value: bytes | None, offset: 
         folded = fold_unreadable(state, offset)
     else:
         folded = fold(state, event, offset)
-        if folded.erased_at != state.erased_at:
+        if erases(state, folded):
             folded = without_key(folded)
     states[key] = encode_state(folded)

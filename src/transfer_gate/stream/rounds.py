@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
-from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.policy.fold import erases, fold, fold_unreadable
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge
@@ -97,7 +97,7 @@ class Round:
                 before = states.get(about)
                 after = fold(before, event, record.offset)
                 states.put(about, after)
-                if after.erased_at != before.erased_at:  # an erasure that is told again says nothing of what came since
+                if erases(before, after):
                     self._keys.destroy(about)
                 if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
                     self.withdrawn_at = record.timestamp
