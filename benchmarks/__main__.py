@@ -32,6 +32,7 @@ PARTS: Final = {
     "scaling": ("scaling", "measure"),
     "growth": ("growth", "measure"),
     "state": ("state", "measure"),
+    "replay": ("replay", "measure"),
 }
 RESULTS: Final = Path(__file__).with_name("results")
 

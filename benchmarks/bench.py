@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import orjson
 import psutil
@@ -85,6 +85,39 @@ class Process:
         self.stop()
 
 
+class Ended(NamedTuple):
+    """What a command printed, and what it took."""
+
+    output: bytes
+    seconds: float
+    peak_mib: float
+
+
+def _run(settings: Settings, arguments: Sequence[str]) -> Ended:
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", "transfer_gate", *arguments],
+        env=os.environ | _environment(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"transfer-gate {' '.join(arguments)} ended with {process.returncode}")
+    return Ended(output, time.monotonic() - began, used.ru_maxrss / 1024)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
+        f"{PREFIX}{key}".upper(): str(value.absolute() if isinstance(value, Path) else value)
+        for key, value in settings.model_dump(exclude_none=True).items()
+    }
+
+
 class Bench:
     """One broker for a whole run, and a folder that is gone afterwards."""
 
@@ -117,12 +150,12 @@ class Bench:
 
     def worker(self, settings: Settings, name: str = "worker") -> Process:
         """`transfer-gate worker` under these settings."""
-        environment = {
-            f"{PREFIX}{key}".upper(): str(value.absolute() if isinstance(value, Path) else value)
-            for key, value in settings.model_dump(exclude_none=True).items()
-        }
         command = [sys.executable, "-m", "transfer_gate", "worker"]
-        return Process(command, environment, settings.data_dir / f"{name}.log")
+        return Process(command, _environment(settings), settings.data_dir / f"{name}.log")
+
+    async def command(self, settings: Settings, *arguments: str) -> Ended:
+        """Run `transfer-gate` with these arguments to its end. Raises RuntimeError when it fails."""
+        return await asyncio.to_thread(_run, settings, arguments)
 
     async def topics_of(self, settings: Settings) -> None:
         """Create what an installation needs."""

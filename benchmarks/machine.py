@@ -12,6 +12,7 @@ from benchmarks.rivals import JARS
 from transfer_gate import __version__
 from transfer_gate.local.jars import pins
 from transfer_gate.local.java import find_java, java_version
+from transfer_gate.policy.written import is_compiled
 
 
 def machine() -> dict[str, str]:
@@ -35,7 +36,7 @@ def versions() -> dict[str, str]:
         [str(BENCH_PYTHON), "-c", shown], check=True, capture_output=True, text=True
     ).stdout.split()
     return {
-        "transfer-gate": __version__,
+        "transfer-gate": f"{__version__}, {'compiled' if is_compiled() else 'interpreted'}",
         "python": platform.python_version(),
         **{name: version(name) for name in ("faust-streaming", "aiokafka", "msgspec", "uvloop")},
         "confluent-kafka": confluent,

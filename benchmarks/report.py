@@ -144,7 +144,22 @@ def state(rows: Sequence[Row]) -> list[str]:
     return table
 
 
-#: Part to its table. A measurement of its own, such as replay, adds a line here and one in `__main__`.
+def replay(rows: Sequence[Row]) -> list[str]:
+    """Records replayed a second, and what plan and run take."""
+    shown: dict[str, tuple[str, int]] = {
+        "replayed_per_second": ("replayed a second", 0),
+        "run_peak_mib": ("peak MiB of `replay run`", 0),
+        "plan_seconds": ("seconds of `replay plan`", 1),
+        "plan_peak_mib": ("peak MiB of `replay plan`", 0),
+    }
+    of = sorted(_by(rows, "records").items())
+    table = [_line("", *(f"{records:,} records" for records, _ in of)), "|---" * (len(of) + 1) + "|"]
+    for key, (title, digits) in shown.items():
+        table.append(_line(title, *(_figure(mine, key, digits) for _, mine in of)))
+    return table
+
+
+#: Part to its table. A new measurement adds a line here and one in `__main__`.
 TABLES: Final[dict[str, Callable[[Sequence[Row]], list[str]]]] = {
     "throughput": throughput,
     "latency": latency,
@@ -152,6 +167,7 @@ TABLES: Final[dict[str, Callable[[Sequence[Row]], list[str]]]] = {
     "scaling": scaling,
     "growth": growth,
     "state": state,
+    "replay": replay,
 }
 
 

@@ -22,6 +22,7 @@ class Size(Struct, frozen=True):
     probes: int = 200
     restore_prospects: tuple[int, ...] = (100_000, 1_000_000)
     growth_transfers: int = 100_000
+    replay_records: int = 100_000
 
     def turns(self, rivals: Sequence[Rival]) -> Iterator[tuple[int, Rival]]:
         """Run by run, every rival in turn; back and forth, so that nobody always follows the same one."""
@@ -44,4 +45,5 @@ QUICK: Final = Size(
     probes=50,
     restore_prospects=(100_000,),
     growth_transfers=30_000,
+    replay_records=20_000,
 )

@@ -29,10 +29,11 @@ from tests.support.stream_topics import make_topics
 from transfer_gate.errors import GateError
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream import hooks
+from transfer_gate.stream import fetching
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.hooks import BatchConsumer, FetchThread, GateApp
+from transfer_gate.stream.fetching import FetchThread
+from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable
 
@@ -86,7 +87,7 @@ async def test_faust_builds_its_consumer_through_the_module_attribute_that_the_h
 ) -> None:
     assert type(consumer) is aiokafka.AIOKafkaConsumer
     assert consumer._isolation_level == "read_committed"
-    assert consumer._fetch_max_wait_ms == hooks.FETCH_WAIT_MS
+    assert consumer._fetch_max_wait_ms == fetching.FETCH_WAIT_MS
     assert consumer._enable_auto_commit is False
     assert consumer._auto_offset_reset == "earliest"
 
@@ -234,7 +235,7 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
     busy, idle = (f"hooks-{name}-{uuid.uuid4().hex}" for name in ("busy", "idle"))
     await make_topics(bootstrap_servers, {busy: {}, idle: {}}, partitions=1)
     reader = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=hooks.FETCH_WAIT_MS
+        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", fetch_max_wait_ms=fetching.FETCH_WAIT_MS
     )
     await reader.start()
     try:
@@ -243,7 +244,7 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
         asked: list[tuple[set[str], int]] = []
 
         def actions(assignment: Any) -> Any:
-            found = hooks._actions_per_node(fetcher, assignment)
+            found = fetching._actions_per_node(fetcher, assignment)
             asked.extend(({topic for topic, _ in request.topics}, request._max_wait_ms) for _, request in found[0])
             return found
 
@@ -254,8 +255,8 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
         async with asyncio.timeout(10):
             while not asked or asked[-1][0] != {idle}:  # noqa: ASYNC110 - aiokafka tells nobody
                 await asyncio.sleep(0.01)
-        assert asked[0] == ({busy, idle}, hooks.FETCH_WAIT_MS)
-        assert asked[-1] == ({idle}, hooks.LEFT_OUT_WAIT_MS)
+        assert asked[0] == ({busy, idle}, fetching.FETCH_WAIT_MS)
+        assert asked[-1] == ({idle}, fetching.LEFT_OUT_WAIT_MS)
     finally:
         await reader.stop()
 

@@ -1,7 +1,7 @@
 """The contract with Faust and aiokafka: what the gate overrides, calls or reads there behind their public names.
 
-When a new version moves one of these, a test fails that bears its name. Then look at `stream/hooks.py` (and the module
-that the test's comment names), not at the symptom.
+When a new version moves one of these, a test fails that bears its name. Then look at `stream/hooks.py` and
+`stream/fetching.py` (and the module that the test's comment names), not at the symptom.
 """
 
 import importlib
@@ -18,7 +18,7 @@ PROJECT: Final = Path(__file__).parents[2] / "pyproject.toml"
 
 #: Callable -> names of its parameters. What is overridden must be called with them, what is called must take them.
 CALLABLES: Final = {
-    # Overridden in hooks.py.
+    # Overridden in hooks.py and fetching.py.
     "faust:App._new_transport": "self",
     "faust:App._on_partitions_revoked": "self revoked",
     "faust:App._on_partitions_assigned": "self assigned generation_id",
@@ -49,7 +49,7 @@ CALLABLES: Final = {
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
-    # Where it keeps `_pending_exception`, which hooks.py reads.
+    # Where it keeps `_pending_exception`, which fetching.py reads.
     "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "self exc",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._start_heartbeat_task": "self",
     # Overridden in table.py.

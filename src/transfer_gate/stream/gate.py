@@ -17,8 +17,8 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
 from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.fetching import Fetch
 from transfer_gate.stream.history import Noted, noted, require_events, require_offsets
-from transfer_gate.stream.hooks import Fetch
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition

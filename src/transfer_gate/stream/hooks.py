@@ -1,4 +1,5 @@
-"""Everything that reaches into Faust and aiokafka; `tests/stream/test_hooks.py` fails by name when one of these moves.
+"""What reaches into Faust, and with `stream.fetching` into aiokafka; `tests/stream/test_hooks.py` fails by name when
+something of it moves.
 
 Faust 0.15.3 delivers one record a message and lets its consumer read uncommitted. Here each fetched list of records
 of one partition becomes **one** message, with the consumer's position as of that very fetch, and nothing is
@@ -6,37 +7,23 @@ committed by Faust.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, Final, cast
 
 import aiokafka
 import faust
-from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.structs import TopicPartition
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import Message
-from msgspec import Struct
 
 from transfer_gate.errors import GateError
-from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.fetching import Fetch, FetchThread
 from transfer_gate.stream.refusal import DENIED, denied
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05
-#: The broker holds an empty fetch for this long; data ends it at once.
-FETCH_WAIT_MS: Final = 200
-#: aiokafka sends no further fetch to a broker while records of it wait to be taken, but not longer than this, seconds.
-PREFETCH_BACKOFF: Final = 0.005
-#: How long the broker may hold a fetch that leaves such partitions out: until it answers, nothing of them is fetched.
-LEFT_OUT_WAIT_MS: Final = 10
-
 #: How often the group is asked whether it refuses us, seconds.
 REFUSAL_SECONDS: Final = 0.25
 
@@ -49,134 +36,9 @@ class _ToldOnce(logging.Filter):
         return not any(isinstance(part, GateError) for part in told)
 
 
-#: Faust's services log under the module of their subclass: this one.
-logging.getLogger(__name__).addFilter(_ToldOnce())
-
-
-_send = AIOKafkaConnection.send
-
-
-def _send_unless_closed(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
-    try:
-        answer: Awaitable[Any] = _send(self, request, expect_response)
-    except KafkaError:
-        raise  # they are RuntimeErrors, too
-    except RuntimeError as error:
-        self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
-        raise KafkaConnectionError(f"connection to {self.host}:{self.port} is closed") from error
-    return answer
-
-
-#: A connection that the broker just closed: asyncio's own transports raise OSError or nothing, which aiokafka takes for
-#: a broken connection; uvloop's raise RuntimeError, which it lets through: a broker that dies would end the worker.
-AIOKafkaConnection.send = _send_unless_closed
-
-
-class Fetch(Struct, frozen=True):
-    """What one fetch brought of one partition: its records, and the position after them."""
-
-    records: list[Record]
-    end: int
-
-
-def _actions_per_node(fetcher: Any, assignment: Any) -> Any:
-    # With a worker at its limit the only partitions without waiting records are idle ones: the broker would hold a
-    # fetch of these for FETCH_WAIT_MS, and all the others would wait for it.
-    actions = Fetcher._get_actions_per_node(fetcher, assignment)
-    if fetcher._records:
-        for _, request in actions[0]:
-            request._max_wait_ms = LEFT_OUT_WAIT_MS
-    return actions
-
-
-class FetchThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread, reading committed records, and telling positions together with records."""
-
-    #: Set by the app: extra arguments of the aiokafka consumer.
-    consumer_options: Mapping[str, Any] = {}
-    _told: dict[TopicPartition, int]
-
-    def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
-        # Faust builds its consumer inside this method, with a 1.5 s long poll and read_uncommitted written into it.
-        real = aiokafka.AIOKafkaConsumer
-        ours = {"fetch_max_wait_ms": FETCH_WAIT_MS, "isolation_level": "read_committed", **self.consumer_options}
-        aiokafka.AIOKafkaConsumer = lambda **options: real(**{**options, **ours})
-        try:
-            return super()._create_worker_consumer(transport)
-        finally:
-            aiokafka.AIOKafkaConsumer = real
-
-    async def on_start(self) -> None:
-        """Start the aiokafka consumer."""
-        await super().on_start()
-        self._told = {}
-        fetcher = self._ensure_consumer()._fetcher
-        fetcher._prefetch_backoff = PREFETCH_BACKOFF
-        fetcher._get_actions_per_node = partial(_actions_per_node, fetcher)
-
-    async def _fetch_records(  # type: ignore[override]
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,
-        max_records: int | None = None,
-    ) -> dict[TP, Fetch]:
-        """Wait for records or for a position that moved without any (control and aborted records are not delivered)."""
-        deadline = time.monotonic() + (timeout or 0)
-        fetcher = consumer._fetcher
-        wanted = {TopicPartition(*tp) for tp in active_partitions}
-        while self.consumer.flow_active and not (consumer._closed or fetcher._closed):
-            with fetcher._subscriptions.fetch_context():
-                records = await fetcher.fetched_records(wanted, timeout=0, max_records=max_records)
-            fetched = self._with_positions(consumer, wanted, records)
-            left = deadline - time.monotonic()
-            if fetched or left <= 0:
-                return fetched
-            waiter = fetcher._create_fetch_waiter()
-            done, _ = await asyncio.wait(
-                [waiter, fetcher.error_future], timeout=left, return_when=asyncio.FIRST_COMPLETED
-            )
-            for ended in done:
-                if not ended.cancelled():  # it is when the consumer closes
-                    ended.result()  # raises what the group's coordinator refused, or what ended aiokafka's fetching
-            waiter.cancel()  # it would stay with the fetcher until data come
-        return {}
-
-    def _with_positions(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        wanted: set[TopicPartition],
-        records: dict[TopicPartition, list[Record]],
-    ) -> dict[TP, Fetch]:
-        subscription = consumer._subscription.subscription
-        assignment = subscription.assignment if subscription else None
-        fetched: dict[TP, Fetch] = {}
-        if assignment is None:
-            return fetched
-        for place in wanted & set(assignment.tps):
-            state = assignment.state_value(place)
-            batch = records.get(place, [])
-            if not state.has_valid_position:
-                continue
-            if batch or self._told.get(place) != state.position:
-                self._told[place] = state.position
-                fetched[TP(*place)] = Fetch(batch, state.position)
-        return fetched
-
-    @property
-    def refusal(self) -> Exception | None:
-        """What ended aiokafka's membership in the group; it waits there until somebody fetches."""
-        error: Exception | None = getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
-        return error
-
-    def forget_positions(self) -> None:
-        """Tell every position again: the partitions were given out anew."""
-        self._told = {}
-
-    def _stopped_set(self) -> None:
-        # A crash ends the thread, which closes its loop. Faust would tell it to stop all the same, and log a traceback.
-        with contextlib.suppress(RuntimeError):
-            super()._stopped_set()
+#: Faust's services log under the module of their subclass.
+for _module in (__name__, FetchThread.__module__):
+    logging.getLogger(_module).addFilter(_ToldOnce())
 
 
 class BatchConsumer(Consumer):
