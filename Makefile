@@ -18,7 +18,7 @@ COMPILED_BIN := $(COMPILED_VENV)/bin
 COMPILED_TESTS := tests/cases tests/unit/test_compiled.py tests/property $(wildcard tests/unit/test_policy_*.py) tests/unit/test_rounds.py \
 	tests/unit/test_recorded_decisions.py tests/stream/test_outputs.py tests/stream/test_sealing.py \
 	tests/stream/test_odd_transfers.py tests/replay/test_plan_and_run.py
-SOURCES := $(shell find src -name '*.py')
+SOURCES := $(shell find src examples -type f -not -name '*.pyc')
 STREAMS := benchmarks/kafka-streams/target
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
@@ -108,14 +108,15 @@ $(MUTATE_VENV)/.ready: requirements/mutate.txt
 # The package as the image has it: compiled, and installed, so that src/ stays free of machine code. Built in a copy,
 # because hatch-mypyc works in place.
 $(COMPILED_VENV)/.ready: $(COMPILED_VENV)/.requirements pyproject.toml $(SOURCES)
-	@command -v "$${CC:-cc}" >/dev/null || { echo "A C compiler is needed to compile the hot path." >&2; \
-		echo "  what to do: install one (Debian, Ubuntu: apt install gcc libc6-dev), or go on with .venv, which needs none" >&2; exit 1; }
+	@sh .ci/find-compiler $(COMPILED_BIN)/python
+	@stray=$$(find src -name "*.so"); [ -z "$$stray" ] || { echo "machine code under src/ hides the sources: remove $$stray" >&2; exit 1; }
 	@echo "compiling into $(COMPILED_VENV)" >&2
 	@rm -rf build/compiled && mkdir -p build/compiled
 	@cp -R pyproject.toml README.md CHANGELOG.md LICENSE examples src build/compiled/
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(COMPILED_BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation \
 		--wheel-dir build/compiled/dist build/compiled
 	@$(COMPILED_BIN)/python $(PIP) --no-deps --force-reinstall build/compiled/dist/*.whl
+	@cd build && ../$(COMPILED_BIN)/python -c 'from transfer_gate.policy.written import is_compiled; assert is_compiled()'
 	@touch $@
 
 $(COMPILED_VENV)/.requirements: requirements/test.txt requirements/compile.txt

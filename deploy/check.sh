@@ -42,6 +42,7 @@ done
 echo "== image, dry run"
 python=$("$bin/python" -c 'import sys; print(sys.executable)')
 pip="-m pip --disable-pip-version-check install --quiet --no-input"
+sh .ci/find-compiler "$python"
 "$python" -m venv "$work/build"
 "$work/build/bin/python" $pip --require-hashes --only-binary :all: -r requirements/compile.txt -r requirements/runtime.txt
 "$python" -m venv "$work/image"

@@ -121,15 +121,17 @@ def _try(seconds: float) -> None:
     """Try the mutants of all parts side by side, for so long at most."""
     until = time.monotonic() + seconds
     running = [part.cosmic_ray("cosmic-ray", "exec", CONFIG, part.session) for part in PARTS]
-    for process in running:
-        try:
-            process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-            continue
-        if process.returncode:
-            sys.exit(f"cosmic-ray ended with {process.returncode}")
+    try:
+        for process in running:
+            if process.wait(max(0.0, until - time.monotonic())):
+                sys.exit(f"cosmic-ray ended with {process.returncode}")
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait()
 
 
 def _until_done(process: subprocess.Popen[bytes]) -> None:
@@ -138,9 +140,10 @@ def _until_done(process: subprocess.Popen[bytes]) -> None:
 
 
 def _sources() -> str:
-    """A fingerprint of what is mutated and how."""
+    """A fingerprint of what is mutated and how; the shares are as many as the cores."""
     files = (*sorted((ROOT / "src/transfer_gate/policy").glob("*.py")), *sorted((ROOT / "mutation").glob("*.*")))
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+    content = b"\0".join(file.read_bytes() for file in files if file.is_file())
+    return hashlib.sha256(b"%d\0" % len(PARTS) + content).hexdigest()
 
 
 def _copy(tree: Path) -> None:

@@ -240,11 +240,12 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
     await reader.start()
     try:
         fetcher = reader._fetcher
-        fetcher._prefetch_backoff = 0  # what waits to be taken holds up no fetch of the others
+        fetching.tune(fetcher)
+        tuned = fetcher._get_actions_per_node
         asked: list[tuple[set[str], int]] = []
 
         def actions(assignment: Any) -> Any:
-            found = fetching._actions_per_node(fetcher, assignment)
+            found = tuned(assignment)
             asked.extend(({topic for topic, _ in request.topics}, request._max_wait_ms) for _, request in found[0])
             return found
 

@@ -46,6 +46,7 @@ CALLABLES: Final = {
     "aiokafka.consumer.fetcher:Fetcher.fetched_records": "self partitions timeout max_records",
     "aiokafka.consumer.fetcher:Fetcher._create_fetch_waiter": "self",
     "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node": "self assignment",
+    "aiokafka.consumer.fetcher:Fetcher._select_read_replica": "self tp",
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",

@@ -1,6 +1,7 @@
 """What the compiled package consists of (docs/explanation/compiled.md). `make check-compiled` sees what it decides."""
 
 import ast
+import importlib
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import pytest
 
 from transfer_gate.policy.catalogue import FAMILIES, RULES
-from transfer_gate.policy.written import as_written
+from transfer_gate.policy.written import as_written, is_compiled
 
 ROOT: Final = Path(__file__).parents[2]
 _PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -35,3 +36,9 @@ def test_a_rule_as_written_has_the_words_and_the_verdict_of_the_rule() -> None:
         written = as_written(rule.id)
         assert (written.id, written.title, written.scope) == (rule.id, rule.title, rule.scope)
         assert written.words
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_the_package_is_compiled_as_a_whole_or_not_at_all(module: str) -> None:
+    name = module.removeprefix("src/").removesuffix(".py").replace("/", ".")
+    assert str(importlib.import_module(name).__file__).endswith(".py") is not is_compiled()

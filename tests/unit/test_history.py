@@ -86,24 +86,24 @@ WITHOUT_NOTE = Committed(0, "")
 
 
 @pytest.mark.parametrize(
-    ("committed", "kept"),
+    ("committed", "worked"),
     [
-        ({}, 0),  # a first start
-        ({"transfers": Committed(7, ""), "consents": OURS}, 9),
-        ({"transfers": Committed(0, "")}, 9),  # set by hand, or consents made anew
-        ({"consents": OURS}, 9),  # transfers never looked at, or made anew
-        ({"consents": WITHOUT_NOTE}, 0),
+        ({}, False),  # a first start
+        ({"transfers": Committed(7, ""), "consents": OURS}, True),
+        ({"transfers": Committed(0, "")}, True),  # set by hand, or consents made anew
+        ({"consents": OURS}, True),  # transfers never looked at, or made anew
+        ({"consents": WITHOUT_NOTE}, False),
     ],
 )
 def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
-    committed: dict[str, Committed], kept: int
+    committed: dict[str, Committed], worked: bool
 ) -> None:
-    require_offsets("transfers", "consents", 2, committed, kept)
+    require_offsets("transfers", "consents", 2, committed, worked=worked)
 
 
 @pytest.mark.parametrize("committed", [{}, {"replay": Committed(3, "")}, {"consents": WITHOUT_NOTE}])
 def test_a_group_that_worked_and_was_forgotten_is_refused(committed: dict[str, Committed]) -> None:
     with pytest.raises(OffsetsLost, match="partition 2: the group has no offset of transfers") as caught:
-        require_offsets("transfers", "consents", 2, committed, 1)
+        require_offsets("transfers", "consents", 2, committed, worked=True)
     assert caught.value.exit_code == 1
     assert "set the group's offsets of transfers to where the decisions end" in caught.value.do

@@ -10,9 +10,10 @@ from tests.property.scenarios import CLEAN, KINDS, put, world
 from transfer_gate.model.terms import Channel
 from transfer_gate.policy.catalogue import RULE, RULES, Plan
 from transfer_gate.policy.decide import decide
+from transfer_gate.policy.explain import why_not
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.obligations import use_before
-from transfer_gate.policy.rule import Rule
+from transfer_gate.policy.rule import Mark, Rule
 from transfer_gate.policy.trace import facts_read
 from transfer_gate.policy.view import view_of
 
@@ -36,6 +37,22 @@ def test_a_rule_fails_where_what_it_needs_is_missing_should_it_ever_be_asked(rul
         f.partner = f.consent = f.notice = None
         assert not rule.concerns(f)
         assert not rule.holds(f)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if any(rule.bases.values())], ids=lambda rule: rule.id)
+@pytest.mark.parametrize(
+    ("mark", "name", "words"),
+    [("p", "partner", "partner file"), ("c", "consent", "relevant consent"), ("n", "notice", "notice")],
+)
+def test_a_rule_never_raises_for_one_thing_that_is_missing_and_the_explanation_names_it(
+    rule: Rule, mark: Mark, name: str, words: str
+) -> None:
+    for basis in (basis for basis, marks in rule.bases.items() if mark in marks):
+        f = _facts("calls", min(rule.channels))
+        f.basis, f.kind = basis, min(rule.kinds)
+        setattr(f, name, None)
+        assert rule.holds(f) in (True, False)
+        assert why_not(rule, f) == f"there is no {words}, which another rule tells"
 
 
 @pytest.mark.parametrize(
@@ -116,3 +133,19 @@ def test_what_ends_in_a_partners_file_ends_for_a_registry_that_has_decided_befor
 )
 def test_a_fact_is_told_by_the_name_that_the_rules_give_it(asked: Any, name: str) -> None:
     assert name in dict(facts_read(asked, _facts("calls", "live_call")))
+
+
+@pytest.mark.parametrize("state", ["given", "renewed"])
+def test_a_consent_of_the_future_is_left_out_and_noticed_whatever_its_state(state: str) -> None:
+    f = _facts("consent", "email", ("consents.0.event_time", "2027-01-01T00:00:00Z"), ("consents.0.state", state))
+    assert f.consent is None
+    assert f.left_out_as_future
+
+
+def test_a_request_of_the_last_moment_that_is_not_future_may_be_answered() -> None:
+    f = _facts("call-back", "live_call")
+    assert f.call_back_until is not None
+    horizon = f.horizon.isoformat()
+    assert _facts("call-back", "live_call", ("transfer.inbound_request.at", horizon)).call_back_until is not None
+    later = (f.horizon + dt.timedelta(microseconds=1)).isoformat()
+    assert _facts("call-back", "live_call", ("transfer.inbound_request.at", later)).call_back_until is None

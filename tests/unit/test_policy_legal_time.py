@@ -15,6 +15,7 @@ from transfer_gate.policy.legal_time import (
     birthday,
     day_of,
     elapsed,
+    is_days_before,
     midnight,
     utc,
     within_duration,
@@ -142,3 +143,12 @@ def test_a_year_has_eleven_holidays() -> None:
 def test_working_days_end_with_the_calendar() -> None:
     assert working_days_end(_at("9999-12-31T00:00:00Z"), 5) == FAR_FUTURE
     assert working_days_end(_at("9999-12-25T00:00:00Z"), 5) == FAR_FUTURE
+
+
+def test_surely_before_is_said_of_no_instant_that_is_not() -> None:
+    """Two dates may be as far apart as the ends of their days, and those of the earth."""
+    start = dt.datetime.fromisoformat("2026-01-01T00:00:00+14:00")
+    instant = dt.datetime.fromisoformat("2026-01-02T23:59:59-12:00")
+    assert instant - start > dt.timedelta(days=3)
+    assert not is_days_before(instant, start, 3)
+    assert is_days_before(instant, start, 4)

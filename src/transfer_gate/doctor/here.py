@@ -25,7 +25,7 @@ _DISK_WARN: Final = 5 << 30
 
 def python() -> Finding:
     """The interpreter, and whether the decision needs it."""
-    decision = "the decision is compiled" if is_compiled() else "the decision is interpreted, at half the speed"
+    decision = "the decision is compiled" if is_compiled() else "the decision is interpreted, which is slower"
     return Finding("python", "ok", f"{platform.python_implementation()} {platform.python_version()}; {decision}")
 
 

@@ -67,7 +67,8 @@ async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, s
             Finding(
                 "offset retention",
                 "warn",
-                f"a gate that stands still for {kept_minutes / 1440:g} days is forgotten, and refuses to decide again",
+                f"a gate that stands still for {kept_minutes / 1440:g} days is forgotten, "
+                "and then refuses to decide until somebody says where it stood",
                 "raise the broker's offsets.retention.minutes above the retention of prospect-transfers",
             )
         )

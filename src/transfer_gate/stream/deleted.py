@@ -11,7 +11,8 @@ logger = logging.getLogger(__name__)
 
 
 class Deleted:
-    """Tells of offsets of some input topics that are gone undecided, of each once, however often partitions move.
+    """Tells of offsets of some input topics that are gone undecided when a partition is taken over, of each once in the
+    life of this worker.
 
     Control and aborted records are counted too: what stood at an offset that is gone, nobody can know.
     """

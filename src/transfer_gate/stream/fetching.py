@@ -55,12 +55,19 @@ class Fetch(Struct, frozen=True):
     end: int
 
 
+def tune(fetcher: Any) -> None:
+    """Let nothing that is busy wait for what is idle."""
+    fetcher._prefetch_backoff = PREFETCH_BACKOFF
+    fetcher._get_actions_per_node = partial(_actions_per_node, fetcher)
+
+
 def _actions_per_node(fetcher: Any, assignment: Any) -> Any:
     # With a worker at its limit the only partitions without waiting records are idle ones: the broker would hold a
     # fetch of these for FETCH_WAIT_MS, and all the others would wait for it.
     actions = Fetcher._get_actions_per_node(fetcher, assignment)
-    if fetcher._records:
-        for _, request in actions[0]:
+    leaving_out = {fetcher._select_read_replica(place) for place in fetcher._records}
+    for node, request in actions[0]:
+        if node in leaving_out:
             request._max_wait_ms = LEFT_OUT_WAIT_MS
     return actions
 
@@ -86,9 +93,7 @@ class FetchThread(AIOKafkaConsumerThread):
         """Start the aiokafka consumer."""
         await super().on_start()
         self._told = {}
-        fetcher = self._ensure_consumer()._fetcher
-        fetcher._prefetch_backoff = PREFETCH_BACKOFF
-        fetcher._get_actions_per_node = partial(_actions_per_node, fetcher)
+        tune(self._ensure_consumer()._fetcher)
 
     async def _fetch_records(  # type: ignore[override]
         self,

@@ -208,8 +208,8 @@ class Gate:
         notes = {number: noted(committed[number].get(self._book.consents)) for number in numbers}
         read = await self._catch_up(notes)
         for number in numbers:
-            kept = len(self._slices[number]) + len(self._ledgers[number])
-            require_offsets(self._book.transfers, self._book.consents, number, committed[number], kept)
+            worked = next(iter(self._slices[number].items()), None) is not None
+            require_offsets(self._book.transfers, self._book.consents, number, committed[number], worked=worked)
         return committed, read
 
     async def release(self) -> None:

@@ -77,21 +77,22 @@ def _read(consents: Committed | None) -> Noted | None:
 
 
 def require_offsets(
-    transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], kept: int
+    transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], *, worked: bool
 ) -> None:
-    """Hold that the group still knows up to where it has decided, if it ever has: that it has an offset of `transfers`
-    where changelog and ledger hold records, `kept` of them together. Raises OffsetsLost.
+    """Hold that the group still knows up to where it has decided: that it has an offset of `transfers` where the
+    changelog holds states (`worked`). Raises OffsetsLost.
 
-    Whoever committed a record committed offsets with it, in the same transaction. A note of ours beside that of
-    `consents` tells that the group is not forgotten: then transfers were not looked at yet, or their topic was made
+    Whoever committed a state committed offsets with it, in the same transaction, and the changelog is this app id's
+    alone. A partition that never folded a consent has no state, and is not protected. A note of ours beside the offset
+    of `consents` tells that the group is not forgotten: then transfers were not looked at yet, or their topic was made
     anew, and they are to be read from their beginning.
     """
-    if not kept or transfers in committed or _read(committed.get(consents)) is not None:
+    if not worked or transfers in committed or _read(committed.get(consents)) is not None:
         return
     raise OffsetsLost(
-        f"partition {partition}: the group has no offset of {transfers} any more, but {kept} records of changelog and "
-        "replay ledger say that it has worked here: its offsets expired (offsets.retention.minutes of the brokers), or "
-        "were deleted. All transfers that are still there would be decided and sent once more",
+        f"partition {partition}: the group has no offset of {transfers} any more, but the states in its changelog say "
+        "that it has worked here: its offsets expired (offsets.retention.minutes of the brokers), or were deleted. All "
+        "transfers that are still there would be decided and sent once more",
         do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end "
         "(docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
     )

@@ -1,0 +1,70 @@
+"""Folding where two events say something about the same thing: which one counts (contract section 3)."""
+
+import itertools
+import json
+from typing import Any, Final
+
+import pytest
+
+from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.policy.fold import fold
+from transfer_gate.policy.legal_time import FAR_FUTURE
+from transfer_gate.policy.records import current_records
+from transfer_gate.wire.decode import decode_consent
+
+TIME: Final = "2026-03-10T14:00:00Z"
+#: From what counts least to what counts most, at the same time; states of one rank are told apart by the event id.
+GRAVITY: Final = (("given", "renewed"), ("refused",), ("expired",), ("invalidated",))
+
+
+def _folded(*events: dict[str, Any]) -> ProspectState:
+    state = EMPTY
+    for offset, event in enumerate(events):
+        raw = json.dumps({"prospect_id": "p-1", **event}).encode()
+        state = fold(state, decode_consent(raw, b"p-1"), offset)
+    return state
+
+
+def _version(event_id: str, state: str) -> dict[str, Any]:
+    return {"type": "consent", "event_id": event_id, "event_time": TIME, "record_id": "r-1", "state": state}
+
+
+def _counts(*versions: dict[str, Any]) -> str:
+    """The state of the record, as the rules see it."""
+    state = _folded(*versions)
+    live, withdrawals = current_records(state, FAR_FUTURE)
+    greatest = state.consents[-1].state
+    assert bool(live) == (greatest in ("given", "renewed"))
+    assert bool(withdrawals) == (greatest == "refused")
+    return greatest
+
+
+@pytest.mark.parametrize(
+    ("milder", "graver"),
+    [
+        (milder, graver)
+        for less, more in itertools.combinations(GRAVITY, 2)
+        for milder, graver in itertools.product(less, more)
+    ],
+)
+def test_at_the_same_time_the_graver_state_of_a_record_counts_whatever_the_ids(milder: str, graver: str) -> None:
+    for first, second in (("a", "b"), ("b", "a")):
+        assert _counts(_version(first, milder), _version(second, graver)) == graver
+        assert _counts(_version(first, graver), _version(second, milder)) == graver
+
+
+def test_given_and_renewed_at_the_same_time_are_told_apart_by_the_event_id() -> None:
+    for lesser, greater in (("given", "renewed"), ("renewed", "given")):
+        assert _counts(_version("a", lesser), _version("b", greater)) == greater
+        assert _counts(_version("b", greater), _version("a", lesser)) == greater
+
+
+@pytest.mark.parametrize("kind", ["withdrawal", "objection"])
+def test_of_two_oppositions_with_one_scope_the_later_one_counts(kind: str) -> None:
+    """A consent in between overcomes the earlier one only."""
+    early = {"type": kind, "event_id": "e-1", "event_time": TIME, "scope": {"channels": ["email"]}}
+    late = early | {"event_id": "e-2", "event_time": "2026-05-10T14:00:00Z"}
+    for events in ((early, late), (late, early)):
+        state = _folded(*events)
+        (opposition,) = state.withdrawals if kind == "withdrawal" else state.objections
+        assert opposition.event_id == "e-2"
