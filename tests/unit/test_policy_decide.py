@@ -207,3 +207,28 @@ def test_an_empty_state_blocks_nobody() -> None:
     assert not EMPTY.blocked()
     assert ProspectState(unreadable=(3,), resolved=(2,)).blocked()
     assert not ProspectState(unreadable=(3,), resolved=(2, 3)).blocked()
+
+
+@pytest.mark.usefixtures("no_plans")
+def test_the_very_first_plan_is_asked_its_shared_rules_too() -> None:
+    here = _world(("consents", []), ("transfer.notice_version", None))
+    (decision,) = _decide(here)
+    assert decision.released == ()
+    assert all("electronic-optin" in reasons for reasons in decision.quarantined.values())
+
+
+@pytest.mark.parametrize(("good", "bad"), [("email", "sms"), ("sms", "email")])
+def test_channels_with_consents_of_their_own_share_no_verdict_for_their_common_notice(good: str, bad: str) -> None:
+    consent = CLEAN["consents"][0]
+    here = _world(
+        (
+            "consents",
+            [
+                consent | {"channels": [good]},
+                consent | {"event_id": "c-9", "record_id": "r-9", "channels": [bad], "party_ids": ["helios"]},
+            ],
+        )
+    )
+    (decision,) = _decide(here)
+    assert (decision.released, set(decision.quarantined)) == ((good,), {bad})
+    assert "partner-named-at-consent" in decision.quarantined[bad]  # type: ignore[index]

@@ -1,6 +1,7 @@
 """Facts, rules and obligations asked directly, where no whole decision would come: each holds its own definition."""
 
 import copy
+import dataclasses
 import datetime as dt
 from typing import Any
 
@@ -8,13 +9,14 @@ import pytest
 
 from tests.property.scenarios import CLEAN, KINDS, put, world
 from transfer_gate.model.terms import Channel
+from transfer_gate.policy import explain
 from transfer_gate.policy.catalogue import RULE, RULES, Plan
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import why_not
-from transfer_gate.policy.facts import Facts
+from transfer_gate.policy.facts import PHONE_LAW, Facts
 from transfer_gate.policy.obligations import use_before
 from transfer_gate.policy.rule import Mark, Rule
-from transfer_gate.policy.trace import facts_read
+from transfer_gate.policy.trace import facts_read, plain
 from transfer_gate.policy.view import view_of
 
 
@@ -96,14 +98,23 @@ def test_a_law_that_ends_is_not_in_force_at_its_end() -> None:
     assert RULE["phone-optin"].in_force(end, end)
 
 
-def test_what_ends_in_a_partners_file_ends_for_a_registry_that_has_decided_before() -> None:
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("contract.valid_to", "2026-10-05T08:00:01Z", "partner-known-and-contracted"),
+        ("listed.0.to", "2026-10-05T08:00:01Z", "partner-listed-now"),
+    ],
+)
+def test_what_ends_in_a_partners_file_ends_for_a_registry_that_has_decided_before(
+    path: str, value: str, reason: str
+) -> None:
     """What fails for the file alone is remembered by registry: only until something in the file begins or ends."""
     scenario = copy.deepcopy(CLEAN)
-    put(scenario, "registry.partners.acme.contract.valid_to", "2026-10-05T08:00:01Z")
+    put(scenario, f"registry.partners.acme.{path}", value)
     here = world(scenario)
     assert decide(here.transfer, here.state, here.registry, here.t)[0].released == ("email", "sms")
     (later,) = decide(here.transfer, here.state, here.registry, here.t + dt.timedelta(seconds=1))
-    assert later.quarantined == dict.fromkeys(("email", "sms"), ("partner-known-and-contracted",))
+    assert later.quarantined == dict.fromkeys(("email", "sms"), (reason,))
 
 
 @pytest.mark.parametrize(
@@ -149,3 +160,58 @@ def test_a_request_of_the_last_moment_that_is_not_future_may_be_answered() -> No
     assert _facts("call-back", "live_call", ("transfer.inbound_request.at", horizon)).call_back_until is not None
     later = (f.horizon + dt.timedelta(microseconds=1)).isoformat()
     assert _facts("call-back", "live_call", ("transfer.inbound_request.at", later)).call_back_until is None
+
+
+def test_a_contact_point_is_told_as_present_or_absent() -> None:
+    f = _facts("consent", "email", ("transfer.contact.postal", None))
+    told = dict(facts_read(lambda f: bool(f.contact.email and f.contact.postal), f))
+    assert told == {"event.contact.email": "present", "event.contact.postal": "absent"}
+
+
+def test_attributes_are_told_by_name_only() -> None:
+    f = _facts("consent", "email")
+    told = dict(facts_read(lambda f: bool(f.event.attributes), f))
+    assert told == {"event.attributes": ["city", "first_name", "shoe_size"]}
+
+
+def test_the_period_in_which_a_partner_is_listed_is_told_with_both_ends() -> None:
+    f = _facts("consent", "email", ("registry.partners.acme.listed.0.to", "2027-01-01T00:00:00+01:00"))
+    assert f.partner is not None
+    told = plain(f.partner.listed[0])
+    assert set(told) == {"from", "to"}
+    assert told["to"] == "2026-12-31T23:00:00Z"
+
+
+def test_a_rule_that_raises_is_explained_as_a_defect() -> None:
+    def defective(_: Facts) -> bool:
+        raise RuntimeError("a defect")
+
+    rule = dataclasses.replace(RULE["purpose-specific"], holds=defective)
+    finding = explain._finding(rule, _facts("consent", "email"))
+    assert (finding.verdict, finding.why) == ("raised", "the rule raised RuntimeError: a defect of the gate")
+
+
+def test_a_reseller_is_told_of_in_the_consent_itself_not_only_on_the_notice() -> None:
+    changes: tuple[tuple[str, Any], ...] = (
+        ("transfer.source", {"role": "reseller", "chain": ["mag", "helios"]}),
+        ("consents.0.proof.collector", "mag"),
+    )
+    told = ("consents.0.party_ids", ["acme", "helios"])
+    assert RULE["no-onward-consent"].holds(_facts("consent", "email", *changes, told))
+    assert not RULE["no-onward-consent"].holds(_facts("consent", "email", *changes, ("consents.0.party_ids", ["acme"])))
+
+
+@pytest.mark.parametrize(("moment", "answered"), [(PHONE_LAW - dt.timedelta(microseconds=1), False), (PHONE_LAW, True)])
+def test_a_request_may_be_answered_from_the_first_moment_of_the_law(moment: dt.datetime, answered: bool) -> None:
+    asked = (moment - dt.timedelta(hours=1)).isoformat()
+    f = _facts("call-back", "live_call", ("transfer.inbound_request.at", asked), ("at", moment.isoformat()))
+    assert (f.call_back_until is not None) is answered
+
+
+@pytest.mark.parametrize(("end", "apply"), [(PHONE_LAW - dt.timedelta(microseconds=1), False), (PHONE_LAW, True)])
+def test_the_phone_consent_rules_apply_to_a_campaign_that_ends_in_the_first_moment_of_the_law(
+    end: dt.datetime, apply: bool
+) -> None:
+    before = (PHONE_LAW - dt.timedelta(days=10)).isoformat()
+    f = _facts("calls", "automated_call", ("at", before), ("transfer.use_until", end.isoformat()))
+    assert f.phone_rules_apply is apply

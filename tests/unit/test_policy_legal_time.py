@@ -152,3 +152,7 @@ def test_surely_before_is_said_of_no_instant_that_is_not() -> None:
     assert instant - start > dt.timedelta(days=3)
     assert not is_days_before(instant, start, 3)
     assert is_days_before(instant, start, 4)
+
+
+def test_the_last_day_of_the_calendar_has_no_morrow_in_paris() -> None:
+    assert day_of(FAR_FUTURE) == dt.date.max
