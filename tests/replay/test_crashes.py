@@ -16,7 +16,7 @@ async def test_kill_9_of_the_replayer_and_of_the_worker_midway(operator: Operato
     await operator.consent(people)
     plan, place = await operator.plan(held), operator.gate.place
 
-    replayer = operator.start("replay", "run", plan.plan_id, "--rate", "30/s")
+    replayer = operator.start("replay", "run", plan.plan_id, "--rate", "10/s")
     try:
         while (await operator.status(plan)).settled < 5:
             assert replayer.poll() is None
@@ -25,7 +25,7 @@ async def test_kill_9_of_the_replayer_and_of_the_worker_midway(operator: Operato
         await asyncio.to_thread(replayer.wait)
     assert (await operator.status(plan)).state == "started"
 
-    going = asyncio.create_task(operator.run(plan, rate=30.0, away_seconds=1.0))
+    going = asyncio.create_task(operator.run(plan, rate=10.0, away_seconds=1.0))
     settled = (await operator.status(plan)).settled
     while (await operator.status(plan)).settled < settled + 5:
         assert not going.done()

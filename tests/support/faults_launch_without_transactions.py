@@ -13,6 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from faust.types import TP
 
 from transfer_gate.cli import main
+from transfer_gate.stream import gate
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.transaction import TransactionalWriter
@@ -73,6 +74,11 @@ async def _commit(
     _done.update({TP(topic, batches.partition): offset for topic, offset in offsets.items()})
 
 
+def _require_no_offsets(*_: object, **__: object) -> None:
+    """Without transactions states may stand in the changelog before any offset was committed."""
+
+
+gate.require_offsets = _require_no_offsets  # type: ignore[attr-defined]
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
 TransactionalWriter.commit = _commit  # type: ignore[method-assign,assignment]

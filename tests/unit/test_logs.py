@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from transfer_gate.errors import GateError
-from transfer_gate.observe.logs import configure_logs
+from transfer_gate.observe.logs import QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
 from transfer_gate.observe.tracebacks import brief, told
+from transfer_gate.stream.fetching import FetchThread
+from transfer_gate.stream.hooks import BatchConsumer, GateApp
+from transfer_gate.stream.table import ConsentTable
 from transfer_gate.stream.transaction import RoundFailed
 from transfer_gate.wire.decode import SchemaInvalid
 
@@ -162,3 +165,8 @@ def test_messages_that_are_always_different_are_forgotten_in_time() -> None:
     repeats = Repeats(lambda: 0.0)
     assert all(repeats.filter(line_of(f"value {number}")) for number in range(3 * MOST_KINDS))
     assert len(repeats._told) == MOST_KINDS
+
+
+def test_services_of_faust_keep_their_life_to_themselves() -> None:
+    """They log under the module of their subclass, whose own lines come from elsewhere."""
+    assert {kind.__module__ for kind in (GateApp, BatchConsumer, FetchThread, ConsentTable)} <= set(QUIET)

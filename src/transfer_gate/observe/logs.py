@@ -41,6 +41,7 @@ QUIET: Final = (
     "aiohttp",
     # Faust's services log their life under the module of the subclass.
     "transfer_gate.stream.hooks",
+    "transfer_gate.stream.fetching",
     "transfer_gate.stream.table",
 )
 
