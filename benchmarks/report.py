@@ -127,7 +127,7 @@ def growth(rows: Sequence[Row]) -> list[str]:
 
 def state(rows: Sequence[Row]) -> list[str]:
     """Prospects by what folding, restoring and holding them takes."""
-    shown: dict[str, tuple[str, int]] = {
+    shown = {
         "consents_per_second": ("consent events folded and committed a second", 0),
         "consents_per_cpu_second": ("the same, per CPU second", 0),
         "memory_per_second": ("prospects restored a second, memory", 0),
@@ -137,26 +137,18 @@ def state(rows: Sequence[Row]) -> list[str]:
         "memory_json_bytes": ("bytes of JSON a prospect", 0),
         "memory_bytes_beyond_json": ("bytes an idle prospect takes beyond its JSON, memory", 0),
     }
-    of = sorted(_by(rows, "prospects").items())
-    table = [_line("", *(f"{prospects:,} prospects" for prospects, _ in of)), "|---" * (len(of) + 1) + "|"]
-    for key, (title, digits) in shown.items():
-        table.append(_line(title, *(_figure(mine, key, digits) for _, mine in of)))
-    return table
+    return _by_size(rows, "prospects", shown)
 
 
 def replay(rows: Sequence[Row]) -> list[str]:
     """Records replayed a second, and what plan and run take."""
-    shown: dict[str, tuple[str, int]] = {
+    shown = {
         "replayed_per_second": ("replayed a second", 0),
         "run_peak_mib": ("peak MiB of `replay run`", 0),
         "plan_seconds": ("seconds of `replay plan`", 1),
         "plan_peak_mib": ("peak MiB of `replay plan`", 0),
     }
-    of = sorted(_by(rows, "records").items())
-    table = [_line("", *(f"{records:,} records" for records, _ in of)), "|---" * (len(of) + 1) + "|"]
-    for key, (title, digits) in shown.items():
-        table.append(_line(title, *(_figure(mine, key, digits) for _, mine in of)))
-    return table
+    return _by_size(rows, "records", shown)
 
 
 #: Part to its table. A new measurement adds a line here and one in `__main__`.
@@ -169,6 +161,15 @@ TABLES: Final[dict[str, Callable[[Sequence[Row]], list[str]]]] = {
     "state": state,
     "replay": replay,
 }
+
+
+def _by_size(rows: Sequence[Row], unit: str, shown: Mapping[str, tuple[str, int]]) -> list[str]:
+    """A column for each number of `unit`, a line for each figure: its key to its title and digits."""
+    of = sorted(_by(rows, unit).items())
+    table = [_line("", *(f"{count:,} {unit}" for count, _ in of)), "|---" * (len(of) + 1) + "|"]
+    for key, (title, digits) in shown.items():
+        table.append(_line(title, *(_figure(mine, key, digits) for _, mine in of)))
+    return table
 
 
 def _by(rows: Iterable[Row], key: str) -> dict[Any, list[Row]]:

@@ -64,6 +64,15 @@ async def refusal(gate: StreamGate, transfer: Sent) -> str:
     return message
 
 
+async def expect_objected_once(gate: StreamGate, *transfers: Sent) -> None:
+    """A worker that starts now leaves each of these decided once, by the objection."""
+    await gate.place.start_worker().until_ready()
+    outputs = await gate.outputs()
+    for transfer in transfers:
+        (decision,) = outputs.decided(transfer)
+        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+
+
 async def test_a_changelog_that_was_made_anew_keeps_the_worker_from_deciding_until_the_history_is_folded_anew(
     gate: StreamGate,
 ) -> None:
@@ -78,11 +87,7 @@ async def test_a_changelog_that_was_made_anew_keeps_the_worker_from_deciding_unt
     assert PROSPECT not in message
 
     await reset_offset(gate, gate.topics.consents)
-    await gate.place.start_worker().until_ready()
-    outputs = await gate.outputs()
-    for transfer in (before, after):
-        (decision,) = outputs.decided(transfer)
-        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+    await expect_objected_once(gate, before, after)
 
 
 async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_before_it_commits(
@@ -118,11 +123,7 @@ async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_so
     await refusal(gate, after)
 
     await reset_offset(gate, gate.topics.transfers, before.place[2] + 1)
-    await gate.place.start_worker().until_ready()
-    outputs = await gate.outputs()
-    for transfer in (before, after):
-        (decision,) = outputs.decided(transfer)
-        assert decision["quarantined"] == {"email": ["not-objected"], "sms": ["not-objected"]}
+    await expect_objected_once(gate, before, after)
 
 
 async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work(gate: StreamGate) -> None:
