@@ -33,6 +33,7 @@ CALLABLES: Final = {
         "self consumer active_partitions timeout max_records"
     ),
     "aiokafka.conn:AIOKafkaConnection.send": "self request expect_response",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "self request",
     # Called from there.
     "aiokafka.conn:AIOKafkaConnection.close": "self reason exc",
     "faust:App.crash": "self reason",
@@ -49,6 +50,7 @@ CALLABLES: Final = {
     "aiokafka.consumer.fetcher:Fetcher._select_read_replica": "self tp",
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.coordinator_dead": "self",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "self",
     # Where it keeps `_pending_exception`, which fetching.py reads.
     "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "self exc",
@@ -121,6 +123,7 @@ NAMES: Final = (
 CODES: Final = {
     3: errors.UnknownTopicOrPartitionError,
     10: errors.MessageSizeTooLargeError,
+    14: errors.GroupLoadInProgressError,
     15: errors.CoordinatorNotAvailableError,
     16: errors.NotCoordinatorError,
     18: errors.RecordListTooLargeError,
@@ -166,6 +169,11 @@ def test_a_name_that_is_read_exists(name: str) -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_an_error_code_has_the_class_that_the_writer_expects(code: int) -> None:
     assert errors.for_code(code) is CODES[code]
+
+
+@pytest.mark.parametrize("code", [14, 15, 16])
+def test_what_a_coordinator_says_that_moves_or_loads_is_asked_again(code: int) -> None:
+    assert errors.for_code(code).retriable
 
 
 @pytest.mark.parametrize("code", [87, 90])

@@ -13,7 +13,9 @@ from typing import Any, Final
 import aiokafka
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaConnectionError, KafkaError, NotCoordinatorForGroupError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
@@ -46,6 +48,23 @@ def _send_unless_closed(self: AIOKafkaConnection, request: Any, expect_response:
 #: A connection that the broker just closed: asyncio's own transports raise OSError or nothing, which aiokafka takes for
 #: a broken connection; uvloop's raise RuntimeError, which it lets through: a broker that dies would end the worker.
 AIOKafkaConnection.send = _send_unless_closed
+
+_ask = GroupCoordinator._send_req
+
+
+async def _ask_for_an_answer(self: GroupCoordinator, request: Any) -> Any:
+    response = await _ask(self, request)
+    if isinstance(request, OffsetFetchRequest) and response.error_code:
+        error = for_code(response.error_code)
+        if error is NotCoordinatorForGroupError:
+            self.coordinator_dead()
+        raise error(self.group_id)
+    return response
+
+
+#: Since KIP-88 a broker that does not, or not yet, coordinate the group says so for the whole response, and names no
+#: topics. aiokafka looks at topics only: it would take that for a group without offsets, and begin at the first record.
+GroupCoordinator._send_req = _ask_for_an_answer
 
 
 class Fetch(Struct, frozen=True):

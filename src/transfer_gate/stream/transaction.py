@@ -158,6 +158,8 @@ class TransactionalWriter:
         while True:
             try:
                 response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
+                # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
+                self._raise_for(response.error_code, needs="Read")
                 offsets: dict[str, Committed] = {}
                 for topic, partitions in response.topics:
                     for _, offset, note, code in partitions:
