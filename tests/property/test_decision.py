@@ -247,6 +247,7 @@ def test_an_unknown_value_in_a_transfer_is_not_read(path: str, value: object) ->
         ("indication", "nod"),
         ("channels", ["fax"]),
         ("validity", "one year"),
+        ("validity", "P1Y\n"),
         ("event_time", "yesterday"),
         ("time_precise", "yes"),
         ("proof.individual", "yes"),

@@ -16,6 +16,7 @@ from transfer_gate.policy.legal_time import (
     day_of,
     elapsed,
     is_days_before,
+    is_days_behind,
     midnight,
     utc,
     within_duration,
@@ -70,7 +71,8 @@ def test_durations_agree_with_the_oracle(start: dt.datetime, duration: str) -> N
 
 @given(_INSTANTS, st.integers(1, 60), st.timedeltas(dt.timedelta(days=-5), dt.timedelta(days=5)))
 def test_being_within_months_is_being_before_their_end(start: dt.datetime, months: int, off: dt.timedelta) -> None:
-    for instant in (add_months(start, months) + off, start + dt.timedelta(days=30 * months) + off):
+    about = (add_months(start, months), *(start + dt.timedelta(days=days * months) for days in (30, 31)))
+    for instant in (time + off for time in about):
         assert within_months(instant, start, months) == (instant < add_months(start, months))
 
 
@@ -152,6 +154,14 @@ def test_surely_before_is_said_of_no_instant_that_is_not() -> None:
     assert instant - start > dt.timedelta(days=3)
     assert not is_days_before(instant, start, 3)
     assert is_days_before(instant, start, 4)
+
+
+def test_surely_behind_is_said_of_no_instant_that_is_not() -> None:
+    start = dt.datetime.fromisoformat("2026-01-01T23:59:59-12:00")
+    instant = dt.datetime.fromisoformat("2026-01-04T00:00:00+14:00")
+    assert instant - start < dt.timedelta(days=1)
+    assert not is_days_behind(instant, start, 1)
+    assert is_days_behind(instant, start, 0)
 
 
 def test_the_last_day_of_the_calendar_has_no_morrow_in_paris() -> None:

@@ -21,7 +21,7 @@ Duration = Annotated[
     str,
     Meta(
         pattern=r"^P(?=.)([0-9]{1,6}Y)?([0-9]{1,6}M)?([0-9]{1,6}W)?([0-9]{1,6}D)?"
-        r"(T(?=.)([0-9]{1,9}H)?([0-9]{1,9}M)?([0-9]{1,9}S)?)?$",
+        r"(T(?=.)([0-9]{1,9}H)?([0-9]{1,9}M)?([0-9]{1,9}S)?)?$(?!\n)",
         description="ISO 8601 duration in whole units, such as `P1Y` or `P6M`.",
     ),
 ]

@@ -2,7 +2,7 @@
 
 Only the fields that the contract marks as required are required here, and a contact point must hold its value. Any
 other member may be absent or null: the rules that need it fail (rules.md 1.2). Unknown fields are ignored and never
-forwarded.
+forwarded. Patterns and what types can't say are held by `wire.forms`, whenever a transfer is decoded.
 """
 
 import datetime as dt
@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
 
 SubjectKind = Literal["consumer", "professional", "legal_person"]
+Country = Annotated[str, Meta(description="ISO 3166-1 alpha-2.", extra_json_schema={"pattern": "^[A-Z]{2}$"})]
 AttributeValue = str | bool | int | float
 
 
@@ -28,21 +29,21 @@ class Subject(Struct, frozen=True, gc=False, kw_only=True):
 
     kind: SubjectKind | None = None
     birth_date: dt.date | None = None
-    country: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")] | None = None
+    country: Country | None = None
     job: Token | None = None
 
 
 class EmailPoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An e-mail address (RFC 5321 form, checked only as far as routing by domain needs)."""
 
-    value: Annotated[str, Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=320)]
+    value: Annotated[str, Meta(max_length=320, extra_json_schema={"pattern": r"^[^@\s]+@[^@\s]+$"})]
     type: Literal["personal", "professional", "role"] | None = None
 
 
 class PhonePoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A telephone number in E.164."""
 
-    value: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{1,14}$")]
+    value: Annotated[str, Meta(extra_json_schema={"pattern": r"^\+[1-9][0-9]{1,14}$"})]
     type: Literal["mobile", "landline", "professional"] | None = None
 
 
@@ -52,7 +53,7 @@ class PostalPoint(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     lines: Annotated[tuple[str, ...], Meta(min_length=1)]
     postal_code: str | None = None
     city: str | None = None
-    country: Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")] | None = None
+    country: Country | None = None
 
 
 class Contact(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -119,15 +120,3 @@ class Transfer(Struct, frozen=True, gc=False, kw_only=True):
     bloctel: Bloctel | None = None
     contract: Contract | None = None
     inbound_request: InboundRequest | None = None
-
-    def __post_init__(self) -> None:
-        """Hold what types can't say.
-
-        Raises ValueError, which decoding turns into a validation error; the message names fields, never values.
-        """
-        if len(self.channels) > 1 and len(set(self.channels)) != len(self.channels):
-            raise ValueError("channels: each channel may stand once")
-        if len(self.partner_ids) > 1 and len(set(self.partner_ids)) != len(self.partner_ids):
-            raise ValueError("partner_ids: each partner may stand once")
-        if self.offer_category is None and "live_call" in self.channels:
-            raise ValueError("offer_category: required for live_call")

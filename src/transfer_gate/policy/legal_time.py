@@ -86,7 +86,9 @@ def add_duration(instant: dt.datetime, duration: str) -> dt.datetime:
 
 def within_months(instant: dt.datetime, start: dt.datetime, months: int) -> bool:
     """Whether `instant` is before `start` + calendar months; most answers need no calendar."""
-    return is_days_before(instant, start, _least_days(months)) or instant < add_months(start, months)
+    if is_days_before(instant, start, _least_days(months)):
+        return True
+    return not is_days_behind(instant, start, _most_days(months)) and instant < add_months(start, months)
 
 
 def within_duration(instant: dt.datetime, start: dt.datetime, duration: str) -> bool:
@@ -104,9 +106,19 @@ def is_days_before(instant: dt.datetime, start: dt.datetime, days: int) -> bool:
     return instant.toordinal() - start.toordinal() < days - 2
 
 
+def is_days_behind(instant: dt.datetime, start: dt.datetime, days: int) -> bool:
+    """Whether `instant` is surely not before `start` + `days` of 24 hours; False leaves it open. As quick."""
+    return instant.toordinal() - start.toordinal() > days + 2
+
+
 def _least_days(months: int) -> int:
     # m months are never shorter than 30 m - 2 days (31 January to 28 February); a change of clocks is less than a day.
     return 30 * months - 3
+
+
+def _most_days(months: int) -> int:
+    # Nor longer than 31 m days, and a change of clocks.
+    return 31 * months + 1
 
 
 @lru_cache(maxsize=1024)

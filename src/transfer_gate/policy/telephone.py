@@ -7,7 +7,7 @@ from typing import Final
 
 from transfer_gate.model.reasons import RuleId
 from transfer_gate.policy.facts import PHONE_LAW, Facts
-from transfer_gate.policy.legal_time import add_years, elapsed, within_months
+from transfer_gate.policy.legal_time import elapsed, within_months
 from transfer_gate.policy.rule import Condition, Rule, Scope, Status, rule
 
 PHONE_LAW_DAY: Final = dt.date(2026, 8, 11)
@@ -132,7 +132,7 @@ def proof_three_years(f: Facts) -> bool:
         f.consent is not None
         and f.consent.time_precise
         and f.proof.kept_until is not None
-        and f.proof.kept_until >= add_years(f.consent.event_time, 3)
+        and not within_months(f.proof.kept_until, f.consent.event_time, 36)
     )
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.transfer import Transfer
+from transfer_gate.wire.forms import fault_in
 
 _TRANSFER: Final = msgspec.json.Decoder(Transfer)
 _CONSENT: Final = msgspec.json.Decoder[ConsentEvent](ConsentEvent)
@@ -43,7 +44,7 @@ def decode_transfer(raw: bytes | None) -> Transfer:
     try:
         if not raw.isascii():
             raw.decode()  # msgspec skips unknown fields without looking at their bytes
-        return _TRANSFER.decode(raw)
+        transfer = _TRANSFER.decode(raw)
     except msgspec.ValidationError as error:
         # It stopped at the first field that did not fit, perhaps before the place where the JSON itself breaks off.
         raise (SchemaInvalid(str(error)) if _is_json(raw) else Undecodable("malformed JSON")) from None
@@ -54,6 +55,10 @@ def decode_transfer(raw: bytes | None) -> Transfer:
         MemoryError,
     ) as error:
         raise Undecodable(_told(error)) from None
+    fault = fault_in(transfer)
+    if fault is not None:
+        raise SchemaInvalid(fault)
+    return transfer
 
 
 def decode_consent(raw: bytes | None, key: bytes | None) -> ConsentEvent:
