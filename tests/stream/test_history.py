@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from unittest import mock
@@ -12,12 +12,16 @@ import pytest_asyncio
 from aiokafka import ConsumerRecord
 
 from tests.support.faults_clients import open_producer, open_reader, places_of, set_offsets
+from tests.support.faults_workers import Worker
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
+from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.fetching import FETCH_WAIT_MS
 from transfer_gate.stream.history import HistoryLost
-from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.inbox import Passed, Record
+from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Tables
@@ -164,17 +168,62 @@ async def test_transfers_that_were_deleted_undecided_are_told_and_the_rest_is_de
     await worker.until_ready()
     outputs = await gate.outputs()
     assert [len(outputs.decided(sent)) for sent in (decided, *gone, left)] == [1, 0, 0, 1]
-    first, last = gone[0].place[2], gone[-1].place[2]
-    assert worker.metric("transfer_gate_deleted_undecided_offsets_total") == last + 1 - first
-    (line,) = [line for line in worker.log.read_text(encoding="utf-8").splitlines() if "records were deleted" in line]
-    assert "[error " in line
-    assert f"first={first} last={last} partition=0 topic={gate.topics.transfers}" in line
-    assert PROSPECT not in line
+    await told(worker, gone)
 
     await worker.terminate()
     again = gate.place.start_worker()
     await again.until_ready()
     assert again.metric("transfer_gate_deleted_undecided_offsets_total") == 0
+
+
+async def test_transfers_that_were_deleted_while_a_worker_stood_before_them_are_told_and_the_rest_is_decided(
+    gate: StreamGate,
+) -> None:
+    decided = await ask(gate, "t-1")
+    await gate.settled()
+    gate.worker.freeze()
+    # Its last fetch has to end: the broker would answer it with the first of what comes.
+    await asyncio.sleep(3 * FETCH_WAIT_MS / 1000)
+    gone = [await ask(gate, f"t-{number}") for number in (2, 3)]
+    left = await ask(gate, "t-4")
+    await delete_records(gate.place.bootstrap_servers, gate.topics.transfers, 0, left.place[2])
+    gate.worker.thaw()
+    outputs = await gate.outputs()
+    assert [len(outputs.decided(sent)) for sent in (decided, *gone, left)] == [1, 0, 0, 1]
+    await told(gate.worker, gone)
+
+
+async def test_offsets_that_were_passed_over_and_are_still_there_are_not_told_as_deleted(
+    gate: StreamGate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are those of markers and aborted records."""
+    sent = [await ask(gate, f"t-{number}") for number in range(4)]
+    topic, servers = gate.topics.transfers, gate.place.bootstrap_servers
+    lag = Lag({"bootstrap_servers": servers, "client_id": "test"}, (topic,))
+    deleted = Deleted(lag, (topic,))
+    await lag.start(lambda: ())
+    try:
+        deleted.passed(topic, 0, [Passed(sent[0].place[2], sent[2].place[2])])
+        await deleted._look(topic)
+        assert "records were deleted" not in caplog.text
+        await delete_records(servers, topic, 0, sent[3].place[2])
+        deleted.passed(topic, 0, [Passed(sent[1].place[2], sent[2].place[2])])
+        await deleted._look(topic)
+        assert caplog.text.count("records were deleted") == 1
+    finally:
+        await lag.close()
+
+
+async def told(worker: Worker, gone: Sequence[Sent]) -> None:
+    """Wait until a worker has told, once, that exactly these transfers are gone."""
+    first, last = gone[0].place[2], gone[-1].place[2]
+    name = "transfer_gate_deleted_undecided_offsets_total"
+    await worker.until(lambda: worker.metric(name) > 0, "aware of deleted transfers")
+    assert worker.metric(name) == last + 1 - first
+    (line,) = [line for line in worker.log.read_text(encoding="utf-8").splitlines() if "records were deleted" in line]
+    assert "[error " in line
+    assert f"first={first} last={last} partition=0 topic={gone[0].place[0]}" in line
+    assert PROSPECT not in line
 
 
 async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_what_was_applied_stays(

@@ -106,6 +106,7 @@ class Gate:
         """Connect what all partitions share."""
         await self.watermarks.start()
         await self._lag.start(lambda: self.partitions)
+        self._deleted.start()
 
     async def close(self) -> None:
         """Give everything up."""
@@ -113,6 +114,7 @@ class Gate:
         self._close_tables(set(self._slices))
         for writer in self._writers.values():
             await writer.close()
+        await self._deleted.close()
         await self._lag.close()
         await self.watermarks.close()
 
@@ -144,6 +146,9 @@ class Gate:
             partition.receive(topic, fetch.records, fetch.end)
         except ValueError as error:
             await self._doubt(number, error)
+            return
+        if topic != self._book.consents:  # what is missing of these stops the partition
+            self._deleted.passed(topic, number, partition.inboxes[topic].take_passed())
 
     async def open(self, numbers: set[int]) -> bool:
         """Own these partitions, and no others: fence, catch the table up, decide.

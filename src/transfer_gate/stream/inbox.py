@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
@@ -12,6 +12,15 @@ Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 #: Bytes of values that may wait before fetching pauses, and that one round takes: large records count too.
 WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
+
+
+class Passed(NamedTuple):
+    """Offsets from `first` to before `end` that came without a record: markers and aborted records have offsets, but so
+    have records that were deleted before they were fetched.
+    """
+
+    first: int
+    end: int
 
 
 class _Batch(Struct, frozen=True):
@@ -26,7 +35,7 @@ class Inbox:
     Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_bytes", "_limit", "jumped_from", "position", "waiting")
+    __slots__ = ("_batches", "_bytes", "_limit", "_passed", "position", "waiting")
 
     def __init__(self, limit: int, position: int | None = None) -> None:
         self._batches: deque[_Batch] = deque()
@@ -36,9 +45,7 @@ class Inbox:
         self.waiting = 0
         #: Offset after everything that was put or committed before; None when neither is known.
         self.position = position
-        #: From where offsets were passed over without a record, since somebody last looked: markers and aborted records
-        #: have offsets, but so have records that were deleted before they were fetched. None when none were.
-        self.jumped_from: int | None = None
+        self._passed: list[Passed] = []
 
     @property
     def full(self) -> bool:
@@ -60,13 +67,18 @@ class Inbox:
         if not records and self.position is not None and end < self.position:
             return
         first = records[0].offset if records else end
-        if self.position is not None and first > self.position and self.jumped_from is None:
-            self.jumped_from = self.position
+        if self.position is not None and first > self.position:
+            self._passed.append(Passed(self.position, first))
         size = sum(record.serialized_value_size for record in records)
         self._batches.append(_Batch(records, end, size))
         self._bytes += size
         self.waiting += len(records)
         self.position = end
+
+    def take_passed(self) -> list[Passed]:
+        """What was passed over since somebody last asked, in order."""
+        passed, self._passed = self._passed, []
+        return passed
 
     def take(self, most: int) -> tuple[Sequence[Record], int] | None:
         """Up to `most` records and about `ROUND_BYTES`, and the offset after them; None when nothing waits."""

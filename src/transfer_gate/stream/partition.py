@@ -213,11 +213,10 @@ class Partition:
         """Hold that consent events which were passed over were none that retention deleted while we stood before them:
         a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
         """
-        inbox = self.inboxes[self._book.consents]
-        if inbox.jumped_from is not None:
-            begin = await self._watermark.begin(self.number)
-            require_events(self._book.consents, self.number, inbox.jumped_from, begin, inbox.jumped_from)
-            inbox.jumped_from = None
+        # Once more after every answer: more may have been passed over meanwhile, and what is taken next lies behind it.
+        while passed := self.inboxes[self._book.consents].take_passed():
+            begin, (stood, _) = await self._watermark.begin(self.number), passed[0]
+            require_events(self._book.consents, self.number, stood, begin, stood)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""

@@ -29,7 +29,7 @@ OLDEST_WAITING_SECONDS: Final[Gauge] = gauge(
 )
 DELETED_UNDECIDED: Final[Counter] = counter(
     "transfer_gate_deleted_undecided_offsets",
-    "Offsets of transfers and replays that retention had deleted before they were decided, found at assignments.",
+    "Offsets of transfers and replays that retention had deleted before they were decided, found so far.",
 )
 RESTORING: Final[Gauge] = gauge(
     "transfer_gate_restoring_partitions", "Partitions whose table is being brought up to the end of the changelog now."
