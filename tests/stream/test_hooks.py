@@ -99,7 +99,8 @@ CALLABLES: Final = {
     ),
     "aiokafka.protocol.produce:ProduceRequest.__init__": "self transactional_id required_acks timeout topics",
     "aiokafka.protocol.offset:OffsetRequest.__init__": "self replica_id isolation_level topics",
-    "aiokafka.protocol.commit:OffsetFetchRequest.__init__": "self consumer_group partitions",
+    # Used by protocol.py.
+    "aiokafka.protocol.api:Request.build": "self request_struct_class",
 }
 
 #: Names that are read, or compared with, without being called.
@@ -114,6 +115,8 @@ NAMES: Final = (
     "aiokafka.consumer.subscription_state:TopicPartitionState.has_valid_position",
     "aiokafka.consumer.subscription_state:TopicPartitionState.position",
     "aiokafka.consumer.subscription_state:Assignment.tps",
+    "aiokafka.protocol.commit:OffsetFetchRequest",
+    "aiokafka.protocol.api:RequestStruct.FLEXIBLE_VERSION",
     "aiokafka.client:ConnectionGroup.COORDINATION",
     "aiokafka.client:CoordinationType.GROUP",
     "aiokafka.client:CoordinationType.TRANSACTION",

@@ -13,13 +13,13 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -33,7 +33,10 @@ from msgspec import Struct
 from transfer_gate.errors import GateError
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.produce import ProduceRequest
+from transfer_gate.stream.protocol import DescribeTransaction, StableOffsets
 from transfer_gate.stream.refusal import DENIED, AccessDenied, access_denied, resource_of
+
+logger = logging.getLogger(__name__)
 
 #: First and longest wait between tries of one request, seconds. Markers of a transaction take a few milliseconds.
 FIRST_WAIT: Final = 0.001
@@ -54,8 +57,14 @@ _DISCONNECTED: Final = (kafka.NodeNotReadyError, kafka.RequestTimedOutError, kaf
 _REFUSED: Final = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 #: Codes that aiokafka has no class for (Kafka protocol guide).
 _INVALID_RECORD: Final = 87
+_UNSTABLE_OFFSET_COMMIT: Final = 88
 _PRODUCER_FENCED: Final = 90
+_TRANSACTIONAL_ID_NOT_FOUND: Final = 105
 _PASSING: Final = (kafka.ConcurrentTransactions, kafka.UnknownTopicOrPartitionError)
+
+#: States of a transaction (KIP-664) that was ended, or is being ended, by a commit; and by an abort.
+_COMMITTED: Final = ("PrepareCommit", "CompleteCommit")
+_ABORTED: Final = ("Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
 
 
 class RoundFailed(Exception):
@@ -76,6 +85,10 @@ class RecordRefused(GateError):
 
 class ClockWrong(GateError):
     """The broker refuses the time that this machine's clock gives the records."""
+
+
+class TransactionHangs(GateError):
+    """Offsets of the group are pending in a transaction that has ended, nobody knows how."""
 
 
 class _Chunk(Struct, frozen=True):
@@ -109,6 +122,9 @@ class TransactionalWriter:
         self._started = False
         self._producer_id = -1
         self._epoch = -1
+        self._topics: tuple[str, ...] = ()
+        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
+        self._was_committed: bool | None = None
         self._sequences: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._deadline = 0.0
@@ -135,6 +151,8 @@ class TransactionalWriter:
             await self._client.bootstrap()
             self._started = True
         await self._client.set_topics(topics)
+        self._topics = topics
+        await self._look_back()
         request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
         wait = FIRST_WAIT
         while True:
@@ -151,25 +169,75 @@ class TransactionalWriter:
     async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, Committed]:
         """What the group has committed, by topic; topics without an offset are left out. Call it after `fence`.
 
-        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        Offsets that a transaction left pending are settled first (see `_settle`). Raises RoundFailed when the cluster
+        does not answer in time, AccessDenied, TransactionHangs.
         """
-        request = OffsetFetchRequest(self._group_id, [(topic, [partition]) for topic in topics])
-        wait = FIRST_WAIT
+        request = StableOffsets(self._group_id, topics, partition)
+        wait, settled = FIRST_WAIT, False
         while True:
             try:
                 response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
                 # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
                 self._raise_for(response.error_code, needs="Read")
                 offsets: dict[str, Committed] = {}
-                for topic, partitions in response.topics:
-                    for _, offset, note, code in partitions:
+                unstable = False
+                for topic, partitions, _ in response.topics:
+                    for _, offset, _, note, code, _ in partitions:
+                        if code == _UNSTABLE_OFFSET_COMMIT:
+                            unstable = True
+                            continue
                         self._raise_for(code, topic, needs="Read")
                         if offset >= 0:
                             offsets[topic] = Committed(offset, note or "")
             except _RetryLater:
                 wait = await self._pause(wait)
                 continue
-            return offsets
+            if not unstable:
+                return offsets
+            if not settled:
+                await self._settle(partition)
+                settled = True
+            wait = await self._pause(wait)  # markers take a few milliseconds
+
+    async def _look_back(self) -> None:
+        """Learn how the latest transaction ended, or will end by the fence, which forgets it."""
+        request, wait = DescribeTransaction(self._transactional_id), FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
+                ((code, _, state, *_),) = response.states
+                if code != _TRANSACTIONAL_ID_NOT_FOUND:
+                    self._raise_for(code)
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            if state in _COMMITTED:
+                self._was_committed = True
+            elif state in _ABORTED:
+                self._was_committed = False
+            # Else an earlier fence has forgotten it; what we learned before that one still holds.
+            return
+
+    async def _settle(self, partition: int) -> None:
+        """End for good what a transaction left pending though its coordinator holds it for ended.
+
+        A broker that shuts down (4.3, seen) may complete a transaction without having written its markers: records and
+        offsets stay open, consumers stand before them, and the next commit of the same producer would commit both these
+        records and those of the same inputs decided again. An empty transaction over the same partitions ends them as
+        that one was ended: its markers are taken for the lost ones, because they bear the same producer id.
+        """
+        if self._was_committed is None:
+            raise TransactionHangs(
+                f"offsets of group {self._group_id} are pending in a transaction of {self._transactional_id}, which ended",
+                do="find out with `kafka-transactions.sh find-hanging`, abort it with `kafka-transactions.sh abort`, "
+                "start again (docs/reference/what-happens-when.md)",
+            )
+        logger.warning(
+            "a transaction hangs: its markers were lost; it is ended again",
+            extra={"transactional_id": self._transactional_id, "commit": self._was_committed},
+        )
+        await asyncio.gather(self._add_partitions(list(self._topics), partition), self._add_offsets())
+        await self._end(commit=self._was_committed)
 
     async def commit(
         self, batches: Batches, offsets: Mapping[str, int], notes: Callable[[], Mapping[str, str]]
@@ -231,8 +299,8 @@ class TransactionalWriter:
                 continue
             return
 
-    async def _end(self) -> None:
-        request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, True)
+    async def _end(self, *, commit: bool = True) -> None:
+        request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, commit)
         await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
 
     async def _until_done(

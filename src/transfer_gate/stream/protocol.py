@@ -1,0 +1,119 @@
+"""Two Kafka requests about transactions that aiokafka 0.14 lacks, in the versions that the gate needs.
+
+The base classes are untyped for mypy, because aiokafka ships no py.typed.
+"""
+
+from typing import Final
+
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema
+from aiokafka.protocol.types import TaggedFields as Tags
+
+_TEXT: Final = CompactString("utf-8")
+
+
+class OffsetFetchResponseV7(Response):  # type: ignore[misc]
+    """An error of the whole response (KIP-88), or offsets; for one that is pending in a transaction, an error of its own."""
+
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", _TEXT),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", _TEXT),
+                        ("error_code", Int16),
+                        ("tags", Tags),
+                    ),
+                ),
+                ("tags", Tags),
+            ),
+        ),
+        ("error_code", Int16),
+        ("tags", Tags),
+    )
+
+
+class OffsetFetchRequestV7(RequestStruct):  # type: ignore[misc]
+    """The first version that can ask for stable offsets only (KIP-447)."""
+
+    API_KEY = 9
+    API_VERSION = 7
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = OffsetFetchResponseV7
+    SCHEMA = Schema(
+        ("group_id", _TEXT),
+        ("topics", CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), ("tags", Tags))),
+        ("require_stable", Boolean),
+        ("tags", Tags),
+    )
+
+
+class StableOffsets(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
+    """What a group has committed of one partition of some topics, and no offset in front of one that is pending."""
+
+    API_KEY = 9
+
+    def __init__(self, group_id: str, topics: tuple[str, ...], partition: int) -> None:
+        self._group_id = group_id
+        self._topics = [(topic, [partition], {}) for topic in topics]
+
+    def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
+        """Make the request that goes over the wire."""
+        return request_struct_class(self._group_id, self._topics, True, {})
+
+
+class DescribeTransactionsResponseV0(Response):  # type: ignore[misc]
+    """Where each transaction stands."""
+
+    API_KEY = 65
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "states",
+            CompactArray(
+                ("error_code", Int16),
+                ("transactional_id", _TEXT),
+                ("state", _TEXT),
+                ("timeout_ms", Int32),
+                ("start_ms", Int64),
+                ("producer_id", Int64),
+                ("producer_epoch", Int16),
+                ("topics", CompactArray(("topic", _TEXT), ("partitions", CompactArray(Int32)), ("tags", Tags))),
+                ("tags", Tags),
+            ),
+        ),
+        ("tags", Tags),
+    )
+
+
+class DescribeTransactionsRequestV0(RequestStruct):  # type: ignore[misc]
+    """KIP-664."""
+
+    API_KEY = 65
+    API_VERSION = 0
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = DescribeTransactionsResponseV0
+    SCHEMA = Schema(("transactional_ids", CompactArray(_TEXT)), ("tags", Tags))
+
+
+class DescribeTransaction(Request[DescribeTransactionsRequestV0]):  # type: ignore[misc]
+    """Where the latest transaction of one transactional id stands."""
+
+    API_KEY = 65
+
+    def __init__(self, transactional_id: str) -> None:
+        self._transactional_id = transactional_id
+
+    def build(self, request_struct_class: type[DescribeTransactionsRequestV0]) -> DescribeTransactionsRequestV0:
+        """Make the request that goes over the wire."""
+        return request_struct_class([self._transactional_id], {})
