@@ -13,7 +13,7 @@ _TEXT: Final = CompactString("utf-8")
 
 
 class OffsetFetchResponseV7(Response):  # type: ignore[misc]
-    """An error of the whole response (KIP-88), or offsets; for one that is pending in a transaction, an error of its own."""
+    """An error of the whole response (KIP-88), or offsets; one pending in a transaction has an error of its own."""
 
     API_KEY = 9
     API_VERSION = 7

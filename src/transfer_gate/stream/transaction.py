@@ -228,7 +228,7 @@ class TransactionalWriter:
         """
         if self._was_committed is None:
             raise TransactionHangs(
-                f"offsets of group {self._group_id} are pending in a transaction of {self._transactional_id}, which ended",
+                f"offsets of group {self._group_id} hang in a transaction of {self._transactional_id} that has ended",
                 do="find out with `kafka-transactions.sh find-hanging`, abort it with `kafka-transactions.sh abort`, "
                 "start again (docs/reference/what-happens-when.md)",
             )
