@@ -64,7 +64,7 @@ class StableOffsets(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
 
     def __init__(self, group_id: str, topics: tuple[str, ...], partition: int) -> None:
         self._group_id = group_id
-        self._topics = [(topic, [partition], {}) for topic in topics]
+        self._topics: list[tuple[str, list[int], dict[int, bytes]]] = [(topic, [partition], {}) for topic in topics]
 
     def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
         """Make the request that goes over the wire."""
