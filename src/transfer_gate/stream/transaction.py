@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -154,17 +155,9 @@ class TransactionalWriter:
         self._topics = topics
         await self._look_back()
         request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
-        wait = FIRST_WAIT
-        while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
-                self._raise_for(response.error_code)
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
-            self._producer_id, self._epoch = response.producer_id, response.producer_epoch
-            self._sequences.clear()
-            return
+        response = await self._until_done(request)
+        self._producer_id, self._epoch = response.producer_id, response.producer_epoch
+        self._sequences.clear()
 
     async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, Committed]:
         """What the group has committed, by topic; topics without an offset are left out. Call it after `fence`.
@@ -201,22 +194,13 @@ class TransactionalWriter:
 
     async def _look_back(self) -> None:
         """Learn how the latest transaction ended, or will end by the fence, which forgets it."""
-        request, wait = DescribeTransaction(self._transactional_id), FIRST_WAIT
-        while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
-                ((code, _, state, *_),) = response.states
-                if code != _TRANSACTIONAL_ID_NOT_FOUND:
-                    self._raise_for(code)
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
-            if state in _COMMITTED:
-                self._was_committed = True
-            elif state in _ABORTED:
-                self._was_committed = False
-            # Else an earlier fence has forgotten it; what we learned before that one still holds.
-            return
+        response = await self._until_done(DescribeTransaction(self._transactional_id), _refusal_to_describe)
+        ((_, _, state, *_),) = response.states
+        if state in _COMMITTED:
+            self._was_committed = True
+        elif state in _ABORTED:
+            self._was_committed = False
+        # Else an earlier fence has forgotten it; what we learned before that one still holds.
 
     async def _settle(self, partition: int) -> None:
         """End for good what a transaction left pending though its coordinator holds it for ended.
@@ -275,7 +259,7 @@ class TransactionalWriter:
 
     async def _add_offsets(self) -> None:
         request = AddOffsetsToTxnRequest(self._transactional_id, self._producer_id, self._epoch, self._group_id)
-        await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
+        await self._until_done(request)
 
     async def _commit_offsets(self, offsets: Mapping[str, int], partition: int, notes: Mapping[str, str]) -> None:
         if not offsets:
@@ -301,22 +285,19 @@ class TransactionalWriter:
 
     async def _end(self, *, commit: bool = True) -> None:
         request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, commit)
-        await self._until_done(request, CoordinationType.TRANSACTION, self._transactional_id)
+        await self._until_done(request)
 
-    async def _until_done(
-        self,
-        request: AddOffsetsToTxnRequest | EndTxnRequest,
-        kind: CoordinationType,
-        key: str,
-    ) -> None:
+    async def _until_done(self, request: Any, refusal: Callable[[Any], int] = attrgetter("error_code")) -> Any:
+        """Ask the transaction coordinator until it does as asked; `refusal` finds the error code in its response."""
         wait = FIRST_WAIT
         while True:
             try:
-                self._raise_for((await self._send_coordinator(request, kind, key)).error_code)
+                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
+                self._raise_for(refusal(response))
             except _RetryLater:
                 wait = await self._pause(wait)
                 continue
-            return
+            return response
 
     async def _produce(self, batches: Batches) -> None:
         """Send the n-th batch of every topic in the n-th request, in order per connection.
@@ -437,3 +418,8 @@ class TransactionalWriter:
         resource = resource_of(error)
         names = {"topic": topic, "group": self._group_id, "transactional id": self._transactional_id}
         return access_denied("Read" if resource == "group" else needs, resource, [names.get(resource, "")])
+
+
+def _refusal_to_describe(response: Any) -> int:
+    ((code, *_),) = response.states
+    return 0 if code == _TRANSACTIONAL_ID_NOT_FOUND else int(code)
