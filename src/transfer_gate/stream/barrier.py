@@ -7,6 +7,7 @@ docs/explanation/architecture.md.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,6 +16,10 @@ from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
+
+from transfer_gate.observe.tracebacks import brief
+
+logger = logging.getLogger(__name__)
 
 #: ListOffsets: the end and the beginning of the log; the end as `read_uncommitted` clients see it (KIP-98).
 LATEST: Final = -1
@@ -84,7 +89,13 @@ class Watermarks:
         while self._waiting:
             asked, self._waiting = self._waiting, []
             began = time.monotonic()
-            ends = await self._list_offsets({partition for partition, _ in asked}, LATEST)
+            try:
+                ends = await self._list_offsets({partition for partition, _ in asked}, LATEST)
+            except Exception as error:  # noqa: BLE001 - whoever waits here would wait for ever, and nobody would know
+                logger.error(  # noqa: TRY400 - only the kind of the defect is logged
+                    "high watermarks could not be requested: requesting again", extra={"error": brief(error)}
+                )
+                ends = {}
             for partition, answer in asked:
                 if answer.done():
                     continue

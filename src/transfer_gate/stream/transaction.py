@@ -13,9 +13,10 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 """
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -44,6 +45,9 @@ FIRST_WAIT: Final = 0.001
 LONGEST_WAIT: Final = 0.1
 #: Brokers remember the last five batches of a producer, so that many may be repeated (KIP-98).
 MOST_IN_FLIGHT: Final = 5
+#: Most bytes of record batches in one produce request, unless a single batch is larger. A round with a hundred partners
+#: would otherwise pass the broker's `socket.request.max.bytes` (100 MiB), which closes the connection.
+REQUEST_BYTES: Final = 8 << 20
 
 _FENCED: Final = (
     kafka.InvalidProducerEpoch,
@@ -99,6 +103,24 @@ class _Chunk(Struct, frozen=True):
     partition: int
     data: bytes
     count: int
+
+
+def requests_of(chunks: Sequence[Sequence[_Chunk]]) -> list[list[_Chunk]]:
+    """Pack the batches of each topic into produce requests of about REQUEST_BYTES, at most one batch of a topic in
+    each, because a broker takes them in any order; the batches of one topic stay in order across requests.
+    """
+    requests: list[list[_Chunk]] = []
+    for level in itertools.zip_longest(*chunks):
+        size = REQUEST_BYTES
+        for chunk in level:
+            if chunk is None:
+                continue
+            if size + len(chunk.data) > REQUEST_BYTES:
+                requests.append([])
+                size = 0
+            requests[-1].append(chunk)
+            size += len(chunk.data)
+    return requests
 
 
 class Committed(Struct, frozen=True):
@@ -300,19 +322,8 @@ class TransactionalWriter:
             return response
 
     async def _produce(self, batches: Batches) -> None:
-        """Send the n-th batch of every topic in the n-th request, in order per connection.
-
-        Raises what `commit` raises.
-        """
-        requests: list[list[_Chunk]] = []
-        for topic, built in batches.close().items():
-            for index, (builder, count) in enumerate(built):
-                sequence = self._sequences.get(topic, 0)
-                builder.set_producer_state(self._producer_id, self._epoch, sequence)
-                self._sequences[topic] = (sequence + count) & 0x7FFFFFFF
-                if index == len(requests):
-                    requests.append([])
-                requests[index].append(_Chunk(topic, batches.partition, bytes(builder.build()), count))
+        """Send all batches, those of one topic in order. Raises what `commit` raises."""
+        requests = requests_of(self._chunks(batches))
         for start in range(0, len(requests), MOST_IN_FLIGHT):
             window = requests[start : start + MOST_IN_FLIGHT]
             left = await asyncio.gather(*(self._produce_once(chunks) for chunks in window))
@@ -321,6 +332,19 @@ class TransactionalWriter:
                 while chunks:
                     wait = await self._pause(wait)
                     chunks = await self._produce_once(chunks)
+
+    def _chunks(self, batches: Batches) -> list[list["_Chunk"]]:
+        """The batches of every topic in order, with the sequence numbers that they keep however often they are sent."""
+        chunks: list[list[_Chunk]] = []
+        for topic, built in batches.close().items():
+            of_topic: list[_Chunk] = []
+            for builder, count in built:
+                sequence = self._sequences.get(topic, 0)
+                builder.set_producer_state(self._producer_id, self._epoch, sequence)
+                self._sequences[topic] = (sequence + count) & 0x7FFFFFFF
+                of_topic.append(_Chunk(topic, batches.partition, bytes(builder.build()), count))
+            chunks.append(of_topic)
+        return chunks
 
     async def _produce_once(self, chunks: list["_Chunk"]) -> list["_Chunk"]:
         """One try, one request per leader; returns what is left to send."""
@@ -355,6 +379,11 @@ class TransactionalWriter:
             for _, code, base_offset, *_ in partitions:
                 if code == kafka.DuplicateSequenceNumber.errno:
                     continue  # an earlier try of ours arrived after all, at an offset that nobody tells any more
+                if code == kafka.OutOfOrderSequenceNumber.errno:
+                    # A request before this one got lost with its connection. What is left is sent again in order; if
+                    # the broker really lost a batch, the deadline of the round ends it.
+                    left.append(sent[topic])
+                    continue
                 try:
                     self._raise_for(code, topic)
                 except _RetryLater:
