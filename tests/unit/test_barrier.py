@@ -27,5 +27,5 @@ async def test_an_error_that_is_no_kafka_error_leaves_no_partition_waiting(caplo
         ends = await asyncio.wait_for(asyncio.gather(watermarks.end(0), watermarks.end(1)), 30)
     finally:
         await watermarks.close()
-    assert ends == [42, 42]
+    assert set(ends) == {42}
     assert "high watermarks could not be requested" in caplog.text
