@@ -31,6 +31,11 @@ class Settings(BaseSettings):
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = Field(
         default="", description="Goes in front of every topic name."
     )
+    partitioner: Literal["murmur2", "crc32"] = Field(
+        default="murmur2",
+        description="How producers of the input topics choose the partition of a key: `murmur2` (Kafka's Java client "
+        "and those that follow it) or `crc32` (librdkafka's default, `consistent_random`).",
+    )
     registry: Path = Field(default=Path("registry"), description="Folder of partners, notices and policy.")
     data_dir: Path = Field(default=Path(".transfer-gate"), description="Local files: rocksdb state, the local Kafka.")
     store: Literal["memory://", "rocksdb://"] = Field(default="memory://", description="Where the consent table lives.")

@@ -57,7 +57,7 @@ async def entries_of(gate: StreamGate, quarantine_id: str) -> list[Any]:
 
 async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: StreamGate, run: Operator) -> None:
     """The gate itself writes it; a replay of the very record, even after a consent, comes to nothing."""
-    sent = await hold(gate, "ac-anna", partition=1)
+    sent = await hold(gate, "ac-anna")
     await gate.settled()
     quarantine_id = id_of(sent, "acme")
     code, out, err = await run("quarantine", "discard", quarantine_id, *WHY, "--ticket", "OPS-1")
@@ -71,7 +71,7 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
     assert finished["digest"] == started["digest"]
     assert (finished["outcome"], finished["details"]["discarded"]) == ("finished", 1)
 
-    await gate.consent("ac-anna", partition=1)
+    await gate.consent("ac-anna")
     (held,) = (await gate.outputs()).held(sent)
     settings = settings_of(gate)
     async with open_sender(settings) as sender:
@@ -98,7 +98,7 @@ async def test_a_dry_run_changes_nothing_and_a_second_discard_finds_nothing(gate
 
 async def test_many_records_need_a_yes(gate: StreamGate, run: Operator) -> None:
     """More than the setting says; the guard names itself."""
-    quarantine_ids = [id_of(await hold(gate, f"ac-many-{n}", partition=n % 2), "acme") for n in range(3)]
+    quarantine_ids = [id_of(await hold(gate, f"ac-many-{n}"), "acme") for n in range(3)]
     await gate.settled()
     code, _, err = await run("quarantine", "discard", *quarantine_ids, *WHY)
     assert code == 5
@@ -136,10 +136,10 @@ async def test_a_record_without_key_and_value_can_be_discarded(gate: StreamGate,
 async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: StreamGate, run: Operator) -> None:
     """It can't be discarded past the resolution; resolving needs a yes, lifts the block and clears the copy."""
     key = b"ac-dora"
-    await gate.consent("ac-dora", partition=1)
+    await gate.consent("ac-dora")
     broken = gate.events.against("unreadable", "ac-dora", "w-1")
     event = await gate.send(gate.topics.consents, broken, key, partition=1)
-    blocked = await hold(gate, "ac-dora", partition=1)
+    blocked = await hold(gate, "ac-dora")
     await gate.settled()
 
     told = await run.json("consent", "unreadable")
@@ -194,7 +194,7 @@ async def test_an_unreadable_event_about_nobody_is_only_cleared_away(gate: Strea
 
 async def test_only_unreadable_events_of_that_prospect_are_resolved(gate: StreamGate, run: Operator) -> None:
     """A readable event, another's offset and one beyond the end are no such event: exit 3, nothing is written."""
-    consent = await gate.consent("ac-fred", partition=0)
+    consent = await gate.consent("ac-fred")
     await gate.settled()
     for offset in (consent.place[2], 999_999):
         code, _, err = await run(
@@ -210,7 +210,7 @@ async def test_keys_are_rewrapped_by_the_workers_and_what_is_sealed_stays_readab
     gate: StreamGate, run: Operator
 ) -> None:
     """A worker with the old file changes nothing and the command says so; one with both keys rewraps all, days too."""
-    sent = await hold(gate, "ac-gina", partition=1)
+    sent = await hold(gate, "ac-gina")
     await gate.send(gate.topics.transfers, b"{", None, partition=0)  # sealed by the key of the day
     await gate.settled()
     file = settings_of(gate).quarantine_key_file

@@ -63,7 +63,7 @@ async def _feed(place: Installation, gate: StreamGate, of: str) -> None:
             topic, value = gate.topics.transfers, gate.events.transfer(who, f"t-{number}")
         else:
             topic, value = gate.topics.consents, gate.events.consent(who, f"c-{number}")
-        waiting.append(await gate.producer.send(topic, key=key, value=value, partition=number % place.partitions))
+        waiting.append(await gate.producer.send(topic, key=key, value=value))
         if len(waiting) >= _WINDOW:
             await asyncio.gather(*waiting)
             waiting.clear()

@@ -18,6 +18,7 @@ from tests.support.stream_gate import StreamGate, json_of
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
 from transfer_gate.wire.decode import decode_consent
+from transfer_gate.wire.partitioner import MURMUR2, Placement
 from transfer_gate.wire.state import encode_state
 
 MIB: Final = 1 << 20
@@ -55,7 +56,6 @@ async def test_a_worker_decides_soon_after_its_start_though_its_changelog_is_lar
                 place.topics.transfers,
                 events.transfer(f"p-{number}", f"t-{number}"),
                 b"p-%d" % number,
-                partition=number % place.partitions,
             )
             for number in (objected, free)
         ]
@@ -97,9 +97,13 @@ async def fill_changelog(place: Installation, producer: AIOKafkaProducer, events
     returns their size in bytes."""
     states, size = list(histories(events)), 0
     async with sending(producer, place.topics.changelog) as send:
+        placement = Placement(MURMUR2, place.partitions)
+        homes: dict[int | None, list[int]] = {}
+        for number in range(prospects):
+            homes.setdefault(placement.home(b"p-%d" % number), []).append(number)
         for partition in range(place.partitions):
             batch = producer.create_batch()
-            for number in range(partition, prospects, place.partitions):
+            for number in homes.get(partition, ()):
                 state = states[number % HISTORIES]
                 size += len(state)
                 if batch.append(key=b"p-%d" % number, value=state, timestamp=None) is None:

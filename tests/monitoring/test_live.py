@@ -28,20 +28,19 @@ async def load(gate: StreamGate, seconds: float) -> None:
     began, number = time.monotonic(), 0
     while time.monotonic() - began < seconds:
         number += 1
-        partition, prospect = number % gate.place.partitions, f"p-{number}"
+        prospect = f"p-{number}"
         key = prospect.encode()
-        await gate.consent(prospect, partition)
+        await gate.consent(prospect)
         if number % 3 == 0:
             await gate.send(
                 gate.topics.consents,
                 gate.events.against("withdrawal", prospect, f"w-{number}"),
                 key,
-                partition=partition,
             )
-        await gate.send(gate.topics.transfers, gate.events.transfer(prospect, f"t-{number}"), key, partition=partition)
+        await gate.send(gate.topics.transfers, gate.events.transfer(prospect, f"t-{number}"), key)
         if number % 10 == 0:
-            await gate.send(gate.topics.transfers, b"{", key, partition=partition)
-            await gate.send(gate.topics.consents, b"{", key, partition=partition)
+            await gate.send(gate.topics.transfers, b"{", key)
+            await gate.send(gate.topics.consents, b"{", key)
     await gate.settled()
 
 

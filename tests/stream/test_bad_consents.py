@@ -97,16 +97,14 @@ async def run(gate: StreamGate) -> Run:
     async def transfer(name: str, number: int, event_id: str) -> Sent:
         prospect = f"consent-{number}"
         value = gate.events.transfer(prospect, event_id)
-        return await gate.send(gate.topics.transfers, value, prospect.encode(), partition=number % 2)
+        return await gate.send(gate.topics.transfers, value, prospect.encode())
 
     for number, (name, value) in enumerate((UNREADABLE | ODD).items()):
-        prospect, partition = f"consent-{number}", number % 2
+        prospect = f"consent-{number}"
         if name in UNREADABLE:
-            await gate.consent(prospect, partition)
+            await gate.consent(prospect)
         named = value.replace(f'"{ANYBODY}"'.encode(), f'"{prospect}"'.encode()) if value else value
-        result.consents[name] = await gate.send(
-            gate.topics.consents, named, prospect.encode(), [*FORGED, *FOREIGN], partition
-        )
+        result.consents[name] = await gate.send(gate.topics.consents, named, prospect.encode(), [*FORGED, *FOREIGN])
         result.transfers[name] = await transfer(name, number, f"first-{prospect}")
     await gate.settled()  # a busy gate would decide the first transfers after their resolutions
     for number, name in enumerate(UNREADABLE):
@@ -120,8 +118,8 @@ async def run(gate: StreamGate) -> Run:
             "by": "dpo",
             "why": "the source confirmed that it was a consent",
         }
-        key, partition = f"consent-{number}".encode(), number % 2
-        await gate.send(gate.topics.consents, orjson.dumps(resolution), key, partition=partition)
+        key = f"consent-{number}".encode()
+        await gate.send(gate.topics.consents, orjson.dumps(resolution), key)
         result.resolved[name] = await transfer(name, number, f"second-consent-{number}")
     for number, nobody in enumerate((None, b"")):
         name = f"key {nobody!r}"

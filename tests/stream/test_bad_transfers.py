@@ -133,7 +133,7 @@ def check_whole(run: Run, name: str, stage: str, reason: str) -> None:
     """One quarantine record for the whole input record, and one decision that explains it."""
     sent = run.sent[name]
     (record,) = run.outputs.held(sent)
-    assert (record.key, record.value, record.partition) == (sent.key, sent.value, 0)
+    assert (record.key, record.value, record.partition) == (sent.key, sent.value, sent.place[1])
     decision_id = named(f"decision:{place_of(sent)}")
     reasons = f'{{"*":["{reason}"]}}'
     check_headers(record, sent, tg_stage=stage, tg_reason=reason, tg_reasons=reasons, tg_decision_id=decision_id)
@@ -160,7 +160,7 @@ def test_a_transfer_under_another_key_is_quarantined_for_each_partner_as_key_mis
     assert sorted(held) == sorted(PARTNERS)
     assert len(run.outputs.held(sent)) == len(PARTNERS)
     for partner, record in held.items():
-        assert (record.key, record.value, record.partition) == (sent.key, sent.value, 0)
+        assert (record.key, record.value, record.partition) == (sent.key, sent.value, sent.place[1])
         check_headers(
             record,
             sent,

@@ -27,7 +27,7 @@ async def outputs(gate: StreamGate) -> Outputs:
                 batch = producer.create_batch()
                 for _ in range(RECORDS):
                     batch.append(key=prospect.encode(), value=value, timestamp=None)
-                await (await producer.send_batch(batch, topic, partition=0))
+                await (await producer.send_batch(batch, topic, partition=gate.home(prospect)))
     return await gate.outputs()
 
 

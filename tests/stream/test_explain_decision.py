@@ -52,7 +52,7 @@ async def run(gate: StreamGate) -> Run:
         await gate.settled()
 
     await send("forgotten", topics.transfers, events.transfer(PROSPECT, "event-forgotten"))
-    await gate.consent(PROSPECT, PARTITION)
+    await gate.consent(PROSPECT)
     async with open_producer(gate.place.bootstrap_servers, f"aborted-{gate.place.app_id}") as producer:
         await producer.begin_transaction()
         left = events.against("withdrawal", PROSPECT, "aborted")

@@ -26,7 +26,7 @@ SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
 PARTITION: Final = 1
 ALL: Final = "out-all"  # consented to both channels and all partners
 MAIL: Final = "out-mail"  # consented to e-mail by acme only
-LEFT: Final = "out-left"  # withdrew from helios
+LEFT: Final = "out-lost"  # withdrew from helios
 
 
 @dataclass

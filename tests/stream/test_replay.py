@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import StreamGate, open_gate
-from tests.support.stream_replays import PARTITION, entry_about, held_for, held_transfer, ledger_of, send_back, told
+from tests.support.stream_replays import entry_about, held_for, held_transfer, ledger_of, send_back, told
 
 FIRST, SECOND, _ = PARTNERS
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def test_a_record_whose_reason_is_gone_is_released_once_however_often_it_is_sent(gate: StreamGate) -> None:
     sent, record = await held_transfer(gate, "replay-healed")
-    await gate.consent("replay-healed", PARTITION)
+    await gate.consent("replay-healed")
     for run in ("run-1", "run-1", "run-2"):
         await send_back(gate, record, run)
     outputs = await gate.outputs()
@@ -60,7 +60,7 @@ async def test_a_record_that_is_still_unlawful_goes_back_byte_for_byte_with_its_
 async def test_channels_that_are_lawful_now_go_and_the_others_stay(gate: StreamGate) -> None:
     sent, record = await held_transfer(gate, "replay-half")
     consent = json.loads(gate.events.consent("replay-half", "half")) | {"channels": ["sms"]}
-    await gate.send(gate.topics.consents, json.dumps(consent).encode(), b"replay-half", partition=PARTITION)
+    await gate.send(gate.topics.consents, json.dumps(consent).encode(), b"replay-half")
     await send_back(gate, record)
     outputs = await gate.outputs()
     (released,) = outputs.released_to(FIRST, "replay-half")
@@ -75,12 +75,11 @@ async def test_channels_that_are_lawful_now_go_and_the_others_stay(gate: StreamG
 
 async def test_a_withdrawal_right_before_the_replay_holds_it(gate: StreamGate) -> None:
     sent, record = await held_transfer(gate, "replay-withdrawn")
-    await gate.consent("replay-withdrawn", PARTITION)
+    await gate.consent("replay-withdrawn")
     await gate.send(
         gate.topics.consents,
         gate.events.against("withdrawal", "replay-withdrawn", "w"),
         b"replay-withdrawn",
-        partition=PARTITION,
     )
     await send_back(gate, record)
     outputs = await gate.outputs()
@@ -90,7 +89,7 @@ async def test_a_withdrawal_right_before_the_replay_holds_it(gate: StreamGate) -
 
 async def test_a_discarded_record_is_never_released(gate: StreamGate) -> None:
     sent, record = await held_transfer(gate, "replay-discarded")
-    await gate.consent("replay-discarded", PARTITION)
+    await gate.consent("replay-discarded")
     await send_back(gate, record, action="discard", why="duplicate of another request")
     await send_back(gate, record)
     outputs = await gate.outputs()
@@ -102,7 +101,7 @@ async def test_a_discarded_record_is_never_released(gate: StreamGate) -> None:
 
 
 async def test_a_record_that_could_not_be_read_stays_one_record(gate: StreamGate) -> None:
-    sent = await gate.send(gate.topics.transfers, b'{"cut": ', b"replay-broken", partition=PARTITION)
+    sent = await gate.send(gate.topics.transfers, b'{"cut": ', b"replay-broken")
     (record,) = (await gate.outputs()).held(sent)
     await send_back(gate, record)
     _, again = (await gate.outputs()).held(sent)
@@ -116,12 +115,12 @@ async def test_a_record_that_could_not_be_read_stays_one_record(gate: StreamGate
 
 async def test_a_record_that_can_be_read_by_now_becomes_one_for_each_partner(gate: StreamGate) -> None:
     """As after a defect of the gate was mended: the value is a good transfer that quarantine holds as unreadable."""
-    sent = await gate.send(gate.topics.transfers, b"unreadable then", b"replay-mended", partition=PARTITION)
+    sent = await gate.send(gate.topics.transfers, b"unreadable then", b"replay-mended")
     (record,) = (await gate.outputs()).held(sent)
     value = gate.events.transfer("replay-mended", "t-replay-mended", (FIRST, SECOND))
     consent = gate.events.consent("replay-mended", "mended", party_ids=[FIRST])
-    await gate.send(gate.topics.consents, consent, b"replay-mended", partition=PARTITION)
-    await gate.send(gate.topics.replay, value, record.key, record.headers, PARTITION)
+    await gate.send(gate.topics.consents, consent, b"replay-mended")
+    await gate.send(gate.topics.replay, value, record.key, record.headers, gate.home("replay-mended"))
     outputs = await gate.outputs()
     assert [body["channels"] for body in outputs.released_to(FIRST, "replay-mended")] == [["email", "sms"]]
     _, child = outputs.held(sent)
@@ -139,7 +138,7 @@ async def test_a_record_that_can_be_read_by_now_becomes_one_for_each_partner(gat
 
 
 async def test_a_consent_event_in_quarantine_is_not_replayed(gate: StreamGate) -> None:
-    sent = await gate.send(gate.topics.consents, b"not a consent", b"replay-consent", partition=PARTITION)
+    sent = await gate.send(gate.topics.consents, b"not a consent", b"replay-consent")
     (record,) = (await gate.outputs()).held(sent)
     await send_back(gate, record)
     outputs = await gate.outputs()
@@ -162,8 +161,8 @@ async def test_what_was_not_sent_by_our_commands_is_quarantined_as_it_is(
     gate: StreamGate, headers: list[tuple[str, bytes | None]]
 ) -> None:
     value = gate.events.transfer("replay-stranger", "t-stranger")
-    await gate.consent("replay-stranger", PARTITION)
-    sent = await gate.send(gate.topics.replay, value, b"replay-stranger", headers, PARTITION)
+    await gate.consent("replay-stranger")
+    sent = await gate.send(gate.topics.replay, value, b"replay-stranger", headers, gate.home("replay-stranger"))
     outputs = await gate.outputs()
     (held,) = outputs.held(sent)
     assert (held.value, told(held)["tg-stage"]) == (value, b"decode")
@@ -173,7 +172,7 @@ async def test_what_was_not_sent_by_our_commands_is_quarantined_as_it_is(
 async def test_the_ledger_outlives_workers(bootstrap_servers: str, tmp_path: Path) -> None:
     async with open_gate(bootstrap_servers, tmp_path, partitions=1, session_timeout_seconds=3) as gate:
         _, record = await held_transfer(gate, "replay-outlived")
-        await gate.consent("replay-outlived", PARTITION)
+        await gate.consent("replay-outlived")
         await send_back(gate, record)
         await gate.settled()
         await asyncio.to_thread(gate.worker.kill)

@@ -82,10 +82,10 @@ async def ledger_of(gate: StreamGate) -> list[Record]:
     return [record async for record in read_all(servers, [gate.topics.ledger], gate.place.partitions)]
 
 
-async def hold(gate: StreamGate, prospect: str, partners: Sequence[str] = ("acme",), partition: int = 0) -> Sent:
+async def hold(gate: StreamGate, prospect: str, partners: Sequence[str] = ("acme",)) -> Sent:
     """Send a transfer of somebody who never consented: it is held, by e-mail and SMS."""
     value = gate.events.transfer(prospect, f"t-{prospect}", partners)
-    return await gate.send(gate.topics.transfers, value, prospect.encode(), partition=partition)
+    return await gate.send(gate.topics.transfers, value, prospect.encode())
 
 
 @asynccontextmanager

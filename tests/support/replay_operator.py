@@ -71,22 +71,19 @@ class Operator:
         return Operator(self.gate, name, **given | settings)
 
     async def held(self, prospects: Sequence[str], channels: Sequence[str] = CHANNELS) -> list[str]:
-        """Send a transfer to one partner for each prospect, on partitions in turn, and wait until all are decided;
+        """Send a transfer to one partner for each prospect, and wait until all are decided;
         returns their quarantine ids."""
         gate, waiting = self.gate, []
-        for number, prospect in enumerate(prospects):
+        for prospect in prospects:
             value = gate.events.transfer(prospect, f"t-{prospect}", channels=channels)
-            partition = number % gate.place.partitions
-            topic, key = gate.topics.transfers, prospect.encode()
-            waiting.append(await gate.producer.send(topic, value, key, partition=partition))
+            waiting.append(await gate.producer.send(gate.topics.transfers, value, prospect.encode()))
         sent = await asyncio.gather(*waiting)
         await gate.settled()
         return [ids.quarantine_id(one.topic, one.partition, one.offset, PARTNERS[0]) for one in sent]
 
     async def consent(self, prospects: Sequence[str]) -> None:
         """Consents of prospects of `held`, in the same order."""
-        partitions = self.gate.place.partitions
-        await asyncio.gather(*(self.gate.consent(who, number % partitions) for number, who in enumerate(prospects)))
+        await asyncio.gather(*(self.gate.consent(who) for who in prospects))
 
     async def plan(self, wanted: Iterable[str] = (), **given: Any) -> Plan:
         """Plan and publish; `wanted` are quarantine ids."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.partitioner import murmur2
 
 from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
 from tests.support.faults_events import Events
@@ -90,12 +91,19 @@ class StreamGate:
         headers: RecordHeaders = (),
         partition: int = 0,
         timestamp_ms: int | None = None,
+        *,
+        misplaced: bool = False,
     ) -> Sent:
         """Produce one record and wait for its acknowledgement; `timestamp_ms` defaults to now.
+
+        Inputs with a key go where Kafka's partitioner puts them, unless they shall be `misplaced`; `partition` is for
+        all others.
 
         What is returned has the timestamp that the record got, which may be the broker's.
         """
         stamp = int(time.time() * 1000) if timestamp_ms is None else timestamp_ms
+        if key is not None and topic != self.topics.replay and not misplaced:
+            partition = self.home(key.decode(errors="surrogateescape"))
         batch = self.producer.create_batch()  # `send` refuses a record without key and value
         batch.append(key=key, value=value, timestamp=stamp, headers=list(headers))
         done = await (await self.producer.send_batch(batch, topic, partition=partition))
@@ -103,10 +111,15 @@ class StreamGate:
             stamp = done.timestamp
         return Sent((topic, partition, done.offset), key, value, tuple(headers), stamp)
 
-    async def consent(self, prospect: str, partition: int = 0) -> Sent:
+    def home(self, prospect: str) -> int:
+        """The partition of a prospect."""
+        placed: int = murmur2(prospect.encode(errors="surrogateescape")) % 2**31 % self.place.partitions
+        return placed
+
+    async def consent(self, prospect: str) -> Sent:
         """Let e-mail and SMS of this prospect go to every partner."""
         value = self.events.consent(prospect, f"consent-{prospect}")
-        return await self.send(self.topics.consents, value, prospect.encode(), partition=partition)
+        return await self.send(self.topics.consents, value, prospect.encode())
 
     async def settled(self, patience: float = PATIENCE) -> None:
         """Wait until the group has committed everything that stands in the input topics now."""

@@ -1,7 +1,5 @@
 """Sends quarantined records back, as the replay command does: verbatim, to the partition that they came from."""
 
-from typing import Final
-
 from tests.support.faults_clients import read_all
 from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import Sent, StreamGate
@@ -9,8 +7,6 @@ from transfer_gate.stream.inbox import Record
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.held import Action, held_of
 from transfer_gate.wire.ledger import LedgerEntry, decode_entry
-
-PARTITION: Final = 0
 
 
 def told(record: Record) -> dict[str, bytes]:
@@ -52,7 +48,7 @@ async def held_transfer(
 ) -> tuple[Sent, Record]:
     """A transfer of someone who has not consented, and what quarantine got for its first partner."""
     value = gate.events.transfer(prospect, f"t-{prospect}", partners)
-    sent = await gate.send(gate.topics.transfers, value, prospect.encode(), [("trace", b"1")], PARTITION)
+    sent = await gate.send(gate.topics.transfers, value, prospect.encode(), [("trace", b"1")])
     return sent, (await held_for(gate, sent))[-1]
 
 

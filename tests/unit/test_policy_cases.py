@@ -56,4 +56,4 @@ def test_every_reason_of_the_gate_that_a_case_can_have_is_shown() -> None:
         reason for case in _cases() for e in case.expect.values() for r in e.quarantine.values() for reason in r
     }
     # These need bytes that are no JSON, a record with another key, or a defect.
-    assert set(REASONS) - expected == {"undecodable", "key-mismatch", "rule-error", GUARD.id}
+    assert set(REASONS) - expected == {"undecodable", "key-mismatch", "key-misplaced", "rule-error", GUARD.id}

@@ -17,6 +17,7 @@ from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.ledger import LedgerEntry, encode_entry
+from transfer_gate.wire.partitioner import ANYWHERE, Placement
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}
@@ -52,9 +53,9 @@ class Bench:
         self.records.append((key, raw, [(name, b"x") for name in sent]))
         return self.begin + len(self.records) - 1
 
-    def outcomes(self) -> Outcomes:
+    def outcomes(self, placement: Placement = ANYWHERE) -> Outcomes:
         """Read the inputs."""
-        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))})
+        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))}, placement)
         for offset, (key, value, sent) in enumerate(self.records, start=self.begin):
             inputs.add(0, offset, key, value, sent)
         return Outcomes(inputs, TRANSFERS, TOPICS)
@@ -268,6 +269,21 @@ def test_a_foreign_key_is_held_by_partner_and_never_released() -> None:
     assert counts(outcomes) == (0, 2, 0, 0, 0)
     outcomes.release(*bench.released(0, "acme", "email"))
     assert counts(outcomes) == (0, 2, 0, 0, 1)
+
+
+def test_a_misplaced_transfer_is_quarantined_by_partner_and_never_released() -> None:
+    """key-misplaced: its prospect is decided in another partition."""
+    bench = Bench()
+    for key in (b"p1", b"p2", b"p3"):
+        bench.put(transfer(prospect=key.decode(), partner_ids=["acme"]), key=key)
+    placement = Placement("murmur2", 4)
+    away = next(n for n, (key, _, _) in enumerate(bench.records) if placement.misplaced(key, 0))
+    outcomes = bench.outcomes(placement)
+    outcomes.quarantine(*bench.held(away, "acme", "email", "sms", stage="schema"))
+    assert counts(outcomes)[1] == 2
+    outcomes.release(*bench.released(away, "acme", "email"))
+    outcomes.quarantine(*bench.held(away, "acme", "email", "sms", stage="policy"))
+    assert counts(outcomes)[4] == 3
 
 
 def test_a_readable_record_may_be_held_whole() -> None:

@@ -23,6 +23,7 @@ GATE_REASONS: Final[dict[str, str]] = {
     "undecodable": "the record was not JSON in UTF-8",
     "schema-invalid": "the record was not a transfer",
     "key-mismatch": "the key of the record was not its prospect_id",
+    "key-misplaced": "the record stood in another partition than that of its key",
     "consent-unreadable": "a consent event of the prospect could not be read, and might have been a withdrawal",
     "partner-unknown": "the registry has no file of the partner",
     "partner-paused": "the partner's file says that it is paused",

@@ -6,6 +6,7 @@ OperationalReason = Literal[
     "undecodable",
     "schema-invalid",
     "key-mismatch",
+    "key-misplaced",
     "consent-unreadable",
     "partner-unknown",
     "partner-paused",

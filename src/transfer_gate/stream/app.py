@@ -16,6 +16,7 @@ from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
+from transfer_gate.wire.partitioner import Placement
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 #: Most records of one look at the fetched ones, over all partitions.
@@ -77,7 +78,7 @@ def build_app(
     gate = Gate(
         settings,
         options,
-        Rulebook.of(topics, registry),
+        Rulebook.of(topics, registry, Placement(settings.partitioner, partitions)),
         table.slices,
         slice_factory(settings),
         sealing=sealing,

@@ -35,10 +35,12 @@ class Only(NamedTuple):
 
 
 class Judge:
-    """Gives verdicts by one rulebook on the states of one round, at one time `at` (UTC)."""
+    """Gives verdicts by one rulebook on the states of one round of a partition, at one time `at` (UTC)."""
 
-    def __init__(self, book: Rulebook, states: Overlay, at: dt.datetime) -> None:
+    def __init__(self, book: Rulebook, states: Overlay, at: dt.datetime, partition: int) -> None:
         self._registry = book.registry
+        self._misplaced = book.placement.misplaced
+        self._partition = partition
         self._states = states
         self._at = at
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
@@ -71,7 +73,9 @@ class Judge:
             transfer = replace(transfer, partner_ids=(only.partner_id,), channels=only.channels)
         key = record.key
         if key is None or transfer.prospect_id.encode() != key:
-            return Verdict("schema", transfer, mismatched(transfer))
+            return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
+        if self._misplaced(key, self._partition):
+            return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
         decisions = decide(transfer, self._states.get(key), self._registry, self._at)
         for decision in decisions:
             if decision.rule_errors:
@@ -79,9 +83,9 @@ class Judge:
         return Verdict("policy", transfer, decisions)
 
 
-def mismatched(transfer: Transfer) -> list[PartnerDecision]:
-    """Verdict on a transfer whose key is not its prospect: it can't be joined, so nothing else is evaluated."""
-    reasons: dict[Channel, tuple[Reason, ...]] = dict.fromkeys(transfer.channels, ("key-mismatch",))
+def held_alone(transfer: Transfer, reason: Reason) -> list[PartnerDecision]:
+    """Verdict on a transfer that can't be joined with its prospect, so that nothing else is evaluated."""
+    reasons: dict[Channel, tuple[Reason, ...]] = dict.fromkeys(transfer.channels, (reason,))
     return [
         PartnerDecision(partner_id=partner, released=(), quarantined=reasons, release=None)
         for partner in transfer.partner_ids

@@ -50,7 +50,7 @@ class Round:
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
         self._outputs = Outputs(book, at, self._keys)
-        self._judge = Judge(book, self._states, at)
+        self._judge = Judge(book, self._states, at, partition)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}

@@ -5,6 +5,7 @@ from msgspec import Struct
 from transfer_gate import __version__
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
+from transfer_gate.wire.partitioner import ANYWHERE, Placement
 from transfer_gate.wire.records import DecisionPolicy, PolicyStamp
 
 
@@ -24,6 +25,8 @@ class Rulebook(Struct, frozen=True, gc=False):
     changelog: str
     replay: str
     ledger: str
+    #: Where the records of each key belong.
+    placement: Placement = ANYWHERE
 
     @property
     def inputs(self) -> tuple[str, str, str]:
@@ -31,7 +34,7 @@ class Rulebook(Struct, frozen=True, gc=False):
         return self.consents, self.transfers, self.replay
 
     @classmethod
-    def of(cls, topics: Topics, registry: Registry) -> "Rulebook":
+    def of(cls, topics: Topics, registry: Registry, placement: Placement = ANYWHERE) -> "Rulebook":
         """Rulebook of a registry."""
         jurisdiction, revision = registry.policy.jurisdiction, registry.revision
         return cls(
@@ -47,4 +50,5 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics.changelog,
             topics.replay,
             topics.ledger,
+            placement,
         )

@@ -20,6 +20,7 @@ from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.verify.reading import of_topics, read_outcomes
 from transfer_gate.verify.sealed import Payloads
+from transfer_gate.wire.partitioner import Placement
 
 _POLL_SECONDS: Final = 0.2
 
@@ -92,7 +93,9 @@ async def verify(
         if decided_only:
             committed = await cluster.committed(settings.app_id)
             ends = {place: min(end, max(committed.get(place, 0), begins[place])) for place, end in ends.items()}
-        inputs = Inputs(_ranges(begins, ends, topics.transfers))
+        inputs = Inputs(
+            _ranges(begins, ends, topics.transfers), Placement(settings.partitioner, counts[topics.transfers])
+        )
         consents = UnreadableConsents(_ranges(begins, ends, topics.consents))
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)

@@ -12,6 +12,7 @@ from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.wire.headers import PREFIX, Headers
+from transfer_gate.wire.partitioner import ANYWHERE, Placement
 
 #: The bit of each channel in a mask; the one above stands for a record that could not be read.
 BITS: Final = {channel: 1 << place for place, channel in enumerate(CHANNELS)}
@@ -24,6 +25,7 @@ READABLE: Final = 0
 UNDECODABLE: Final = 1
 SCHEMA_INVALID: Final = 2
 KEY_MISMATCH: Final = 3
+KEY_MISPLACED: Final = 4
 
 
 def mask_of(channels: Iterable[str]) -> int:
@@ -115,9 +117,10 @@ class PartitionInputs:
 class Inputs:
     """Every input record, by partition."""
 
-    def __init__(self, ranges: Mapping[int, range]) -> None:
+    def __init__(self, ranges: Mapping[int, range], placement: Placement = ANYWHERE) -> None:
         """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account."""
         self.ranges = ranges
+        self._placement = placement
         self.partitions: dict[int, PartitionInputs] = {}
         self.partner_ids: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -136,7 +139,11 @@ class Inputs:
             part.identify(0, 0, (0, 0, 0))
             part.ask(self.number(NOBODY), WHOLE)
         else:
-            shape = READABLE if transfer.prospect_id.encode() == key else KEY_MISMATCH
+            shape = READABLE
+            if transfer.prospect_id.encode() != key:
+                shape = KEY_MISMATCH
+            elif self._placement.misplaced(key, partition):
+                shape = KEY_MISPLACED
             part.begin(offset, content, shell, shape)
             self._ask(part, transfer)
         part.end()

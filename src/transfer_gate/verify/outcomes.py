@@ -17,6 +17,7 @@ from transfer_gate.verify.chains import Chains
 from transfer_gate.verify.inputs import (
     BITS,
     KEY_MISMATCH,
+    KEY_MISPLACED,
     NOBODY,
     READABLE,
     SCHEMA_INVALID,
@@ -32,7 +33,13 @@ from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.ids import quarantine_id
 
-_STAGES: Final = {READABLE: b"policy", UNDECODABLE: b"decode", SCHEMA_INVALID: b"schema", KEY_MISMATCH: b"schema"}
+_STAGES: Final = {
+    READABLE: b"policy",
+    UNDECODABLE: b"decode",
+    SCHEMA_INVALID: b"schema",
+    KEY_MISMATCH: b"schema",
+    KEY_MISPLACED: b"schema",
+}
 _EMAIL: Final = BITS["email"]
 _PHONE: Final = BITS["sms"] | BITS["automated_call"] | BITS["live_call"]
 _POSTAL: Final = BITS["postal"]
@@ -245,7 +252,7 @@ class Outcomes:
     def _hold(self, partition: int, part: PartitionInputs, index: int, partner: str, mask: int, attempt: int) -> None:
         if partner == NOBODY:  # one quarantine record for the whole input record: every unit of it is held
             for each in part.units(index):
-                if part.shapes[index] in (READABLE, KEY_MISMATCH):
+                if part.shapes[index] in (READABLE, KEY_MISMATCH, KEY_MISPLACED):
                     self.chains.whole(partition, each)
                 self._count_held(part, each, part.asked[each], attempt)
             return
@@ -293,8 +300,9 @@ class Outcomes:
 
 
 def _held_at(shape: int, partner: str, stage: bytes | None) -> bool:
-    """Whether the stage fits what was wrong; under a foreign key it may also be held as a whole."""
-    return stage == _STAGES[shape] or (shape == KEY_MISMATCH and partner == NOBODY and stage == b"policy")
+    """Whether the stage fits what was wrong; what can't be joined with its prospect may also be held as a whole."""
+    joined = shape not in (KEY_MISMATCH, KEY_MISPLACED)
+    return stage == _STAGES[shape] or (not joined and partner == NOBODY and stage == b"policy")
 
 
 def _no_other_points(mask: int, contact: Contact) -> bool:

@@ -138,7 +138,7 @@ def owner_of_day(day: dt.date) -> bytes:
 
 def owner_of(record_key: bytes | None, stage: str, partner_id: str | None, quarantined_at: str) -> bytes:
     """Under which key of the consent table lies the key that sealed a quarantine record: the record's own, which names
-    its prospect; that of its day when it has none, or one that is not its prospect's (`key-mismatch`)."""
+    its prospect; that of its day when it has none, or can not be joined with it (`key-mismatch`, `key-misplaced`)."""
     if record_key is None or (stage == "schema" and partner_id is not None):
         return owner_of_day(dt.date.fromisoformat(quarantined_at[:10]))
     return record_key

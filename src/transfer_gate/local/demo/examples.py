@@ -24,6 +24,7 @@ _TELLING: Final = (
 #: Reasons of the gate itself, which no article stands behind.
 _OF_THE_GATE: Final[Mapping[str, str]] = {
     "key-mismatch": "the record's key is not its prospect_id",
+    "key-misplaced": "the record stands in another partition than its key's",
     "consent-unreadable": "a consent event of this person could not be read: it might have been a withdrawal",
     "partner-unknown": "the registry has no such partner",
     "partner-paused": "the partner is paused",
