@@ -21,7 +21,7 @@ SOURCES: Final = ROOT / "src" / "transfer_gate"
 #: How clients connect, and why they are refused, is asked by everything that talks to Kafka, and itself asks nobody: a
 #: part of its own.
 CLIENTS: Final = "stream.clients"
-OF_CLIENTS: Final = (CLIENTS, "stream.refusal")
+OF_CLIENTS: Final = (CLIENTS, "stream.refusal", "stream.unpacking")
 
 #: Part -> the other parts that it may import. The version number, in the package itself, is free to all.
 MAY_IMPORT: Final = {
@@ -77,6 +77,8 @@ LIBRARIES: Final = {
     "requests": "local",
     "holidays": "policy",
     "cryptography": "wire",
+    "cramjam": "stream.clients",
+    "zstandard": "stream.clients",
 }
 
 #: All that a decision may be made of: nothing here reaches a file, a network, a clock or a random number.

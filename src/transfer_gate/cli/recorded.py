@@ -22,11 +22,15 @@ from transfer_gate.wire.records import ANY_CHANNEL
 GATE_REASONS: Final[dict[str, str]] = {
     "undecodable": "the record was not JSON in UTF-8",
     "schema-invalid": "the record was not a transfer",
+    "too-large": "the record was larger than what the gate can write, and is kept by reference",
     "key-mismatch": "the key of the record was not its prospect_id",
-    "key-misplaced": "the record stood in another partition than that of its key",
+    "key-misplaced": "the record was in another partition than its key's",
+    "prospect-unidentified": "the prospect_id stands for nobody",
+    "history-overflow": "the prospect has more consent events than the gate keeps of one person",
     "consent-unreadable": "a consent event of the prospect could not be read, and might have been a withdrawal",
     "partner-unknown": "the registry has no file of the partner",
     "partner-paused": "the partner's file says that it is paused",
+    "partner-recall-overdue": "the partner has not acknowledged a suppression in time",
     "rule-error": "a rule raised: a defect of the gate",
 }
 _RULES: Final[dict[str, Rule]] = {rule.id: rule for rule in RULES}

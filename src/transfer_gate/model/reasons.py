@@ -5,11 +5,15 @@ from typing import Final, Literal, get_args
 OperationalReason = Literal[
     "undecodable",
     "schema-invalid",
+    "too-large",
     "key-mismatch",
     "key-misplaced",
+    "prospect-unidentified",
+    "history-overflow",
     "consent-unreadable",
     "partner-unknown",
     "partner-paused",
+    "partner-recall-overdue",
 ]
 RuleId = Literal[
     "partner-known-and-contracted",

@@ -22,9 +22,10 @@ another reason. Dates are 00:00 in Paris; a dated rule applies when the time bet
 the campaign touches its dates. Status: **S** settled, **C** contested or read second-hand only, **H** house
 policy. Reasons come in this order.
 
-Before all rules come the reasons of the gate itself: `undecodable`, `schema-invalid`, `key-mismatch` and
-`key-misplaced` (each of them alone), `consent-unreadable`, `partner-unknown`, `partner-paused`; after them
-`rule-error`, when a rule raised.
+Before all rules come the reasons of the gate itself: `undecodable`, `schema-invalid`, `too-large`,
+`key-mismatch`, `key-misplaced` and `prospect-unidentified` (each of them alone), `history-overflow`,
+`consent-unreadable`, `partner-unknown`, `partner-paused`, `partner-recall-overdue`; after them `rule-error`,
+when a rule raised.
 """
 _NEEDS = {"p": "partner's file", "c": "c", "n": "n"}
 

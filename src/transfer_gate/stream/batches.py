@@ -1,16 +1,21 @@
 """Records of one round, packed into Kafka record batches (magic 2) by topic and partition."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from transfer_gate.stream.limits import ANY_SIZE, Limits, alone
 from transfer_gate.wire.headers import Headers
 
-#: Soft limit of a batch. A single larger record travels alone: whether it may is the topic's `max.message.bytes`.
+#: Soft limit of a batch. A single larger record travels alone, compressed if its topic does not take it otherwise.
 BATCH_BYTES: Final = 900_000
 
 _NONE: Final[Sequence[tuple[str, bytes | None]]] = ()
+
+
+#: aiokafka's DefaultRecordBatchBuilder, or a RawBatch in its place.
+Builder: TypeAlias = Any
 
 
 class Batches:
@@ -20,35 +25,57 @@ class Batches:
     another owner.
     """
 
-    __slots__ = ("_open", "full", "partition", "records", "timestamp_ms")
+    __slots__ = ("_limits", "_open", "full", "partition", "records", "timestamp_ms")
 
-    def __init__(self, partition: int, timestamp_ms: int) -> None:
+    def __init__(self, partition: int, timestamp_ms: int, limits: Limits = ANY_SIZE) -> None:
+        self._limits = limits
         self.partition = partition
         self.timestamp_ms = timestamp_ms
         self.records = 0
-        self._open: dict[str, tuple[DefaultRecordBatchBuilder, int]] = {}
-        self.full: dict[str, list[tuple[DefaultRecordBatchBuilder, int]]] = {}
+        self._open: dict[str, tuple[Builder, int]] = {}
+        self.full: dict[str, list[tuple[Builder, int]]] = {}
 
     def add(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = _NONE) -> None:
         """Append one record, stamped with the round's time."""
-        builder, count = self._open.get(topic) or (self._builder(), 0)
-        if builder.append(count, self.timestamp_ms, key, value, list(headers)) is None:
-            self.full.setdefault(topic, []).append((builder, count))
-            builder, count = self._builder(), 0
-            builder.append(0, self.timestamp_ms, key, value, list(headers))
-        self._open[topic] = (builder, count + 1)
+        builder, count = self._open.get(topic) or (self._builder(topic), 0)
         self.records += 1
+        try:
+            if builder.append(count, self.timestamp_ms, key, value, list(headers)) is None:
+                self.full.setdefault(topic, []).append((builder, count))
+                builder, count = self._builder(topic), 0
+                builder.append(0, self.timestamp_ms, key, value, list(headers))
+        except UnicodeEncodeError:  # a header name that is not UTF-8: nothing was appended
+            if count:
+                self._open[topic] = (builder, count)
+            self._add_alone(topic, key, value, headers)
+            return
+        if count == 0 and builder.size() > self._limits.least and not self._limits.plain(topic, key, value, headers):
+            self._add_alone(topic, key, value, headers)
+            return
+        self._open[topic] = (builder, count + 1)
+
+    def _add_alone(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        codec = 0 if self._limits.plain(topic, key, value, headers) else self._limits.codecs.get(topic, 1)
+        batches = self.full.setdefault(topic, [])
+        begun = self._open.get(topic)
+        if begun is not None and begun[1] and begun not in batches:
+            batches.append(begun)
+        batches.append((alone(codec, self.timestamp_ms, key, value, headers), 1))
+        self._open[topic] = (self._builder(topic), 0)
 
     def topics(self) -> list[str]:
         """Topics that got a record."""
         return list(self._open)
 
-    def close(self) -> dict[str, list[tuple[DefaultRecordBatchBuilder, int]]]:
+    def close(self) -> dict[str, list[tuple[Builder, int]]]:
         """Topic to its batches in order, each with its number of records."""
-        return {topic: [*self.full.get(topic, ()), last] for topic, last in self._open.items()}
+        return {
+            topic: [*self.full.get(topic, ()), last] if last[1] else self.full[topic]
+            for topic, last in self._open.items()
+        }
 
-    @staticmethod
-    def _builder() -> DefaultRecordBatchBuilder:
+    def _builder(self, topic: str) -> DefaultRecordBatchBuilder:
+        size = min(BATCH_BYTES, self._limits.bytes_of.get(topic, BATCH_BYTES))
         return DefaultRecordBatchBuilder(
-            2, 0, is_transactional=1, producer_id=-1, producer_epoch=-1, base_sequence=0, batch_size=BATCH_BYTES
+            2, 0, is_transactional=1, producer_id=-1, producer_epoch=-1, base_sequence=0, batch_size=size
         )

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
 from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
 from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.stream import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
 from transfer_gate.stream.refusal import DENIED, denied, why_unreachable
 
 #: What an unreachable cluster raises inside aiokafka, whichever client asked.

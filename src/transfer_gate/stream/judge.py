@@ -15,6 +15,7 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.limits import unheld
 from transfer_gate.stream.outputs import place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.rulebook import Rulebook
@@ -63,6 +64,9 @@ class Judge:
             return Verdict("policy", reason="rule-error")
 
     def _verdict(self, record: Record, only: Only | None) -> Verdict:
+        why = unheld(record)
+        if why is not None:
+            return Verdict("decode" if why == "undecodable" else "schema", reason=why)
         try:
             transfer = decode_transfer(record.value)
         except Undecodable:

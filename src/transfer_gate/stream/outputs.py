@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
+from msgspec.structs import replace
+
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.keys import Keys
+from transfer_gate.stream.limits import KEPT_HEADER_BYTES, header_bytes, is_prospect, last_offset, measured, unheld
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.verdict import FIRST, Again, Verdict
 from transfer_gate.wire import headers, ids
@@ -20,11 +23,12 @@ from transfer_gate.wire.records import (
     ANY_CHANNEL,
     ConsentSeen,
     DecisionRecord,
+    Reference,
     ReleasedRecord,
     SourcePlace,
     encode,
 )
-from transfer_gate.wire.sealing import encode_encryption
+from transfer_gate.wire.sealing import Encryption, encode_encryption
 
 logger = logging.getLogger(__name__)
 
@@ -68,15 +72,21 @@ class Outputs:
         """For each partner: what it gets, what is held back, and the evidence."""
         topic, partition, offset = record.topic, record.partition, record.offset
         source = SourcePlace(topic=topic, partition=partition, offset=offset)
-        digest = sha256(record.value or b"").hexdigest()
+        _, digest = measured(record)
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
-        for decision in decisions:
+        for asked in decisions:
+            decision = asked
             decision_id = ids.decision_id(topic, partition, offset, decision.partner_id, again.attempt)
             if decision.rule_errors or self._tells_all:
                 _tell(record, transfer, decision, decision_id)
             if decision.release is not None:
-                outputs.append(self._release(transfer, decision, decision_id, key))
+                released = self._release(transfer, decision, decision_id, key)
+                if self._book.limits.fits(*released):
+                    self.outcomes[decision.partner_id, "released"] += len(decision.released)
+                    outputs.append(released)
+                else:
+                    decision = _too_large(transfer, decision)
             if decision.quarantined:
                 outputs.append(
                     self._quarantine(
@@ -121,18 +131,19 @@ class Outputs:
             quarantined=held,
             consent=ConsentSeen(offset=position, record_ids=()),
             policy=self._book.policy,
-            input_sha256=sha256(record.value or b"").hexdigest(),
+            input_sha256=measured(record)[1],
             attempt=again.attempt,
             replay_run=again.run,
         )
         return [
             self._quarantine(record, "", held, position, stage, decision_id, again),
-            (self._book.decisions, record.key, encode(evidence), _NO_HEADERS),
+            (self._book.decisions, _evidence_key(record.key), encode(evidence), _NO_HEADERS),
         ]
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
-        return self._quarantine(record, "", {ANY_CHANNEL: ("consent-unreadable",)}, position, "consent", None, FIRST)
+        reason: Reason = "too-large" if unheld(record) == "too-large" else "consent-unreadable"
+        return self._quarantine(record, "", {ANY_CHANNEL: (reason,)}, position, "consent", None, FIRST)
 
     def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
         partner, release = decision.partner_id, decision.release
@@ -154,7 +165,6 @@ class Outputs:
             obligations=release.obligations,
             policy=self._book.stamp,
         )
-        self.outcomes[partner, "released"] += len(decision.released)
         return self._book.partner_topics[partner], key, encode(released), headers.of_release(transfer_id, decision_id)
 
     def _quarantine(
@@ -171,28 +181,75 @@ class Outputs:
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1
         self.quarantined[next(iter(reasons.values()))[0]] += 1
-        value, encryption = record.value, None
-        if value is not None:
-            # Under a foreign key the record is not the key's prospect's to erase.
-            owner = None if stage == "schema" and partner else record.key
-            value, encryption = self._keys.seal(owner, value, ids.quarantine_name(topic, partition, offset, partner))
-        ours = headers.of_quarantine(
-            record.headers,
-            quarantine_id=ids.quarantine_id(topic, partition, offset, partner),
-            stage=stage,
-            partner_id=partner or None,
-            reasons=reasons,
-            source=(topic, partition, offset, record.timestamp),
-            decision_id=decision_id,
-            revision=self._book.stamp.revision,
-            consent_offset=position,
-            quarantined_at=self._at_text,
-            first_quarantined_at=again.first_quarantined_at,
-            attempt=again.attempt,
-            replay_run=again.run,
-            encryption=encode_encryption(encryption) if encryption is not None else None,
-        )
-        return self._book.quarantine, record.key, value, ours
+        key, value, inbound = record.key, record.value, record.headers
+        name = ids.quarantine_name(topic, partition, offset, partner)
+        # Under a foreign key, or one that no prospect has, the record is not the key's prospect's to erase.
+        owner = None if (stage == "schema" and partner) or not is_prospect(key) else key
+        reference: bytes | None = None
+        encryption: Encryption | None = None
+        if unheld(record) is not None:
+            reference, key, inbound = _by_reference(record)
+            value = None
+        elif value is not None:
+            value, encryption = self._keys.seal(owner, value, name)
+        while True:
+            ours = headers.of_quarantine(
+                inbound,
+                quarantine_id=ids.quarantine_id(topic, partition, offset, partner),
+                stage=stage,
+                partner_id=partner or None,
+                reasons=reasons,
+                source=(topic, partition, offset, record.timestamp),
+                decision_id=decision_id,
+                revision=self._book.stamp.revision,
+                consent_offset=position,
+                quarantined_at=self._at_text,
+                first_quarantined_at=again.first_quarantined_at,
+                attempt=again.attempt,
+                replay_run=again.run,
+                encryption=encode_encryption(encryption) if encryption is not None else None,
+                reference=reference,
+            )
+            if reference is not None or self._book.limits.fits(self._book.quarantine, key, value, ours):
+                return self._book.quarantine, key, value, ours
+            reference, key, inbound = _by_reference(record)
+            value, encryption = None, None
+
+
+def _by_reference(record: Record) -> tuple[bytes, bytes | None, headers.Headers]:
+    """Header `tg-reference` of a record whose value is not repeated; its key and its own headers, if they are small."""
+    size, digest = measured(record)
+    key, inbound = record.key, record.headers
+    small = is_prospect(key) or key is None
+    few = header_bytes(inbound) <= KEPT_HEADER_BYTES
+    reference = Reference(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        size=size,
+        sha256=digest,
+        last_offset=last if (last := last_offset(record)) > record.offset else None,
+        key_size=None if small else len(key or b""),
+        key_sha256=None if small else sha256(key or b"").hexdigest(),
+        headers_left_out=not few,
+    )
+    return encode(reference), key if small else None, inbound if few else ()
+
+
+def _evidence_key(key: bytes | None) -> bytes | None:
+    """The key of a decision on a whole record: what no `prospect_id` can be is not repeated."""
+    return key if key is None or is_prospect(key) else b"sha256:" + sha256(key).hexdigest().encode()
+
+
+def _too_large(transfer: Transfer, decision: PartnerDecision) -> PartnerDecision:
+    """The same decision where the partner's topic does not take the record that it released."""
+    why: tuple[Reason, ...] = ("too-large",)
+    quarantined = {
+        channel: decision.quarantined.get(channel, why)
+        for channel in transfer.channels
+        if channel in decision.quarantined or channel in decision.released
+    }
+    return replace(decision, released=(), quarantined=quarantined, release=None)
 
 
 def place_of(record: Record) -> dict[str, object]:

@@ -14,6 +14,7 @@ from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
+from transfer_gate.stream.limits import is_prospect, unheld
 from transfer_gate.stream.outputs import Outputs, place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
@@ -54,7 +55,7 @@ class Round:
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}
-        self.batches = Batches(partition, int(at.timestamp() * 1000))
+        self.batches = Batches(partition, int(at.timestamp() * 1000), book.limits)
         self.unreadable_consents = 0
         #: Timestamp of the oldest event of this round that takes something away, ms; for metrics.
         self.withdrawn_at: int | None = None
@@ -85,11 +86,11 @@ class Round:
         for record in records:
             key = record.key
             try:
-                event = decode_consent(record.value, key)
+                event = _event_of(record)
             except Unreadable:
                 self.unreadable_consents += 1
                 logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
-                if key is not None:
+                if key is not None and is_prospect(key):
                     states.put(key, fold_unreadable(states.get(key), record.offset))
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
             else:
@@ -124,6 +125,14 @@ class Round:
             for key, value in changed:
                 changes[key] = value
                 self.batches.add(topic, key, value)
+
+
+def _event_of(record: Record) -> ConsentEvent:
+    """Raises Unreadable, also of a record that is too large to be looked at."""
+    why = unheld(record)
+    if why is not None:
+        raise Unreadable(why)
+    return decode_consent(record.value, record.key)
 
 
 def takes_away(event: ConsentEvent) -> bool:

@@ -5,6 +5,7 @@ from msgspec import Struct
 from transfer_gate import __version__
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
+from transfer_gate.stream.limits import ANY_SIZE, Limits
 from transfer_gate.wire.partitioner import ANYWHERE, Placement
 from transfer_gate.wire.records import DecisionPolicy, PolicyStamp
 
@@ -27,6 +28,8 @@ class Rulebook(Struct, frozen=True, gc=False):
     ledger: str
     #: Where the records of each key belong.
     placement: Placement = ANYWHERE
+    #: What the topics take, as of the start of the worker.
+    limits: Limits = ANY_SIZE
 
     @property
     def inputs(self) -> tuple[str, str, str]:
@@ -34,7 +37,9 @@ class Rulebook(Struct, frozen=True, gc=False):
         return self.consents, self.transfers, self.replay
 
     @classmethod
-    def of(cls, topics: Topics, registry: Registry, placement: Placement = ANYWHERE) -> "Rulebook":
+    def of(
+        cls, topics: Topics, registry: Registry, placement: Placement = ANYWHERE, limits: Limits = ANY_SIZE
+    ) -> "Rulebook":
         """Rulebook of a registry."""
         jurisdiction, revision = registry.policy.jurisdiction, registry.revision
         return cls(
@@ -51,4 +56,5 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics.replay,
             topics.ledger,
             placement,
+            limits,
         )

@@ -16,7 +16,7 @@ _NUMBER: Final = r"^(0|[1-9][0-9]*)$"
 _WHEN: Final = {"format": "date-time"}
 #: Headers that a quarantine record may lack.
 _OPTIONAL: Final = frozenset(
-    {headers.PARTNER, headers.CHANNELS, headers.DECISION_ID, headers.REPLAY_RUN, headers.ENCRYPTION}
+    {headers.PARTNER, headers.CHANNELS, headers.DECISION_ID, headers.REPLAY_RUN, headers.ENCRYPTION, headers.REFERENCE}
 )
 
 
@@ -124,6 +124,33 @@ def _of_quarantine() -> dict[str, tuple[str, Schema]]:
                     "type": "object",
                     "properties": {"alg": {"const": ALGORITHM}, "key": {"type": "string"}},
                     "required": ["alg", "key"],
+                }
+            ),
+        ),
+        headers.REFERENCE: (
+            (
+                "In place of the value, which is too large to be repeated, or can't be had: where the source stands, "
+                "its size (bytes) and SHA-256; absent where the value is there. `last_offset`: bytes that can't be had "
+                "stand from `offset` to there. `key_size`, `key_sha256`: the key is left out, too; "
+                "`headers_left_out`: so are "
+                "the headers."
+            ),
+            _json(
+                {
+                    "type": "object",
+                    "properties": {
+                        "topic": {"type": "string"},
+                        "partition": {"type": "integer"},
+                        "offset": {"type": "integer"},
+                        "size": {"type": "integer"},
+                        "sha256": {"type": "string"},
+                        "topic_id": {"type": "string"},
+                        "last_offset": {"type": "integer"},
+                        "key_size": {"type": "integer"},
+                        "key_sha256": {"type": "string"},
+                        "headers_left_out": {"type": "boolean"},
+                    },
+                    "required": ["topic", "partition", "offset", "size", "sha256"],
                 }
             ),
         ),

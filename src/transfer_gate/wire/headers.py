@@ -33,6 +33,7 @@ REPLAY_RUN: Final = "tg-replay-run"
 REPLAY_ACTION: Final = "tg-replay-action"
 REPLAY_WHY: Final = "tg-replay-why"
 ENCRYPTION: Final = "tg-encryption"
+REFERENCE: Final = "tg-reference"
 TRANSFER_ID: Final = "tg-transfer-id"
 CONTENT_TYPE: Final = "content-type"
 
@@ -70,6 +71,7 @@ def of_quarantine(
     attempt: int = 1,
     replay_run: str | None = None,
     encryption: bytes | None = None,
+    reference: bytes | None = None,
 ) -> list[tuple[str, bytes | None]]:
     """Headers of a quarantine record: the source's own, then ours.
 
@@ -103,4 +105,6 @@ def of_quarantine(
         headers.append((REPLAY_RUN, replay_run.encode()))
     if encryption is not None:
         headers.append((ENCRYPTION, encryption))
+    if reference is not None:
+        headers.append((REFERENCE, reference))
     return headers

@@ -11,7 +11,7 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.wire import headers as names
 from transfer_gate.wire import ids
 from transfer_gate.wire.headers import Headers, Stage
-from transfer_gate.wire.records import SourcePlace
+from transfer_gate.wire.records import Reference, SourcePlace
 from transfer_gate.wire.sealing import Encryption
 
 #: What a record on the replay topic asks of the gate; without the header, a fresh decision.
@@ -20,6 +20,9 @@ Action = Literal["replay", "discard", "rewrap"]
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
 _ENCRYPTION: Final = msgspec.json.Decoder(Encryption)
+_REFERENCE: Final = msgspec.json.Decoder(Reference)
+#: No header of the gate's own is longer; who writes longer ones is somebody else.
+_LONGEST: Final = 32 << 10
 
 T = TypeVar("T")
 
@@ -50,6 +53,8 @@ class Held(Struct, frozen=True, gc=False, kw_only=True):
     attempt: int
     replay_run: str | None
     encryption: Encryption | None
+    #: Set where the record has no value of its own: the source is to be read where it stands.
+    reference: Reference | None = None
     inbound: list[tuple[str, bytes | None]]
 
     @property
@@ -90,6 +95,7 @@ def held_of(sent: Headers) -> Held:
         attempt=ours.number(names.ATTEMPT),
         replay_run=ours.optional(names.REPLAY_RUN),
         encryption=ours.decoded(names.ENCRYPTION, _ENCRYPTION) if names.ENCRYPTION in ours.values else None,
+        reference=ours.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in ours.values else None,
         inbound=names.without_ours(sent),
     )
     if held.quarantine_id != ids.quarantine_id(source.topic, source.partition, source.offset, partner_id or ""):
@@ -107,7 +113,10 @@ class _Ours:
 
     def text(self, name: str) -> str:
         try:
-            return (self.values[name] or b"").decode()
+            raw = self.values[name] or b""
+            if len(raw) > _LONGEST:
+                raise MalformedHeaders(f"header {name} is too long")
+            return raw.decode()
         except (KeyError, UnicodeDecodeError):
             raise MalformedHeaders(f"header {name} is missing, or not UTF-8") from None
 

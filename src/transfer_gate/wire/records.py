@@ -91,5 +91,25 @@ class DecisionRecord(Struct, frozen=True, gc=False, kw_only=True):
     rule_errors: tuple[str, ...] = ()
 
 
+class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """In place of a value (header `tg-reference`): where the record stands that it is, and what it is.
+
+    `size` and `sha256` are those of the source's value. `last_offset`: bytes that can't be had stand from `offset` to
+    here; their `size` and `sha256` are then those of the batch as it is stored. `key_size`, `key_sha256`: the key is
+    left out, too. `headers_left_out`: so are the source's headers. `topic_id`: which life of the topic.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    size: int
+    sha256: str
+    topic_id: str | None = None
+    last_offset: int | None = None
+    key_size: int | None = None
+    key_sha256: str | None = None
+    headers_left_out: bool = False
+
+
 _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode

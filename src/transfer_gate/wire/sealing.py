@@ -26,6 +26,8 @@ ALGORITHM: Final = "A256GCM"
 KEY_BYTES: Final = 32
 #: GCM's own nonce length; random nonces of this length are safe for 2^32 messages under one key.
 _NONCE_BYTES: Final = 12
+#: No `prospect_id` is longer: 128 characters of four bytes.
+LONGEST_KEY: Final = 512
 
 
 class SealError(Exception):
@@ -138,8 +140,9 @@ def owner_of_day(day: dt.date) -> bytes:
 
 def owner_of(record_key: bytes | None, stage: str, partner_id: str | None, quarantined_at: str) -> bytes:
     """Under which key of the consent table lies the key that sealed a quarantine record: the record's own, which names
-    its prospect; that of its day when it has none, or can not be joined with it (`key-mismatch`, `key-misplaced`)."""
-    if record_key is None or (stage == "schema" and partner_id is not None):
+    its prospect; that of its day when it has none, is longer than any, or can not be joined with it (`key-mismatch`,
+    `key-misplaced`)."""
+    if record_key is None or len(record_key) > LONGEST_KEY or (stage == "schema" and partner_id is not None):
         return owner_of_day(dt.date.fromisoformat(quarantined_at[:10]))
     return record_key
 

@@ -24,10 +24,13 @@ _TELLING: Final = (
 #: Reasons of the gate itself, which no article stands behind.
 _OF_THE_GATE: Final[Mapping[str, str]] = {
     "key-mismatch": "the record's key is not its prospect_id",
-    "key-misplaced": "the record stands in another partition than its key's",
+    "key-misplaced": "the record is in another partition than its key's",
+    "prospect-unidentified": "the prospect_id stands for nobody",
+    "history-overflow": "there are more consent events of this person than the gate keeps",
     "consent-unreadable": "a consent event of this person could not be read: it might have been a withdrawal",
     "partner-unknown": "the registry has no such partner",
     "partner-paused": "the partner is paused",
+    "partner-recall-overdue": "the partner has not acknowledged a suppression in time",
 }
 
 #: The domain that most sample people share: it tells nobody from the others.
