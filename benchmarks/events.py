@@ -161,7 +161,11 @@ def _write_registry(folder: Path, partners: int) -> None:
     parties = [f"partner-{number:02d}" for number in range(partners)]
     control = dict.fromkeys(("separate_from_terms", "refuse_equal_prominence", "service_without_consent"), True)
     files: dict[str, Any] = {
-        "policy": {"jurisdiction": "FR", "attributes": {"first_name": {}, "city": {}, "note": {}}},
+        "policy": {
+            "jurisdiction": "FR",
+            "published_at": "2026-01-01T00:00:00Z",
+            "attributes": {"first_name": {}, "city": {}, "note": {}},
+        },
         "notices/n-1": {
             "version": "n-1",
             "published_from": "2020-01-01T00:00:00+01:00",

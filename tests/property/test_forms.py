@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN
@@ -39,6 +39,7 @@ def _near(pattern: str) -> st.SearchStrategy[str]:
         ("PhonePoint", "value", is_phone),
     ],
 )
+@settings(deadline=None)
 @given(st.data())
 def test_a_form_is_what_the_pattern_of_the_schema_says(
     part: str, member: str, holds: Callable[[str], bool], data: st.DataObject
@@ -46,7 +47,9 @@ def test_a_form_is_what_the_pattern_of_the_schema_says(
     pattern = _pattern(part, member)
     text = data.draw(_near(pattern))
     # ECMA 262, to which JSON Schema refers, knows no line break behind `$`; Python's `fullmatch` doesn't, either.
-    assert holds(text) is (re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) is not None)
+    fits = re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) is not None
+    # The canonical form of an address asks more than a pattern can: test_addresses.py.
+    assert holds(text) is fits or (holds is is_email and fits)
 
 
 @pytest.mark.parametrize(

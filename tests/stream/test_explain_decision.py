@@ -81,7 +81,7 @@ async def test_a_decision_is_explained_by_the_consent_that_it_saw_and_not_by_wha
     (partner,) = told["partners"]
     assert (partner["partner_id"], partner["released"], partner["quarantined"]) == ("acme", ["email", "sms"], {})
     rule = _rule(told, "sms", "electronic-optin")
-    assert (rule["verdict"], rule["reference"]) == ("held", "L34-5 CPCE; GDPR 6(1)(a)")
+    assert (rule["verdict"], rule["reference"]) == ("held", "L34-5, L32 32° CPCE; GDPR 6(1)(a)")
     assert rule["facts"]["consent.lawful_basis"] == "consent"
     assert _rule(told, "email", "phone-optin")["why_not"] == "not for email"
 
@@ -153,7 +153,7 @@ async def test_a_decision_whose_source_is_gone_is_explained_from_its_record_with
     code, out, err = await asyncio.to_thread(run.gate.place.run, *arguments)
     assert (code, err) == (0, "")
     assert "  email: held: electronic-optin" in out
-    assert "[L34-5 CPCE; GDPR 6(1)(a); settled]" in out
+    assert "[L34-5, L32 32° CPCE; GDPR 6(1)(a); settled]" in out
     assert "note: explained from the decision record alone: the reasons without the facts" in out
 
 

@@ -10,6 +10,7 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
+from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
@@ -17,7 +18,11 @@ from transfer_gate.stream import judge, rounds
 
 
 def _defective_decide(
-    transfer: Transfer, state: ProspectState, registry: Registry, now: dt.datetime
+    transfer: Transfer,
+    state: ProspectState,
+    registry: Registry,
+    now: dt.datetime,
+    stops: ContactStops = NO_STOPS,
 ) -> tuple[PartnerDecision, ...]:
     if transfer.event_id.startswith("raise-"):
         raise ValueError(repr(transfer))
@@ -32,7 +37,7 @@ def _defective_decide(
             )
             for partner_id in transfer.partner_ids
         )
-    return decide(transfer, state, registry, now)
+    return decide(transfer, state, registry, now, stops)
 
 
 def _defective_fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectState:

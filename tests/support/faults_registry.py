@@ -52,7 +52,10 @@ def write_registry(folder: Path, now: dt.datetime) -> Path:
         "review": {"status": "approved", "by": "dpo", "at": long_ago},
     }
     _write(folder / "notices" / f"{NOTICE}.yaml", notice)
-    _write(folder / "policy.yaml", {"jurisdiction": "FR", "attributes": {"first_name": {}, "city": {}}})
+    _write(
+        folder / "policy.yaml",
+        {"jurisdiction": "FR", "published_at": long_ago, "attributes": {"first_name": {}, "city": {}}},
+    )
     return folder
 
 

@@ -83,7 +83,8 @@ LIBRARIES: Final = {
 
 #: All that a decision may be made of: nothing here reaches a file, a network, a clock or a random number.
 OF_DECISIONS: Final = (
-    "bisect calendar collections dataclasses datetime enum functools holidays msgspec pydantic re types typing zoneinfo"
+    "bisect calendar collections dataclasses datetime enum functools holidays idna msgspec pydantic re types typing"
+    " unicodedata zoneinfo"
 )
 #: No part of a decision: one prints the page of the rules, the other reads their sources for whoever explains them.
 ABOUT_DECISIONS: Final = {"policy/table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 #: More partners than have a label of their own, and as many partitions as a large installation gives one worker.
 PARTNERS, PARTITIONS = MOST_PARTNERS + 50, 64
 #: What a worker may hold at most: partners x outcomes, and the rest.
-MOST_SERIES = 11_500
+MOST_SERIES = 12_500
 NOW = dt.datetime(2026, 10, 5, 8, tzinfo=dt.UTC)
 
 

@@ -26,7 +26,9 @@ def registry(tmp_path: Path) -> Path:
         (folder / kind).mkdir(parents=True)
         for name, content in CLEAN["registry"][kind].items():
             (folder / kind / f"{name}.yaml").write_text(json.dumps(content))
-    (folder / "policy.yaml").write_text(json.dumps(CLEAN["registry"]["policy"]))
+    (folder / "policy.yaml").write_text(
+        json.dumps(CLEAN["registry"]["policy"] | {"published_at": "2026-01-01T00:00:00Z"})
+    )
     return folder
 
 
@@ -55,7 +57,10 @@ def test_every_rule_is_told_with_its_facts_and_its_article(
     assert (code, err) == (0, "")
     assert "  email: held: sector-ban-messages" in out
     assert "  live_call: held: phone-named-pro-and-offer, sector-ban-home-works" in out
-    assert "FAILED  sector-ban-messages - Home works may not be sold by e-mail or SMS [L223-8; contested]" in out
+    assert (
+        "FAILED  sector-ban-messages - Home works may not be sold by e-mail or SMS [L223-8, L242-16-1 (the contract is void); settled]"
+        in out
+    )
     assert "event.offer_category = renewable; own contract = false" in out
     assert "n/a     phone-optin: not for email" in out
     assert "n/a     phone-optout-bloctel: in force from 2016-06-01 until 2026-08-10" in out
@@ -74,7 +79,7 @@ def test_another_time_gives_the_verdict_of_that_time(
     consents = _consents(tmp_path, CONSENT | {"event_time": "2025-03-10T14:00:00+01:00"})
     arguments = ("--event", event, "--consents", consents, "--registry", registry, "--at")
     assert "email: released" in command(*arguments, "2025-06-02T00:00:00Z")[1]
-    assert "email: held: use-window-open, sector-ban-messages" in command(*arguments, AT)[1]
+    assert "email: held: use-window-open, electronic-optin, sector-ban-messages" in command(*arguments, AT)[1]
 
 
 def test_json_is_complete(tmp_path: Path, event: Path, registry: Path, command: CommandLine) -> None:

@@ -77,9 +77,10 @@ def test_the_phone_consent_rules_apply_to(kind: str, channel: Channel, changes: 
 
 @pytest.mark.parametrize("channel", ["live_call", "automated_call"])
 def test_a_phone_consent_may_be_used_until_a_year_after_the_act(channel: Channel) -> None:
-    f = _facts("calls", channel, ("transfer.use_until", "2029-01-01T00:00:00Z"))
+    long = ("transfer.use_until", "2029-01-01T00:00:00Z"), ("consents.0.validity", None)
+    f = _facts("calls", channel, *long)
     assert use_before(f) == dt.datetime(2027, 3, 10, 13, tzinfo=dt.UTC)
-    without = _facts("calls", channel, ("transfer.use_until", "2029-01-01T00:00:00Z"), ("consents.0.proof", None))
+    without = _facts("calls", channel, *long, ("consents.0.proof", None))
     assert use_before(without) == dt.datetime(2029, 1, 1, tzinfo=dt.UTC)
 
 

@@ -23,9 +23,10 @@ contact-point-present | H | – | 2018-05-25 |
 source-visibility-respected | S | GDPR 6, 14; KASPR | 2018-05-25 |
 not-erased-or-restricted | S | GDPR 17, 18 | 2018-05-25 |
 not-objected | S | GDPR 21(2)–(3) | 2018-05-25 |
+contact-not-stopped | S | GDPR 21(2)–(3), 7(3); opposition registers | 2018-05-25 |
 not-withdrawn | S | GDPR 7(3); L223-1, R223-3 C. conso. | 2018-05-25 |
-electronic-optin | S | L34-5 CPCE; GDPR 6(1)(a) | 2018-05-25 |
-no-soft-optin-for-partners | S | L34-5 al. 4; ACCOR | 2018-05-25 |
+electronic-optin | S | L34-5, L32 32° CPCE; GDPR 6(1)(a) | 2018-05-25 |
+no-soft-optin-for-partners | S | L34-5 al. 4; ACCOR; C-654/23 | 2018-05-25 |
 purpose-specific | S | GDPR 5(1)(b), 6; SAN-2025-017 | 2018-05-25 |
 partner-named-at-consent | S | GDPR 4(11), 13; Canal+, HUBSIDE; C-317/25 pending | 2018-05-25 |
 consent-valid-act | S | GDPR 4(11), 7(2); C-673/17 | 2018-05-25 |
@@ -35,17 +36,17 @@ notice-in-force-at-collection | S | GDPR 5(2), 13 | 2018-05-25 |
 no-onward-consent | C | CNIL partner fiche; AG in C-317/25 | 2018-12-28 |
 li-informed | S | GDPR 6(1)(f), 13, 21(4) | 2018-05-25 |
 li-recipient-expected | S | FORIOU; C-621/22. B: C | 2018-05-25 |
-b2b-scope | S | L34-5; CNIL e-mail fiche. Kinds of 1.5: H | 2018-05-25 |
+b2b-scope | S | L34-5; CNIL e-mail fiche (for sms and automated_call: C). Kinds of 1.5: H | 2018-05-25 |
 phone-optout-bloctel | S | L223-1 (2020), L223-3 C. conso. | 2016-06-01 | 2026-08-11
 phone-optin | S | L223-1 al. 1–4, L223-5 | 2026-08-11 |
 phone-named-pro-and-offer | C | R223-1 I | 2026-08-11 |
-phone-consent-one-year | C | R223-1 I 3 | 2026-08-11 |
+phone-consent-one-year | C | R223-1 I 3, II | 2026-08-11 |
 phone-proof-three-years | C | R223-2 | 2026-08-11 |
 phone-collection-statement | S | L223-2 | 2026-08-11 |
 phone-ongoing-contract | S | L223-1 al. 4 | 2020-07-26 |
-sector-ban-home-works | S | L223-1 al. 5, R223-4 | 2020-07-26 |
-sector-ban-messages | C | L223-8 | 2025-07-02 |
-retention-three-years | S | GDPR 5(1)(e); CNIL référentiel 2022 | 2022-02-03 |
+sector-ban-home-works | S | L223-1 al. 3 (2020), al. 5 (2026), R223-4 | 2020-07-26 |
+sector-ban-messages | S | L223-8, L242-16-1 (the contract is void) | 2025-07-02 |
+retention-three-years | S | GDPR 5(1)(e); CNIL référentiel 2022, recommandation 2026-042 | 2022-02-03 |
 minor-consent | S | GDPR 8; LIL 45 | 2018-06-22 |
 special-category-block | S | GDPR 9(2)(a); COSMOSPACE | 2018-05-25 |
 payload-minimised | S | GDPR 5(1)(c) | 2018-05-25 |

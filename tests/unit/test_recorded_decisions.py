@@ -88,7 +88,7 @@ def test_without_the_source_each_reason_is_explained_from_the_record() -> None:
     assert lines[at - 2 : at] == ["  email: released", "    every rule that applied held"]
     assert lines[at + 1] == (
         "    FAILED  electronic-optin - E-mail, SMS and automated calls to a consumer need prior consent"
-        " [L34-5 CPCE; GDPR 6(1)(a); settled]"
+        " [L34-5, L32 32° CPCE; GDPR 6(1)(a); settled]"
     )
     assert lines[at + 2].startswith("            asks: c exists;")
     told = alone.as_json()

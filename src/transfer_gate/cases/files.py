@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from transfer_gate.cases.merge import merge, without_nulls
+from transfer_gate.cases.stops import WrittenStop
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.reasons import RANK, REASONS, Reason
 from transfer_gate.model.registry import Registry
@@ -20,7 +21,7 @@ from transfer_gate.registry.parse import parse_object
 from transfer_gate.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
 
 SUFFIXES: Final = (".yaml", ".yml")
-_MERGED: Final = ("consents", "registry", "transfer")
+_MERGED: Final = ("consents", "registry", "stops", "transfer")
 
 
 def _known(reason: Any) -> Any:
@@ -67,6 +68,7 @@ class Defaults(Reviewed):
     registry: RegistryObjects | None = None
     transfer: Mapping[str, Any] | None = None
     consents: tuple[Mapping[str, Any], ...] | None = None
+    stops: tuple[WrittenStop, ...] | None = None
 
 
 class WrittenCase(Defaults):
@@ -86,7 +88,10 @@ class WrittenFile(Reviewed):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case, merged and ready to run; `transfer` and `consents` are the JSON that the worker would read."""
+    """One case, merged and ready to run; `transfer` and `consents` are the JSON that the worker would read.
+
+    `received` is when each of the consents was received.
+    """
 
     path: Path
     line: int
@@ -95,6 +100,8 @@ class Case:
     registry: Registry
     transfer: bytes
     consents: tuple[bytes, ...]
+    received: tuple[dt.datetime, ...]
+    stops: tuple[WrittenStop, ...]
     prospect: bytes | None
     expect: Mapping[str, Expectation]
     exactly: bool
@@ -185,6 +192,16 @@ def _case(
         raise _WrongCaseError(document.error(place, f"{names}: required, here or in the defaults"))
     transfer = without_nulls(whole["transfer"])
     prospect = transfer.get("prospect_id")
+    stops = tuple(WrittenStop.model_validate(stop) for stop in whole.get("stops") or ())
+    faults = [stop.fault() for stop in stops]
+    if any(faults):
+        wrong = [(number, what) for number, what in enumerate(faults) if what]
+        raise _WrongCaseError(*(document.error((*place, "stops", number), what) for number, what in wrong))
+    events = [dict(event) for event in without_nulls(whole.get("consents") or [])]
+    received = tuple(
+        _received(event.pop("received_at", at), document, (*place, "consents", number))
+        for number, event in enumerate(events)
+    )
     return Case(
         path=document.path,
         line=document.line_of(place),
@@ -192,13 +209,21 @@ def _case(
         at=at,
         registry=registries.of(index, whole["registry"]),
         transfer=_json(transfer, document, (*place, "transfer")),
-        consents=tuple(
-            _json(event, document, (*place, "consents")) for event in without_nulls(whole.get("consents") or [])
-        ),
+        consents=tuple(_json(event, document, (*place, "consents")) for event in events),
+        received=received,
+        stops=stops,
         prospect=prospect.encode() if isinstance(prospect, str) else None,
         expect=written.expect,
         exactly=written.exactly,
     )
+
+
+def _received(value: Any, document: Document, place: Steps) -> dt.datetime:
+    try:
+        return TypeAdapter(When).validate_python(value)
+    except ValidationError:
+        what = "received_at: must be a date and time with an offset, such as 2026-09-01T00:00:00+02:00"
+        raise _WrongCaseError(document.error(place, what)) from None
 
 
 def _json(value: Any, document: Document, place: Steps) -> bytes:

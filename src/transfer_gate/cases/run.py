@@ -1,11 +1,16 @@
 """Running a case: through the same decoding, folding and rules as the worker."""
 
+import datetime as dt
+import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from transfer_gate.cases.compare import differences
 from transfer_gate.cases.files import Case
+from transfer_gate.cases.stops import stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.state import EMPTY, ProspectState
@@ -14,7 +19,13 @@ from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import explain
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.trace import plain
+from transfer_gate.policy.view import view_of
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
+from transfer_gate.wire.forms import is_nobody
+
+_fold: Final[Callable[..., ProspectState]] = (
+    fold if len(inspect.signature(fold).parameters) > 3 else lambda state, event, offset, *_: fold(state, event, offset)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +49,24 @@ def run(case: Case) -> Outcome:
     return Outcome(case, tuple(found), time.perf_counter() - started)
 
 
-def folded(events: Sequence[bytes], prospect: bytes | None) -> ProspectState:
-    """The state of a prospect after these consent events, whose offsets are their positions."""
+def folded(
+    events: Sequence[bytes],
+    prospect: bytes | None,
+    received: Sequence[dt.datetime] = (),
+    nobody: AbstractSet[str] = frozenset(),
+) -> ProspectState:
+    """The state of a prospect after these consent events, whose offsets are their positions.
+
+    `received` is when each was received; without it each counts at its date. `nobody` as in `decode_consent`.
+    """
     state = EMPTY
     for offset, raw in enumerate(events):
         try:
-            state = fold(state, decode_consent(raw, prospect), offset)
+            event = decode_consent(raw, prospect, nobody)
         except Unreadable:
             state = fold_unreadable(state, offset)
+        else:
+            state = _fold(state, event, offset, *received[offset : offset + 1])
     return state
 
 
@@ -53,9 +74,14 @@ def _differences(case: Case) -> list[str]:
     try:
         transfer = decode_transfer(case.transfer)
     except (SchemaInvalid, Undecodable) as error:
-        return _of_unread(case, str(error))
-    state = folded(case.consents, case.prospect)
-    decided = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at)}
+        reason: Reason = "schema-invalid" if isinstance(error, SchemaInvalid) else "undecodable"
+        return _of_unread(case, reason, f"the transfer is not valid: {error}")
+    nobody = view_of(case.registry).nobody
+    if is_nobody(transfer.prospect_id, nobody):
+        return _of_unread(case, "prospect-unidentified", "the prospect_id stands for nobody")
+    state = folded(case.consents, case.prospect, case.received, nobody)
+    stops = stops_of(transfer, case.stops)
+    decided = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at, stops)}
     found: list[str] = []
     for partner, expected in case.expect.items():
         if partner not in decided:
@@ -64,7 +90,7 @@ def _differences(case: Case) -> list[str]:
             found += differences(expected, decided[partner], exactly=case.exactly)
     if found:
         found += _unreadable(case, state)
-        facts = {told.partner_id: told for told in explain(transfer, state, case.registry, case.at)}
+        facts = {told.partner_id: told for told in explain(transfer, state, case.registry, case.at, stops)}
         for partner in case.expect:
             for channel in facts[partner].channels if partner in facts else ():
                 found += [
@@ -87,14 +113,13 @@ def _unreadable(case: Case, state: ProspectState) -> list[str]:
     return said
 
 
-def _of_unread(case: Case, why: str) -> list[str]:
-    """A transfer that can't be read is held as a whole: `schema-invalid`, and nothing else, on whatever is asked
-    for."""
+def _of_unread(case: Case, reason: Reason, why: str) -> list[str]:
+    """A transfer that is quarantined as a whole: for one reason, and nothing else, on whatever is asked for."""
     found: list[str] = []
     for partner, expected in case.expect.items():
         reasons: Mapping[Channel, tuple[Reason, ...]] = dict.fromkeys(
-            (*expected.release, *expected.quarantine), ("schema-invalid",)
+            (*expected.release, *expected.quarantine), (reason,)
         )
         held = PartnerDecision(partner_id=partner, released=(), quarantined=dict(reasons), release=None)
         found += differences(expected, held, exactly=case.exactly)
-    return [*found, f"the transfer is not valid: {why}"] if found else []
+    return [*found, why] if found else []

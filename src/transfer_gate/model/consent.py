@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
@@ -45,6 +46,15 @@ class Guardian(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     proof_id: Identifier | None = None
 
 
+class CallSlot(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A period for which the person agreed to calls outside the call window (L223-1 al. 6 C. conso.)."""
+
+    from_: Annotated[Instant | None, Meta(description="First instant at which a call is agreed for.")] = msgspec.field(
+        default=None, name="from"
+    )
+    to: Annotated[Instant | None, Meta(description="First instant after the period.")] = None
+
+
 class Consent(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One version of a consent record: what the person was asked, how, for whom, with what proof."""
 
@@ -64,6 +74,7 @@ class Consent(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     time_precise: bool = True
     guardian: Guardian | None = None
     special_categories: tuple[Token, ...] = ()
+    call_slots: tuple[CallSlot, ...] = ()
     proof: Proof | None = None
 
 

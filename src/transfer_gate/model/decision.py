@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from transfer_gate.model.consent import CallSlot
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel, Instant, PartyId
 from transfer_gate.model.transfer import AttributeValue, Contact
@@ -17,12 +18,16 @@ class CallWindow(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Obligations(Struct, frozen=True, gc=False, kw_only=True):
-    """What the partner must respect with this record. Times are UTC; attempts are per 30 calendar days and partner."""
+    """What the partner must respect with this record. Times are UTC; attempts are per 30 calendar days and partner.
+
+    `call_slots` are what the person agreed to outside the call window (L223-1 al. 6 C. conso.).
+    """
 
     use_before: Instant
     art14_due_at: Instant | None = None
     call_window: CallWindow | None = None
     max_call_attempts: int | None = None
+    call_slots: tuple[CallSlot, ...] | None = None
 
 
 class Release(Struct, frozen=True, gc=False, kw_only=True):

@@ -27,6 +27,7 @@ RuleId = Literal[
     "source-visibility-respected",
     "not-erased-or-restricted",
     "not-objected",
+    "contact-not-stopped",
     "not-withdrawn",
     "electronic-optin",
     "no-soft-optin-for-partners",

@@ -226,7 +226,7 @@ class Policy(Reviewed):
     adequate_countries: tuple[Country, ...] = ()
     """Countries outside the EEA with an adequacy decision (GDPR 45)."""
     free_mail_domains: tuple[Domain, ...] = ()
-    """Domains, in lower case, whose addresses are personal whatever the source says."""
+    """Domains whose addresses are personal whatever the source says; compared in canonical form."""
     list_changes: Literal["strict", "inform_and_object"] = "strict"
     """Whether a partner that joined the list later may be reached once the person was told."""
     minor_unknown_age: Literal["quarantine", "allow"] = "quarantine"
@@ -235,6 +235,14 @@ class Policy(Reviewed):
     """Days for which a Bloctel check is good."""
     clock_skew_seconds: Annotated[Whole, Field(ge=0, le=86400)] = 300
     """Seconds by which a foreign clock may run ahead."""
+    unidentified_ids: tuple[Word, ...] = ()
+    """Values of `prospect_id` that stand for nobody, besides those that the gate knows, such as `visitor`."""
+    own_parties: tuple[Word, ...] = ()
+    """Names of parties that scopes of your sources use and no file or notice has; others widen to every party."""
+    own_purposes: tuple[Word, ...] = ()
+    """Purposes that scopes of your sources use and no notice has; others widen to every purpose."""
+    published_at: When | None = None
+    """When this registry was published; orders revisions. Required in a folder, not in case files."""
 
     def clock_skew(self) -> dt.timedelta:
         """How far a foreign clock may run ahead of ours."""

@@ -19,11 +19,13 @@ from pydantic import (
     WrapSerializer,
 )
 
+from transfer_gate.model.addresses import canonical_domain
+
 #: A party id: it becomes part of a topic name, so it holds only what Kafka allows there.
 PARTY_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 COUNTRY_PATTERN: Final = r"^[A-Z]{2}$"
 TEXT_PATTERN: Final = r"^\S(.*\S)?$"
-DOMAIN_PATTERN: Final = r"^[^\sA-Z@]+$"
+DOMAIN_PATTERN: Final = r"^([A-Za-z0-9.-]|[^\x00-\x7f])+$"
 #: Kafka allows 249 characters; a prefix may take 100 of them (settings.py).
 TOPIC_PATTERN: Final = r"^[A-Za-z0-9._-]{1,149}$"
 
@@ -51,6 +53,12 @@ def _parsed(text: str) -> dt.datetime:
         raise ValueError("no such date or time") from None
 
 
+def _domain(value: str) -> str:
+    if canonical_domain(value) is None:
+        raise ValueError("has no canonical form (IDNA); write a domain such as example.org")
+    return value
+
+
 def _frozen(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     return MappingProxyType(dict(value))
 
@@ -72,7 +80,7 @@ Frozen = Annotated[Mapping[K, V], AfterValidator(_frozen), WrapSerializer(_thawe
 PartyName = Annotated[str, StringConstraints(pattern=PARTY_ID_PATTERN)]
 Word = Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=128)]
 Country = Annotated[str, StringConstraints(pattern=COUNTRY_PATTERN)]
-Domain = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN, max_length=253)]
+Domain = Annotated[str, StringConstraints(pattern=DOMAIN_PATTERN, max_length=254), AfterValidator(_domain)]
 Text = Annotated[str, StringConstraints(pattern=TEXT_PATTERN, max_length=2000)]
 Flag = Annotated[bool, Strict()]
 Whole = Annotated[int, Strict()]

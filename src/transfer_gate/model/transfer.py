@@ -22,6 +22,7 @@ class LastActiveContact(Struct, frozen=True, gc=False, kw_only=True):
 
     at: Instant | None = None
     type: Literal["click", "reply", "order", "login", "inbound_call", "form", "open", "delivery"] | None = None
+    measured_with_consent: bool | None = None
 
 
 class Subject(Struct, frozen=True, gc=False, kw_only=True):
@@ -93,6 +94,8 @@ class InboundRequest(Struct, frozen=True, gc=False, kw_only=True):
     at: Instant | None = None
     partner_ids: tuple[PartyId, ...] = ()
     object: Token | None = None
+    proof_id: Identifier | None = None
+    proof_kept_until: Instant | None = None
 
 
 class Transfer(Struct, frozen=True, gc=False, kw_only=True):

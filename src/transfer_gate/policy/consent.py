@@ -15,7 +15,7 @@ CLEAR_ACTS: Final = frozenset({"unticked_box_ticked", "signature", "dedicated_ac
 @rule(
     "electronic-optin",
     title="E-mail, SMS and automated calls to a consumer need prior consent",
-    reference="L34-5 CPCE; GDPR 6(1)(a)",
+    reference="L34-5, L32 32° CPCE; GDPR 6(1)(a)",
     channels=ELECTRONIC,
     bases={"consent": ""},
 )
@@ -27,7 +27,7 @@ def electronic_optin(f: Facts) -> bool:
 @rule(
     "no-soft-optin-for-partners",
     title="A customer of the collector is not a customer of the partner",
-    reference="L34-5 al. 4; ACCOR",
+    reference="L34-5 al. 4; ACCOR; C-654/23",
     channels=ELECTRONIC,
     bases={"consent": "c"},
 )

@@ -19,24 +19,30 @@ AGE_OF_MAJORITY: Final = 18
 @rule(
     "retention-three-years",
     title="Data of a prospect is kept for three years from collection or from the last sign of life",
-    reference="GDPR 5(1)(e); CNIL référentiel 2022",
+    reference="GDPR 5(1)(e); CNIL référentiel 2022, recommandation 2026-042",
     kinds=("consumer", "professional"),
     first_day=dt.date(2022, 2, 3),
 )
 def retention_three_years(f: Facts) -> bool:
     """t < m + 3 years; m is the later of `event.collected_at`, which is needed, and `event.last_active_contact.at` if
-    its `type` is `click`, `reply`, `order`, `login`, `inbound_call` or `form`."""
+    its `type` is `click`, `reply`, `order`, `login`, `inbound_call` or `form`, and for `click`
+    `event.last_active_contact.measured_with_consent` is not false."""
     m, contact = f.event.collected_at, f.event.last_active_contact
     if m is None:
         return False
-    if contact is not None and contact.at is not None and contact.type in SIGNS_OF_LIFE:
+    if (
+        contact is not None
+        and contact.at is not None
+        and contact.type in SIGNS_OF_LIFE
+        and (contact.type != "click" or contact.measured_with_consent is not False)
+    ):
         m = max(m, contact.at)
     return within_months(f.t, m, 36)
 
 
 def _of_a_natural_person(f: Facts) -> bool:
     # A missing kind is a consumer (1.5), here as well: silence must not open the gate to a minor.
-    return f.subject.kind in (None, "consumer") or f.subject.birth_date is not None
+    return f.subject.kind in (None, "consumer") or f.birth_date is not None
 
 
 @rule(
@@ -51,8 +57,9 @@ def _of_a_natural_person(f: Facts) -> bool:
 def minor_consent(f: Facts) -> bool:
     """Consent: 15 on the day of `consent.event_time` (of t without c), or `consent.guardian` complete and its
     `event_time` not future. Legitimate interest, request: 18 on the day of t. No `birth_date`:
-    `policy.minor_unknown_age` is `allow`."""
-    birth_date = f.subject.birth_date
+    `policy.minor_unknown_age` is `allow`; nor is one after the day of t, or 120 years or more before it: a
+    placeholder."""
+    birth_date = f.birth_date
     if birth_date is None:
         return f.policy.minor_unknown_age == "allow"
     if f.basis != "consent":

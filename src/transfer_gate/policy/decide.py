@@ -4,11 +4,12 @@ import datetime as dt
 from bisect import bisect_right
 from typing import Final
 
-from transfer_gate.model.consent import Consent
+from transfer_gate.model.consent import CallSlot, Consent
 from transfer_gate.model.decision import Obligations, PartnerDecision, Release
 from transfer_gate.model.reasons import RANK, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
+from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.catalogue import GUARD_TEST, Test, era, plan_for
@@ -25,15 +26,20 @@ NOT_YET: Final = -1
 
 
 def decide(
-    transfer: Transfer, state: ProspectState, registry: Registry, now: dt.datetime
+    transfer: Transfer,
+    state: ProspectState,
+    registry: Registry,
+    now: dt.datetime,
+    stops: ContactStops = NO_STOPS,
 ) -> tuple[PartnerDecision, ...]:
-    """One decision for each of `transfer.partner_ids`, in that order; `now` is UTC.
+    """One decision for each of `transfer.partner_ids`, in that order; `now` is UTC, `stops` are those of its contact
+    points.
 
     Total: it never raises. A rule that raises is the reason `rule-error` of its channel, and its id stands in
     `rule_errors`.
     """
     try:
-        facts = Facts(view_of(registry), transfer, state, now)
+        facts = Facts(view_of(registry), transfer, state, now, stops)
         eras = era(facts.t), era(facts.w)
         decisions = []
         for partner_id in transfer.partner_ids:
@@ -154,7 +160,7 @@ def _failed_one_by_one(tests: tuple[Test, ...], f: Facts, errors: list[str]) -> 
 class _Going:
     """What goes to the partner, gathered from the channels that answered to every rule."""
 
-    __slots__ = ("channels", "consumer_call", "natural_person", "notices", "use_before")
+    __slots__ = ("call_slots", "channels", "consumer_call", "natural_person", "notices", "use_before")
 
     def __init__(self) -> None:
         self.channels: list[Channel] = []
@@ -162,6 +168,7 @@ class _Going:
         self.use_before = FAR_FUTURE
         self.natural_person = False
         self.consumer_call = False
+        self.call_slots: tuple[CallSlot, ...] | None = None
 
     def add(self, f: Facts) -> None:
         """Let the channel go that the facts look at."""
@@ -175,6 +182,8 @@ class _Going:
             self.natural_person = True
         if f.kind == "consumer" and f.channel in CALLS:
             self.consumer_call = True
+            if f.channel == "live_call" and f.basis == "consent" and f.consent is not None:
+                self.call_slots = f.consent.call_slots or None
 
     def release(self, f: Facts) -> Release:
         """The content of the record, at which the guard then looks."""
@@ -188,6 +197,7 @@ class _Going:
                 art14_due_at=art14_due_at(f.t) if self.natural_person else None,
                 call_window=call_window,
                 max_call_attempts=MAX_CALL_ATTEMPTS if self.consumer_call else None,
+                call_slots=self.call_slots,
             ),
         )
 

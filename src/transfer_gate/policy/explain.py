@@ -13,6 +13,7 @@ from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason, RuleId
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
+from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.terms import Channel, PartyId
 from transfer_gate.model.transfer import SubjectKind, Transfer
 from transfer_gate.policy.catalogue import GUARD, RULES
@@ -68,12 +69,18 @@ class Explanation(Struct, frozen=True, kw_only=True):
     channels: tuple[ChannelExplanation, ...]
 
 
-def explain(transfer: Transfer, state: ProspectState, registry: Registry, now: dt.datetime) -> tuple[Explanation, ...]:
+def explain(
+    transfer: Transfer,
+    state: ProspectState,
+    registry: Registry,
+    now: dt.datetime,
+    stops: ContactStops = NO_STOPS,
+) -> tuple[Explanation, ...]:
     """The decision at `now` (UTC) with its explanation, for each partner of the transfer in order."""
     view = view_of(registry)
     told = []
-    for decision in decide(transfer, state, registry, now):
-        f = Facts(view, transfer, state, now)
+    for decision in decide(transfer, state, registry, now, stops):
+        f = Facts(view, transfer, state, now, stops)
         f.turn_to(decision.partner_id)
         notices = []
         for channel in decision.released:

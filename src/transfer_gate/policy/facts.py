@@ -10,16 +10,20 @@ from typing import Final
 
 from transfer_gate.model.consent import Consent, Guardian, Proof
 from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.stops import NO_STOPS, ContactStop, ContactStops
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Bloctel, Contact, InboundRequest, Source, Subject, Transfer
 from transfer_gate.policy.kinds import BASIS, Basis, is_consumer, kind_on
 from transfer_gate.policy.legal_time import (
     add_duration,
     add_years,
+    birthday,
+    day_of,
     elapsed,
     is_days_before,
     midnight,
     within_duration,
+    within_months,
     working_days_end,
 )
 from transfer_gate.policy.payload import Payload
@@ -29,6 +33,12 @@ from transfer_gate.policy.view import NoticeFile, PartnerFile, RegistryView
 #: Loi 2025-594, art. 13: from this instant a consumer may be called only with consent, and Bloctel is over.
 PHONE_LAW: Final = midnight(dt.date(2026, 8, 11))
 CALL_BACK_WORKING_DAYS: Final = 5
+#: From this age on a birth date is taken for a placeholder.
+OLDEST_AGE: Final = 120
+#: Loi 2020-901: energy savings and renewable energies.
+ENERGY: Final = frozenset({"energy_saving", "renewable"})
+#: Loi 2025-594: adaptation of homes to age or disability joins them, and the services of all these sectors.
+HOME_WORKS: Final = ENERGY | {"home_adaptation", "home_works_service"}
 DEFAULT_WINDOW: Final = dt.timedelta(days=30)
 CALLS: Final[frozenset[Channel]] = frozenset({"live_call", "automated_call"})
 
@@ -48,6 +58,15 @@ def _bounds(t: dt.datetime, clock_skew: dt.timedelta) -> tuple[dt.datetime, dt.d
     return elapsed(t, clock_skew), elapsed(t, DEFAULT_WINDOW)
 
 
+def _birth_date(subject: Subject, t: dt.datetime) -> dt.date | None:
+    """The birth date, unless it is a placeholder: after the day of t, or 120 years or more before it."""
+    born = subject.birth_date
+    if born is None or 2 <= t.year - born.year <= OLDEST_AGE - 2:  # most need no calendar
+        return born
+    today = day_of(t)
+    return born if born <= today < birthday(born, OLDEST_AGE) else None
+
+
 class Facts:
     """What is known about one transfer at `t`; after `turn_to`, about one partner; after `look_at`, about one channel.
 
@@ -57,6 +76,7 @@ class Facts:
 
     __slots__ = (
         "basis",
+        "birth_date",
         "channel",
         "consent",
         "contact",
@@ -72,6 +92,7 @@ class Facts:
         "payload",
         "policy",
         "state",
+        "stops",
         "subject",
         "t",
         "use_until",
@@ -80,21 +101,32 @@ class Facts:
         "withdrawals",
     )
 
-    def __init__(self, view: RegistryView, event: Transfer, state: ProspectState, t: dt.datetime) -> None:
+    def __init__(
+        self,
+        view: RegistryView,
+        event: Transfer,
+        state: ProspectState,
+        t: dt.datetime,
+        stops: ContactStops = NO_STOPS,
+    ) -> None:
         self.view = view
         self.policy = view.policy
         self.event = event
         self.state = state
+        self.stops = stops
         self.t = t
         self.horizon, use_until = _bounds(t, view.clock_skew)
         self.use_until = event.use_until or use_until
         self.w = self.use_until if self.use_until > t else t
         self.subject = event.subject or _NO_SUBJECT
         self.contact = event.contact or _NO_CONTACT
+        self.birth_date = _birth_date(self.subject, t)
         self.is_consumer = is_consumer(self.subject, self.contact, view.free_mail_domains)
         self.live, self.withdrawals = current_records(state, self.horizon)
         #: Whether there is anything that could stand against a transfer (1.4).
-        self.opposed = bool(self.withdrawals or state.objections or state.erased_at or state.restricted_at)
+        self.opposed = bool(
+            self.withdrawals or state.objections or state.erased_at or state.restricted_at or stops.email or stops.phone
+        )
 
     def is_future(self, instant: dt.datetime) -> bool:
         """*Future* (1.1)."""
@@ -181,6 +213,14 @@ class Facts:
         return c is None or c.validity is None or within_duration(time, c.event_time, c.validity)
 
     @property
+    def is_valid_for_a_year_at_most(self) -> bool:
+        """Whether c says for how long the person consented, and this is no longer than a year."""
+        expires_at = self.expires_at
+        return (
+            self.consent is not None and expires_at is not None and expires_at <= add_years(self.consent.event_time, 1)
+        )
+
+    @property
     def left_out_as_future(self) -> bool:
         """Whether a given or renewed consent for the channel was left out because it is dated in the future."""
         return any(self.channel in consent.channels for consent in future_consents(self.state, self.horizon))
@@ -220,20 +260,35 @@ class Facts:
         restricted_at, lifted_at = self.state.restricted_at, self.state.lifted_at
         return restricted_at is not None and (lifted_at is None or restricted_at >= lifted_at)
 
+    # 1.6 Contact stops
+
+    @property
+    def standing_stop(self) -> ContactStop | None:
+        """A stop of the contact point of the channel that stands."""
+        if self.channel == "postal":
+            return None
+        for stop in self.stops.email if self.channel == "email" else self.stops.phone:
+            if self._is_covered_by(stop.channels, stop.party_ids, stop.purposes) and (
+                stop.since is None or not self._overcome(stop.since)
+            ):
+                return stop
+        return None
+
     def _standing(self, oppositions: Iterable[Opposition]) -> Opposition | None:
         for x in oppositions:
-            if (
-                (not x.channels or self.channel in x.channels)
-                and (not x.purposes or self.event.purpose in x.purposes)
-                and (not x.party_ids or self._is_named_in(x.party_ids))
-                and not self._overcome(x.event_time)
-            ):
+            if self._is_covered_by(x.channels, x.party_ids, x.purposes) and not self._overcome(x.event_time):
                 return x
         return None
 
-    def _is_named_in(self, party_ids: tuple[str, ...]) -> bool:
-        brands = self.partner.brands if self.partner else (self.partner_id,)
-        return any(brand in party_ids for brand in brands)
+    def _is_covered_by(
+        self, channels: tuple[Channel, ...], party_ids: tuple[str, ...], purposes: tuple[str, ...]
+    ) -> bool:
+        """Whether a scope covers channel, partner and purpose."""
+        return (
+            (not channels or self.channel in channels)
+            and (not purposes or self.view.covers_purpose(purposes, self.event.purpose))
+            and (not party_ids or self.view.covers_party(party_ids, self.partner_id))
+        )
 
     def _overcome(self, time: dt.datetime) -> bool:
         return self.covers and self.act is not None and self.act > time
@@ -266,7 +321,8 @@ class Facts:
 
     @property
     def call_back_until(self) -> dt.datetime | None:
-        """*call-back*: the midnight that ends the fifth working day after the request, while it lasts."""
+        """*call-back*: the midnight that ends the fifth working day after a proven request in a banned sector, while it
+        lasts."""
         request = self.event.inbound_request or _NO_REQUEST
         if (
             self.channel != "live_call"
@@ -276,6 +332,10 @@ class Facts:
             or request.object != self.event.offer_category
             or request.at is None
             or request.at > self.horizon
+            or request.object not in HOME_WORKS
+            or request.proof_id is None
+            or request.proof_kept_until is None
+            or within_months(request.proof_kept_until, request.at, 36)
         ):
             return None
         end = working_days_end(request.at, CALL_BACK_WORKING_DAYS)

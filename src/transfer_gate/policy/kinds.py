@@ -3,6 +3,7 @@
 from collections.abc import Set as AbstractSet
 from typing import Final, Literal
 
+from transfer_gate.model.addresses import canonical_domain
 from transfer_gate.model.terms import CHANNELS, Channel
 from transfer_gate.model.transfer import Contact, Subject, SubjectKind
 
@@ -23,7 +24,10 @@ def is_consumer(subject: Subject, contact: Contact, free_mail_domains: AbstractS
     address, whatever is said."""
     if subject.kind is None or subject.kind == "consumer":
         return True
-    return contact.email is not None and contact.email.value.rpartition("@")[2].lower() in free_mail_domains
+    if contact.email is None:
+        return False
+    domain = canonical_domain(contact.email.value.rpartition("@")[2])
+    return domain is None or domain in free_mail_domains
 
 
 def kind_on(channel: Channel, subject: Subject, contact: Contact) -> SubjectKind:

@@ -54,7 +54,7 @@ def recipient_expected(f: Facts) -> bool:
 @rule(
     "b2b-scope",
     title="The offer has to do with the professional's job",
-    reference="L34-5; CNIL e-mail fiche. Kinds of 1.5: H",
+    reference="L34-5; CNIL e-mail fiche (for sms and automated_call: C). Kinds of 1.5: H",
     channels=tuple(channel for channel in CHANNELS if channel != "postal"),
     kinds=("professional",),
 )

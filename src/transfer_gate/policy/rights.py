@@ -27,6 +27,17 @@ def not_objected(f: Facts) -> bool:
 
 
 @rule(
+    "contact-not-stopped",
+    title="No stop stands against the address or the number, whoever's prospect it is",
+    reference="GDPR 21(2)–(3), 7(3); opposition registers",
+    scope=Scope.OPPOSITION,
+)
+def contact_not_stopped(f: Facts) -> bool:
+    """No stop of the channel's contact point stands for the channel, the partner and the purpose."""
+    return f.standing_stop is None
+
+
+@rule(
     "not-withdrawn",
     title="No withdrawal of consent stands; where consent is not the basis it counts as an objection",
     reference="GDPR 7(3); L223-1, R223-3 C. conso.",

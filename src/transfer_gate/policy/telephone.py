@@ -112,12 +112,17 @@ def named_pro_and_offer(f: Facts) -> bool:
 @phone_consent_rule(
     "phone-consent-one-year",
     title="Consent to calls ends after one year, and nothing renews it tacitly",
-    reference="R223-1 I 3",
+    reference="R223-1 I 3, II",
 )
 def consent_one_year(f: Facts) -> bool:
-    """`use_until` < act(c) + 1 year and, where there is a validity, < `consent.event_time` + `consent.validity`;
-    `renewed` with the old proof keeps its act."""
-    return f.act is not None and within_months(f.use_until, f.act, 12) and f.is_valid_at(f.use_until)
+    """`consent.validity` present, the period that the person consented to, and at most 1 year; `use_until` <
+    `consent.event_time` + `consent.validity` and < act(c) + 1 year; `renewed` with the old proof keeps its act."""
+    return (
+        f.act is not None
+        and within_months(f.use_until, f.act, 12)
+        and f.is_valid_for_a_year_at_most
+        and f.is_valid_at(f.use_until)
+    )
 
 
 @phone_consent_rule(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from transfer_gate.model.registry import Period
 from transfer_gate.model.state import Opposition
+from transfer_gate.model.stops import ContactStop
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.legal_time import utc
 
@@ -18,6 +19,7 @@ from transfer_gate.policy.legal_time import utc
 _NAMES: Final = {
     "subject": "event.subject",
     "contact": "event.contact",
+    "birth_date": "event.subject.birth_date",
     "source": "event.source",
     "bloctel": "event.bloctel",
     "proof": "consent.proof",
@@ -28,12 +30,14 @@ _NAMES: Final = {
     "own_contract": "own contract",
     "call_back_until": "call-back until",
     "is_valid_at": "consent not expired",
+    "is_valid_for_a_year_at_most": "consent for a year at most",
     "left_out_as_future": "consents left out as future",
     "told_of_partner": "record that the person was told of the partner",
     "partner_role": "role of the partner",
     "standing_withdrawal": "withdrawal that stands",
     "standing_objection": "objection that stands",
     "standing_erasure": "erasure that stands",
+    "standing_stop": "stop of the contact point that stands",
 }
 
 
@@ -103,7 +107,7 @@ def _noted(value: Any, path: str, seen: dict[str, object]) -> Any:
         shown = "absent" if value is None else "present"
     elif path == "event.attributes":
         shown = sorted(value or ())
-    elif _has_parts(value) and not isinstance(value, Opposition):
+    elif _has_parts(value) and not isinstance(value, Opposition | ContactStop):
         return _Part(value, path, seen)
     seen.pop(path, None)
     seen[path] = shown

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from transfer_gate.model.addresses import canonical_domain
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import (
     Control,
@@ -81,6 +82,10 @@ class NoticeFile(Struct, frozen=True, kw_only=True):
 
 
 MAX_VIEWS: Final = 16
+#: Scopes whose words are remembered for each registry.
+MAX_SCOPES: Final = 4096
+EVERYTHING: Final = frozenset({"all", "*"})
+DIRECT_MARKETING: Final = "direct_marketing"
 
 
 class RegistryView:
@@ -95,7 +100,9 @@ class RegistryView:
         #: Remembers which rules about a partner's file fail, by partner, part of its history, and eras of the law.
         self.partner_failures: dict[tuple[str, int, tuple[int, int]], list[Reason]] = {}
         self.safe_countries = EEA.union(policy.adequate_countries)
-        self.free_mail_domains = frozenset(domain.lower() for domain in policy.free_mail_domains)
+        self.free_mail_domains = frozenset(canonical_domain(domain) or domain for domain in policy.free_mail_domains)
+        #: Ids that stand for nobody by the policy, in the form in which they are compared.
+        self.nobody = frozenset(folded(word) for word in policy.unidentified_ids)
         self.known_attributes = frozenset(policy.attributes)
         #: Attribute to the special category (GDPR 9) that it reveals.
         self.special: Mapping[str, str] = {
@@ -104,6 +111,20 @@ class RegistryView:
             if attribute.special_category is not None
         }
         self.special_names = frozenset(self.special)
+        self._parties = _party_words(registry)
+        self._purposes = _purpose_words(registry)
+        self._party_scopes: dict[tuple[str, ...], frozenset[str] | None] = {}
+        self._purpose_scopes: dict[tuple[str, ...], frozenset[str] | None] = {}
+
+    def covers_party(self, scope: tuple[str, ...], party_id: str) -> bool:
+        """Whether the words of a scope name the party (rules.md 1.4)."""
+        named = _remembered(self._party_scopes, scope, self._parties)
+        return named is None or folded(party_id) in named
+
+    def covers_purpose(self, scope: tuple[str, ...], purpose: str) -> bool:
+        """Whether the words of a scope name the purpose (rules.md 1.4)."""
+        named = _remembered(self._purpose_scopes, scope, self._purposes)
+        return named is None or folded(purpose) in named
 
     def related(self, offer: str | None, other: str | None) -> bool:
         """*related(a, b)* of rules.md 1.5: both present, and equal or listed by policy."""
@@ -126,6 +147,63 @@ def view_of(registry: Registry) -> RegistryView:
     view = RegistryView(registry)
     _views[id(registry)] = (registry, view)
     return view
+
+
+def folded(word: str) -> str:
+    """The form in which words of scopes are compared."""
+    return word.strip().casefold()
+
+
+def _party_words(registry: Registry) -> dict[str, frozenset[str]]:
+    """Every word that names a party, to the party ids that it names, all in compared form.
+
+    A registry partner's id names all brands of the same controller, and so does the number that they share.
+    """
+    words = {
+        folded(party)
+        for parties in (
+            registry.policy.own_parties,
+            *(notice.partner_list.party_ids for notice in registry.notices.values() if notice.partner_list),
+        )
+        for party in parties
+    }
+    named = {word: {word} for word in words}
+    brands: dict[str, set[str]] = {}
+    for party, partner in registry.partners.items():
+        if partner.registration_no is not None:
+            brands.setdefault(folded(partner.registration_no), set()).add(folded(party))
+    for number, parties in brands.items():
+        named.setdefault(number, set()).update(parties)
+    for party, partner in registry.partners.items():
+        ids = named.setdefault(folded(party), set())
+        ids.add(folded(party))
+        if partner.registration_no is not None:
+            ids.update(brands[folded(partner.registration_no)])
+    return {word: frozenset(parties) for word, parties in named.items()}
+
+
+def _purpose_words(registry: Registry) -> dict[str, frozenset[str]]:
+    words = {DIRECT_MARKETING, *map(folded, registry.policy.own_purposes)}
+    for notice in registry.notices.values():
+        words.update(map(folded, notice.purposes))
+    return {word: frozenset({word}) for word in words}
+
+
+def _remembered(
+    known: dict[tuple[str, ...], frozenset[str] | None],
+    scope: tuple[str, ...],
+    vocabulary: Mapping[str, frozenset[str]],
+) -> frozenset[str] | None:
+    """What the words of a scope name, in compared form; None for everything, which a word that nobody knows means."""
+    if scope in known:
+        return known[scope]
+    if len(known) >= MAX_SCOPES:
+        known.clear()
+    words = [folded(word) for word in scope]
+    everything = any(word in EVERYTHING or word not in vocabulary for word in words)
+    found = None if everything else frozenset().union(*(vocabulary[word] for word in words))
+    known[scope] = found
+    return found
 
 
 def _partner(party: str, registry: Registry) -> PartnerFile:

@@ -80,12 +80,15 @@ class _Reading:
     def policy(self) -> Policy | None:
         path = self._folder / ("policy" + _YAML)
         if not path.exists():
-            self._wrong(path, 1, "is missing; it must say at least: jurisdiction: FR")
+            self._wrong(path, 1, "is missing; it must say at least: jurisdiction: FR and published_at")
             return None
         document = self._load(path, ("policy",))
         if document is None:
             return None
         policy, problems = parse_object(Policy, document.value)
+        if policy is not None and policy.published_at is None:
+            what = "is required: it orders revisions; write a time such as 2026-09-01T00:00:00+02:00"
+            problems = [Problem(("published_at",), what)]
         self.report("error", [problem.under("policy") for problem in problems])
         return policy
 

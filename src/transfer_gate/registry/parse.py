@@ -25,7 +25,7 @@ _PATTERNS: Final = {
     reviewed.PARTY_ID_PATTERN: "must be 1 to 128 letters, digits, '.', '_' or '-', and start with a letter or a digit",
     reviewed.COUNTRY_PATTERN: "must be an ISO 3166-1 alpha-2 code in capitals, such as FR",
     reviewed.TEXT_PATTERN: "must not be empty, nor start or end with a space, nor hold several lines",
-    reviewed.DOMAIN_PATTERN: "must be a domain in lower case, such as example.org",
+    reviewed.DOMAIN_PATTERN: "must be a domain, such as example.org",
     reviewed.TOPIC_PATTERN: "must be 1 to 149 letters, digits, '.', '_' or '-'",
 }
 _WORDS: Final = {

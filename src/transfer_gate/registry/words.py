@@ -16,11 +16,13 @@ _RELATED: Final[tuple[Reason, ...]] = (
     "sector-ban-messages",
 )
 
+_OPPOSED: Final[tuple[Reason, ...]] = ("not-objected", "contact-not-stopped", "not-withdrawn")
+
 #: Field, `[]` for any entry of a mapping, to what it is called and the reasons that may come or go when it changes
 #: (rules.md section 3).
 FIELDS: Final[dict[str, tuple[str, tuple[Reason, ...]]]] = {
     "partner.legal_name": ("legal name", ()),
-    "partner.registration_no": ("number in the trade register", ("not-objected", "not-withdrawn")),
+    "partner.registration_no": ("number in the trade register", _OPPOSED),
     "partner.country": ("country", ("third-country-safeguard",)),
     "partner.role": ("role under the GDPR", ("partner-role-controller",)),
     "partner.status": ("status", ("partner-paused", "partner-known-and-contracted")),
@@ -90,6 +92,10 @@ FIELDS: Final[dict[str, tuple[str, tuple[Reason, ...]]]] = {
     "policy.minor_unknown_age": ("when the age is unknown", ("minor-consent",)),
     "policy.bloctel_max_age_days": ("days a Bloctel check is good for", ("phone-optout-bloctel",)),
     "policy.clock_skew_seconds": ("seconds a clock may be ahead", ("clock-sane",)),
+    "policy.unidentified_ids": ("prospect ids that stand for nobody", ("prospect-unidentified",)),
+    "policy.own_parties": ("own names of parties", _OPPOSED),
+    "policy.own_purposes": ("own purposes", _OPPOSED),
+    "policy.published_at": ("time of publication", ()),
 }
 
 

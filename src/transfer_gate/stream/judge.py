@@ -14,6 +14,7 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
+from transfer_gate.policy.view import view_of
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.limits import unheld
 from transfer_gate.stream.outputs import place_of
@@ -21,6 +22,7 @@ from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.verdict import Verdict
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.wire.forms import is_nobody
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Judge:
         self._registry = book.registry
         self._misplaced = book.placement.misplaced
         self._partition = partition
+        self._nobody = view_of(book.registry).nobody
         self._states = states
         self._at = at
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
@@ -80,6 +83,8 @@ class Judge:
             return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
         if self._misplaced(key, self._partition):
             return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
+        if is_nobody(transfer.prospect_id, self._nobody):
+            return Verdict("schema", transfer, held_alone(transfer, "prospect-unidentified"))
         decisions = decide(transfer, self._states.get(key), self._registry, self._at)
         for decision in decisions:
             if decision.rule_errors:

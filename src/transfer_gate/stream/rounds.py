@@ -6,10 +6,12 @@ import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
+from transfer_gate.policy.view import view_of
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge
@@ -83,15 +85,17 @@ class Round:
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
         states = self._states
+        nobody = view_of(self._book.registry).nobody
         for record in records:
             key = record.key
             try:
-                event = _event_of(record)
-            except Unreadable:
+                event = _event_of(record, nobody)
+            except Unreadable as error:
                 self.unreadable_consents += 1
                 logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
-                if key is not None and is_prospect(key):
-                    states.put(key, fold_unreadable(states.get(key), record.offset))
+                for prospect in error.prospects:
+                    if is_prospect(prospect):
+                        states.put(prospect, fold_unreadable(states.get(prospect), record.offset))
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
             else:
                 about = event.prospect_id.encode()
@@ -127,12 +131,12 @@ class Round:
                 self.batches.add(topic, key, value)
 
 
-def _event_of(record: Record) -> ConsentEvent:
+def _event_of(record: Record, nobody: AbstractSet[str]) -> ConsentEvent:
     """Raises Unreadable, also of a record that is too large to be looked at."""
     why = unheld(record)
     if why is not None:
-        raise Unreadable(why)
-    return decode_consent(record.value, record.key)
+        raise Unreadable(why, () if record.key is None else (record.key,))
+    return decode_consent(record.value, record.key, nobody)
 
 
 def takes_away(event: ConsentEvent) -> bool:

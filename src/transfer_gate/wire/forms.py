@@ -4,7 +4,30 @@ The forms are those of the patterns in the schema, told without regular expressi
 decoding, and Python's `$` lets a line break pass behind the text.
 """
 
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+from transfer_gate.model.addresses import canonical_domain, is_local_part
 from transfer_gate.model.transfer import Transfer
+
+#: Values of `prospect_id` that stand for nobody: what programs write where they have none.
+NOBODY: Final = frozenset(
+    {
+        "",
+        "undefined",
+        "null",
+        "none",
+        "nil",
+        "nan",
+        "n/a",
+        "na",
+        "unknown",
+        "anonymous",
+        "0",
+        "-1",
+        "[object object]",
+    }
+)
 
 
 def fault_in(transfer: Transfer) -> str | None:
@@ -35,9 +58,15 @@ def is_country(text: str) -> bool:
 
 
 def is_email(text: str) -> bool:
-    """One `@` between texts without white space: as far as routing by domain needs (RFC 5321)."""
-    local, _, domain = text.partition("@")
-    return local != "" and domain != "" and "@" not in domain and text.split() == [text]
+    """One `@` between a local part and a domain that has a canonical form."""
+    local, at, domain = text.partition("@")
+    return at != "" and is_local_part(local) and canonical_domain(domain) is not None
+
+
+def is_nobody(prospect_id: str, more: AbstractSet[str] = frozenset()) -> bool:
+    """Whether the id stands for nobody; `more` are further such ids, trimmed and case-folded (contract section 2)."""
+    word = prospect_id.strip().casefold()
+    return word in NOBODY or word in more
 
 
 def is_phone(text: str) -> bool:

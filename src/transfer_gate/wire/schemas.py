@@ -35,7 +35,7 @@ def schema_id(name: str) -> str:
 
 
 def _transfer(name: str) -> Schema:
-    schema = _of_structs(name, Transfer)
+    schema = _with_nulls(_of_structs(name, Transfer))
     has_live_call = {
         "properties": {"channels": {"contains": {"const": "live_call"}}},
         "required": ["channels"],
@@ -49,7 +49,16 @@ def _transfer(name: str) -> Schema:
 
 def _consent(name: str) -> Schema:
     about = "A consent, withdrawal, objection, erasure, restriction or resolution; its prospect_id is the record's key."
-    return _of_structs(name, ConsentEvent, title="ConsentEvent", description=about)
+    return _with_nulls(_of_structs(name, ConsentEvent, title="ConsentEvent", description=about))
+
+
+def _with_nulls(schema: Schema) -> Schema:
+    """The schema, with null allowed for every optional member: it is as if absent (contract section 2)."""
+    for part in _parts(schema):
+        for name, member in part.get("properties", {}).items():
+            if name not in part.get("required", ()) and isinstance(member.get("type"), str):
+                member["type"] = [member["type"], "null"]
+    return schema
 
 
 def _released(name: str) -> Schema:
@@ -94,9 +103,27 @@ def _case_file(name: str) -> Schema:
             **anything,
         },
         "consents": {
-            "description": "Consent events in arrival order; offsets count from 0. See consent-event.schema.json.",
+            "description": "Consent events in arrival order; offsets count from 0. See consent-event.schema.json. "
+            "`received_at`: when it was received; default: the decision time.",
             "type": "array",
             "items": anything,
+        },
+        "stops": {
+            "description": "Contact stops, in plain.",
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "email": {"type": "string"},
+                    "phone": {"type": "string"},
+                    "scope": {},
+                    "since": {},
+                    "source": {"enum": ["opposition", "house", "register", "bounce"]},
+                    "reason": {"type": "string"},
+                },
+                "oneOf": [{"required": ["email"]}, {"required": ["phone"]}],
+                "additionalProperties": False,
+            },
         },
     }
     outcome = {

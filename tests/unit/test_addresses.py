@@ -1,0 +1,84 @@
+"""Canonical forms of e-mail addresses (contract section 2)."""
+
+import pytest
+
+from transfer_gate.model.addresses import canonical_domain, canonical_email, stopped_email
+
+
+@pytest.mark.parametrize(
+    ("domain", "canonical"),
+    [
+        ("orange.fr", "orange.fr"),
+        ("Orange.FR.", "orange.fr"),
+        ("\uff4caposte.net", "laposte.net"),
+        ("laposte\u3002net", "laposte.net"),
+        ("laposte.net\uff0e", "laposte.net"),
+        ("stra\u00dfe.example", "xn--strae-oqa.example"),
+        ("STRASSE.example", "strasse.example"),
+        ("caf\u00e9.example", "xn--caf-dma.example"),
+        ("cafe\u0301.example", "xn--caf-dma.example"),
+        ("XN--CAF-DMA.example", "xn--caf-dma.example"),
+        ("localhost", "localhost"),
+        ("a" * 63 + ".example", "a" * 63 + ".example"),
+    ],
+)
+def test_two_spellings_of_a_domain_have_one_canonical_form(domain: str, canonical: str) -> None:
+    assert canonical_domain(domain) == canonical
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "",
+        ".",
+        ".example",
+        "a..example",
+        "example..",
+        "courriel.example,",
+        "a_b.example",
+        "-a.example",
+        "a-.example",
+        "a" * 64 + ".example",
+        ".".join(["a" * 60] * 5),
+        "[192.0.2.1]",
+        "example(comment).org",
+        "exa mple.org",
+        "example.org\t",
+        "exa\u00admple.org",
+        "exa\u200bmple.org",
+        "exa\u200dmple.org",
+        "\u202eexample.org",
+        "example\u00a0.org",
+        "\ufeffexample.org",
+        "xn--a.example",
+        "\u0000example.org",
+    ],
+)
+def test_a_domain_without_a_canonical_form_has_none(domain: str) -> None:
+    assert canonical_domain(domain) is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        " claire@courriel.example",
+        "claire @courriel.example",
+        "claire\u200b@courriel.example",
+        "claire\u0007@courriel.example",
+        "<claire@courriel.example>",
+        "claire(home)@courriel.example",
+        "anne,claire@courriel.example",
+        "mailto:claire@courriel.example",
+        "@courriel.example",
+        "claire",
+        "claire@anne@courriel.example",
+    ],
+)
+def test_an_address_that_is_more_or_less_than_an_address_has_no_canonical_form(address: str) -> None:
+    assert canonical_email(address) is None
+    assert stopped_email(address) is None
+
+
+def test_only_stops_fold_the_local_part() -> None:
+    assert canonical_email("Claire.Durand@Courriel.EXAMPLE.") == "Claire.Durand@courriel.example"
+    assert stopped_email("Claire.Durand@Courriel.EXAMPLE.") == "claire.durand@courriel.example"
