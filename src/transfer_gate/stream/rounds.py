@@ -87,7 +87,6 @@ class Round:
         states = self._states
         nobody = view_of(self._book.registry).nobody
         for record in records:
-            key = record.key
             try:
                 event = _event_of(record, nobody)
             except Unreadable as error:
