@@ -7,6 +7,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
+from transfer_gate.stream import unpacking as _unpacking  # noqa: F401 - reads what plain aiokafka can't
 from transfer_gate.stream.inbox import Record
 
 #: Outlasts a broker's crash and restart, so that no record of a test is given up.

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 import time
+import zlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -84,3 +85,13 @@ async def produce(bootstrap_servers: str, topic: str, partition: int, data: byte
         return int(offset)
     finally:
         await client.close()
+
+
+def zeros(key: bytes, size: int) -> bytes:
+    """A gzip batch of one record whose value is `size` zeros, made without holding them."""
+    head = b"\x00" + varint(0) + varint(0) + sized(key) + varint(size)
+    squeeze = zlib.compressobj(9, wbits=31)
+    parts = [squeeze.compress(varint(len(head) + size + 1) + head)]
+    block = bytes(1 << 20)
+    parts += [squeeze.compress(block[: min(len(block), size - start)]) for start in range(0, size, len(block))]
+    return around(b"".join([*parts, squeeze.compress(varint(0)), squeeze.flush()]), 1, 1)

@@ -13,6 +13,7 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.limits import ANY_SIZE, Limits
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
@@ -26,7 +27,7 @@ FETCH_BYTES: Final = 2 << 20
 
 
 def build_app(
-    settings: Settings, registry: Registry, partitions: int, sealing: Sealing = UNSEALED
+    settings: Settings, registry: Registry, partitions: int, sealing: Sealing = UNSEALED, limits: Limits = ANY_SIZE
 ) -> tuple[GateApp, Gate]:
     """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share."""
     topics = settings.topics
@@ -78,7 +79,7 @@ def build_app(
     gate = Gate(
         settings,
         options,
-        Rulebook.of(topics, registry, Placement(settings.partitioner, partitions)),
+        Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits),
         table.slices,
         slice_factory(settings),
         sealing=sealing,

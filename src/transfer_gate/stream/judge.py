@@ -16,10 +16,10 @@ from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.limits import unheld
 from transfer_gate.stream.outputs import place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.unpacking import unheld
 from transfer_gate.stream.verdict import Verdict
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.wire.forms import is_nobody

@@ -1,28 +1,18 @@
 """What the topics of an installation take: a record that does not fit goes out compressed, or by reference."""
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Final
 
 from aiokafka.record._crecords.cutil import crc32c_cython
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
-from transfer_gate.stream.unpacking import HEADER, Why, Withheld, pack
+from transfer_gate.stream.unpacking import HEADER, header_bytes, pack
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.sealing import LONGEST_KEY
 
-#: An input record of more than this (key, value and headers, unpacked) is quarantined by reference, `too-large`. More
-#: than any record that comes uncompressed within Kafka's default `max.message.bytes`; less, with all that the gate
-#: adds, than its own topics take (`admin.catalogue`).
-LARGEST_RECORD: Final = 2 << 20
-#: Inbound headers of a record that is quarantined by reference are kept up to here.
-KEPT_HEADER_BYTES: Final = 64 << 10
-
 _BATCH_OVERHEAD: Final = 61
 _RECORD_OVERHEAD: Final = 36
-_HEADER_OVERHEAD: Final = 10
 #: `compression.type` of a topic to the codec that batches end up with there; the broker compresses anew where it is
 #: not the producer's, and measures the result. 0: not compressed.
 _CODECS: Final = {"producer": 1, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "uncompressed": 0}
@@ -91,30 +81,6 @@ class RawBatch:
         return batch
 
 
-def unheld(record: ConsumerRecord[bytes | None, bytes | None]) -> Why | None:
-    """Why an input record is quarantined without a look at its value; None as a rule."""
-    if type(record) is Withheld:
-        return record.why
-    if len(record.value or b"") + len(record.key or b"") > LARGEST_RECORD:
-        return "too-large"
-    if record.headers and header_bytes(record.headers) > LARGEST_RECORD:
-        return "too-large"
-    return None
-
-
-def measured(record: ConsumerRecord[bytes | None, bytes | None]) -> tuple[int, str]:
-    """Size and SHA-256 (hex) of an input record's value, whether it is held or not."""
-    if type(record) is Withheld:
-        return record.size, record.digest
-    value = record.value or b""
-    return len(value), sha256(value).hexdigest()
-
-
-def last_offset(record: ConsumerRecord[bytes | None, bytes | None]) -> int:
-    """The last offset that a record stands for: its own as a rule."""
-    return record.last_offset if type(record) is Withheld else record.offset
-
-
 def is_prospect(key: bytes | None) -> bool:
     """Whether a record's key may be a `prospect_id`, by its length."""
     return key is not None and len(key) <= LONGEST_KEY
@@ -136,14 +102,6 @@ def alone(
 def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Bytes of a record, rather more than less."""
     return _RECORD_OVERHEAD + len(key or b"") + len(value or b"") + header_bytes(headers)
-
-
-def header_bytes(headers: Headers) -> int:
-    """Bytes of headers, rather more than less. A character that is no ASCII has up to four bytes."""
-    return sum(
-        _HEADER_OVERHEAD + (len(name) if name.isascii() else 4 * len(name)) + len(value or b"")
-        for name, value in headers
-    )
 
 
 def _record(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:

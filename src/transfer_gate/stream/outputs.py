@@ -15,8 +15,9 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.limits import KEPT_HEADER_BYTES, header_bytes, is_prospect, last_offset, measured, unheld
+from transfer_gate.stream.limits import is_prospect
 from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.unpacking import KEPT_HEADER_BYTES, header_bytes, last_offset, measured, unheld
 from transfer_gate.stream.verdict import FIRST, Again, Verdict
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.records import (

@@ -16,12 +16,13 @@ from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.limits import is_prospect, unheld
+from transfer_gate.stream.limits import is_prospect
 from transfer_gate.stream.outputs import Outputs, place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 

@@ -11,7 +11,7 @@ that it replaces). `stream.clients` imports it, so every consumer of this progra
 
 import struct
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -45,6 +45,15 @@ SNAPPY_BYTES: Final = 64 << 20
 NAMED_OFFSETS: Final = 1000
 #: A batch whose checksum is wrong is fetched so many times before it is taken for what stands on the disk.
 CRC_TRIES: Final = 3
+
+#: An input record of more than this (key, value and headers, unpacked) is quarantined by reference, `too-large`. More
+#: than any record that comes uncompressed within Kafka's default `max.message.bytes`; less, with all that the gate
+#: adds, than its own topics take (`admin.catalogue`).
+LARGEST_RECORD: Final = 2 << 20
+#: Inbound headers of a record that is quarantined by reference are kept up to here.
+KEPT_HEADER_BYTES: Final = HEADER_BYTES
+#: Of each header, bytes beside its name and value.
+_HEADER_OVERHEAD: Final = 10
 
 _CHUNK: Final = 256 << 10
 #: KIP-98: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and greatest timestamp,
@@ -319,6 +328,38 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
 fetcher.MemoryRecords = RawRecords
 fetcher.PartitionRecords = BoundedRecords
 fetcher.FetchResult = BoundedResult
+
+
+def unheld(record: ConsumerRecord) -> Why | None:
+    """Why an input record is quarantined without a look at its value; None as a rule."""
+    if type(record) is Withheld:
+        return record.why
+    if len(record.value or b"") + len(record.key or b"") > LARGEST_RECORD:
+        return "too-large"
+    if record.headers and header_bytes(record.headers) > LARGEST_RECORD:
+        return "too-large"
+    return None
+
+
+def measured(record: ConsumerRecord) -> tuple[int, str]:
+    """Size and SHA-256 (hex) of an input record's value, whether it is held or not."""
+    if type(record) is Withheld:
+        return record.size, record.digest
+    value = record.value or b""
+    return len(value), sha256(value).hexdigest()
+
+
+def last_offset(record: ConsumerRecord) -> int:
+    """The last offset that a record stands for: its own as a rule."""
+    return record.last_offset if type(record) is Withheld else record.offset
+
+
+def header_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Bytes of headers, rather more than less. A character that is no ASCII has up to four bytes."""
+    return sum(
+        _HEADER_OVERHEAD + (len(name) if name.isascii() else 4 * len(name)) + len(value or b"")
+        for name, value in headers
+    )
 
 
 def pack(codec: int, data: bytes) -> bytes:

@@ -10,6 +10,7 @@ from transfer_gate import __version__
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.topics import check_topics
 from transfer_gate.errors import BrokerUnavailable, GateError
+from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.observe.pulse import Pulse
@@ -19,6 +20,7 @@ from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.limits import Limits
 from transfer_gate.stream.refusal import DENIED, denied
 from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
 
@@ -45,7 +47,9 @@ async def run_worker(settings: Settings) -> None:
     """
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
-    app, gate = build_app(settings, registry, partitions, await _sealing_of(settings))
+    app, gate = build_app(
+        settings, registry, partitions, await _sealing_of(settings), await _limits_of(settings, registry)
+    )
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
     gc.set_threshold(*GC_THRESHOLDS)
     compiled = "yes" if is_compiled() else "no"
@@ -105,6 +109,14 @@ async def _sealing_of(settings: Settings) -> Sealing:
     kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
     kept_days = kept_ms // _DAY_MS + 1
     return Sealing(masters, kept_days if kept_ms >= 0 and kept_days < _FOR_EVER_DAYS else None)
+
+
+async def _limits_of(settings: Settings, registry: Registry) -> Limits:
+    """What the topics that the gate writes take."""
+    topics = settings.topics
+    written = (*topics.of_prospects(registry), topics.ledger)
+    async with open_cluster(settings) as cluster:
+        return Limits.of(await cluster.configs(written))
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.unpacking import measured, unheld
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.ledger import ReplayLedger
@@ -167,7 +168,9 @@ async def _read_inputs(
         count = 0
         async for records in committed_records(settings, of_topics(ends, topic)):
             for record in records:
-                add(record.partition, record.offset, record.key, record.value, record.headers)
+                why = unheld(record)
+                reference = None if why is None else (why, *measured(record))
+                add(record.partition, record.offset, record.key, record.value, record.headers, reference)
             last[TopicPartition(topic, records[-1].partition)] = records[-1].offset
             count += len(records)
         say(f"read {count:,} records of {topic}")

@@ -5,7 +5,7 @@ They are asked of no partner, so they are in no total; one that has no copy is m
 
 from collections.abc import Mapping
 
-from transfer_gate.verify.inputs import fingerprint
+from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.headers import Headers
@@ -22,8 +22,20 @@ class UnreadableConsents:
         self._contents: dict[tuple[int, int], tuple[int, int]] = {}
         self._copied: set[tuple[int, int]] = set()
 
-    def add(self, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Take in one consent event."""
+    def add(
+        self,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        unheld: Unheld | None = None,
+    ) -> None:
+        """Take in one consent event; see `Inputs.add`."""
+        if unheld is not None:
+            content = reference_fingerprint(key, *unheld[1:])
+            self._contents[partition, offset] = content, content
+            return
         try:
             decode_consent(value, key)
         except Unreadable:
@@ -39,7 +51,7 @@ class UnreadableConsents:
             return
         if place[1] not in self._ranges.get(place[0], range(0)):
             self.outside += 1
-        elif not self._same(place, key, value if opened else b"", sent, opened) or ours.get(names.STAGE) != b"consent":
+        elif not self._same(place, key, value, sent, ours, opened) or ours.get(names.STAGE) != b"consent":
             self.misrouted += 1
         elif place in self._copied:
             self.duplicated += 1
@@ -47,10 +59,18 @@ class UnreadableConsents:
             self._copied.add(place)
 
     def _same(
-        self, place: tuple[int, int], key: bytes | None, value: bytes | None, sent: Headers, opened: bool
+        self,
+        place: tuple[int, int],
+        key: bytes | None,
+        value: bytes | None,
+        sent: Headers,
+        ours: Mapping[str, bytes],
+        opened: bool,
     ) -> bool:
         whole, shell = self._contents.get(place, (None, None))
-        return fingerprint(key, value, sent) == (whole if opened else shell)
+        if names.REFERENCE in ours:
+            return referred(key, sent, ours, whole, shell)
+        return fingerprint(key, value if opened else b"", sent) == (whole if opened else shell)
 
     def missing(self) -> int:
         """How many have no copy."""

@@ -6,13 +6,20 @@ A *unit* is what one input record asks of one partner; its channels are bits of 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
+
+import msgspec
 
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Contact, Transfer
+from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.wire.headers import PREFIX, Headers
 from transfer_gate.wire.partitioner import ANYWHERE, Placement
+from transfer_gate.wire.records import Reference
+from transfer_gate.wire.sealing import LONGEST_KEY
+
+_REFERENCE: Final = msgspec.json.Decoder(Reference)
 
 #: The bit of each channel in a mask; the one above stands for a record that could not be read.
 BITS: Final = {channel: 1 << place for place, channel in enumerate(CHANNELS)}
@@ -20,12 +27,16 @@ WHOLE: Final = 1 << len(CHANNELS)
 #: The partner of a unit whose record could not be read.
 NOBODY: Final = ""
 
+#: Why the gate does not look at a value, its size and SHA-256 (hex).
+Unheld: TypeAlias = tuple[str, int, str]
+
 #: Shapes of an input record.
 READABLE: Final = 0
 UNDECODABLE: Final = 1
 SCHEMA_INVALID: Final = 2
 KEY_MISMATCH: Final = 3
 KEY_MISPLACED: Final = 4
+TOO_LARGE: Final = 5
 
 
 def mask_of(channels: Iterable[str]) -> int:
@@ -39,6 +50,31 @@ def mask_of(channels: Iterable[str]) -> int:
 def fingerprint(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Stands for the bytes of a record without the gate's headers; equal records are equal within this process."""
     return hash((key, value, tuple([header for header in headers if not header[0].startswith(PREFIX)])))
+
+
+def reference_fingerprint(key: bytes | None, size: int, digest: str) -> int:
+    """The same of a record whose value is not at hand, but its size and SHA-256 (hex). A key that no prospect has
+    counts for none, as it is left out in quarantine."""
+    return hash((key if key is not None and len(key) <= LONGEST_KEY else None, size, digest))
+
+
+def referred(
+    key: bytes | None, sent: Headers, ours: Mapping[str, bytes], content: int | None, shell: int | None
+) -> bool:
+    """Whether a quarantine record by reference (header `tg-reference` among `ours`) is that of an input record.
+
+    Of a record whose value the gate looked at, so that it has a `shell`, only key and headers can be compared here.
+    """
+    try:
+        reference = _REFERENCE.decode(ours[names.REFERENCE])
+        place = ours[names.SOURCE_TOPIC].decode(), int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+    except (KeyError, ValueError, msgspec.DecodeError):
+        return False
+    if (reference.topic, reference.partition, reference.offset) != place or content is None:
+        return False
+    if content == shell:
+        return reference_fingerprint(key, reference.size, reference.sha256) == content
+    return reference.headers_left_out or reference.key_size is not None or fingerprint(key, b"", sent) == shell
 
 
 def points_of(contact: Contact | None) -> tuple[int, int, int]:
@@ -125,11 +161,27 @@ class Inputs:
         self.partner_ids: list[str] = []
         self._numbers: dict[str, int] = {}
 
-    def add(self, partition: int, offset: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Take in the next record of its partition."""
+    def add(
+        self,
+        partition: int,
+        offset: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        unheld: Unheld | None = None,
+    ) -> None:
+        """Take in the next record of its partition; `unheld`: the gate does not look at its value."""
         part = self.partitions.get(partition)
         if part is None:
             part = self.partitions[partition] = PartitionInputs()
+        if unheld is not None:
+            why, size, digest = unheld
+            content = reference_fingerprint(key, size, digest)
+            part.begin(offset, content, content, TOO_LARGE if why == "too-large" else UNDECODABLE)
+            part.identify(0, 0, (0, 0, 0))
+            part.ask(self.number(NOBODY), WHOLE)
+            part.end()
+            return
         content, shell = fingerprint(key, value, headers), fingerprint(key, b"", headers)
         try:
             transfer = decode_transfer(value)

@@ -21,12 +21,14 @@ from transfer_gate.verify.inputs import (
     NOBODY,
     READABLE,
     SCHEMA_INVALID,
+    TOO_LARGE,
     UNDECODABLE,
     Inputs,
     PartitionInputs,
     fingerprint,
     mask_of,
     points_of,
+    referred,
 )
 from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.wire import headers as names
@@ -37,6 +39,7 @@ _STAGES: Final = {
     READABLE: b"policy",
     UNDECODABLE: b"decode",
     SCHEMA_INVALID: b"schema",
+    TOO_LARGE: b"schema",
     KEY_MISMATCH: b"schema",
     KEY_MISPLACED: b"schema",
 }
@@ -146,9 +149,13 @@ class Outcomes:
             self._not_found(unread or topic == self._replay, count)
             return
         part, index = found
-        same = part.contents[index] if opened else part.shells[index]
+        if names.REFERENCE in ours:
+            same = referred(key, sent, ours, part.contents[index], part.shells[index])
+        else:
+            content = part.contents[index] if opened else part.shells[index]
+            same = fingerprint(key, value if opened else b"", sent) == content
         right = (
-            fingerprint(key, value if opened else b"", sent) == same
+            same
             and identity == quarantine_id(topic, partition, offset, partner)
             and _held_at(part.shapes[index], partner, ours.get(names.STAGE))
             and bool(partner) == bool(channels)
