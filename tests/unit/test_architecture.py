@@ -28,13 +28,13 @@ MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
         "local audit doctor evidence verify quarantine stream admin cases policy registry wire observe model settings "
-        "errors stream.clients"
+        "errors printable stream.clients"
     ),
     "local": "verify admin policy registry wire model settings errors stream.clients",
     "doctor": "admin policy registry wire model settings errors stream.clients",
     "evidence": "admin policy wire model settings errors stream.clients",
     # A forecast of a replay decides as a round does.
-    "quarantine": "stream admin policy registry wire model settings errors stream.clients",
+    "quarantine": "stream admin policy registry wire model settings errors printable stream.clients",
     "verify": "admin wire model settings errors stream.clients",
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.
     "audit": "quarantine stream admin policy observe wire model settings errors stream.clients",
@@ -42,15 +42,16 @@ MAY_IMPORT: Final = {
     "admin": "model settings errors stream.clients",
     "cases": "policy registry wire model yamlfile errors",
     "stream.clients": "settings errors",
-    "observe": "model settings errors",
+    "observe": "model settings errors printable",
     "registry": "model yamlfile errors",
     "policy": "model",
-    "wire": "model errors",
+    "wire": "model errors printable",
     "settings_table": "settings",
     "settings": "model errors",
     "yamlfile": "errors",
     "model": "",
     "errors": "",
+    "printable": "",
 }
 
 #: Library -> the parts that may import it. Those that are not here, like msgspec, are free to all.

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from transfer_gate import __version__
+from transfer_gate import __version__, printable
 from transfer_gate.errors import GateError
 
 #: What writing to a full disk, or to nobody, fails with.
@@ -76,7 +76,7 @@ def main() -> None:
         error.show()
         sys.exit(2 if isinstance(error, click.UsageError) else error.exit_code)
     except GateError as error:
-        click.echo(f"transfer-gate: {error}", err=True)
+        click.echo(printable.lines(f"transfer-gate: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in _OUTPUT_FAILED:

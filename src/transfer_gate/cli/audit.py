@@ -5,13 +5,11 @@ import datetime as dt
 from pathlib import Path
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from transfer_gate.audit.auditor import Auditor
 from transfer_gate.audit.outcomes import MOST_TOLD, Finding, Tally
 from transfer_gate.audit.service import log_finding, run_auditor
+from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
 from transfer_gate.observe.logs import configure_logs
 from transfer_gate.registry import load_registry
@@ -65,7 +63,7 @@ def audit(as_json: bool, follow: bool, folders: tuple[Path, ...], margin: float)
         return
     tally = asyncio.run(Auditor(settings, registries, margin=told, tell=_ignore).once())
     if as_json:
-        click.echo(msgspec.json.encode(tally.as_counts()))
+        echo_json(tally.as_counts(), indent=None)
     else:
         _print(tally)
     _explain(tally)
@@ -80,18 +78,18 @@ def _ignore(_: Finding) -> None:
 
 
 def _print(tally: Tally) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Rows(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(overflow="fold")
     for name, count in tally.as_counts().items():
         table.add_row(name, f"{count:,}", _MEANING[name])
-    Console(soft_wrap=True).print(table)
+    Page().print(table)
 
 
 def _explain(tally: Tally) -> None:
     for finding in tally.findings:
         where = f"{finding.topic}/{finding.partition}@{finding.offset}"
-        click.echo(f"{finding.outcome}: {where}: {finding.why}", err=True)
+        echo(f"{finding.outcome}: {where}: {finding.why}", err=True)
     if len(tally.findings) == MOST_TOLD:
-        click.echo(f"only the first {MOST_TOLD} are told", err=True)
+        echo(f"only the first {MOST_TOLD} are told", err=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import click
-import msgspec
 
 from transfer_gate.cli import acts
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.model.state import EMPTY
@@ -119,11 +119,11 @@ async def _resolve(
         key, offsets = copy.record.key, [copy.held.source.offset]
         if not nameable(key):
             await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, ticket, patience)
-            click.echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
+            echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
             return
     events = await unreadable_at(settings, key or b"", offsets)
     for line in _about(events):
-        click.echo(line, err=True)
+        echo(line, err=True)
     _ask(events, yes)
     partition = events[0].partition
     numbers = [event.offset for event in events]
@@ -139,7 +139,7 @@ async def _resolve(
     copies = [ids.quarantine_id(settings.topics.consents, partition, offset) for offset in numbers]
     await _settle_copies(settings, copies, partition, why, ticket, patience, details)
     await _say_what_blocks(settings, key or b"", partition)
-    click.echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
+    echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
 
 
 async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> None:
@@ -147,7 +147,7 @@ async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> No
     left = sorted(set(state.unreadable) - set(state.resolved))
     if left:
         places = ", ".join(str(browse.Place(partition, offset)) for offset in left)
-        click.echo(f"still blocked, by the unreadable events at {places}", err=True)
+        echo(f"still blocked, by the unreadable events at {places}", err=True)
 
 
 async def _settle_copies(
@@ -182,7 +182,7 @@ def _about(events: Sequence[UnreadableEvent]) -> Iterator[str]:
 def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
     forbidding = sum(event.may_forbid for event in events)
     if forbidding:
-        click.echo(
+        echo(
             f"{forbidding} of {len(events)} may have been a withdrawal, objection, erasure or restriction: "
             "let the source send it again, readable, before you resolve it",
             err=True,
@@ -214,17 +214,17 @@ def _row(one: Found, payload: Payload, *, reveal: bool) -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]], output: str, *, reveal: bool) -> None:
     if output == "jsonl":
         for row in rows:
-            click.echo(msgspec.json.encode(row))
+            echo_json(row, indent=None)
         return
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({"unreadable": rows}), indent=2))
+        echo_json({"unreadable": rows})
         return
-    click.echo(f"{'quarantine id':<36}  {'event at':<12}  {'received (UTC)':<24}  {'prospect':<20}  looks like")
+    echo(f"{'quarantine id':<36}  {'event at':<12}  {'received (UTC)':<24}  {'prospect':<20}  looks like")
     for row in rows:
         who = (row["prospect_id"] or MASK) if row["blocks"] else "(nobody)"
         unknown = "?" if row["payload"] in ("plain", "decrypted") else row["payload"]
         likely = ", ".join(row["looks_like"]) or unknown
         about = f"{row['quarantine_id']:<36}  {row['place']:<12}  {row['received_at'] or '-':<24}"
-        click.echo(f"{about}  {who:<20}  {likely}")
+        echo(f"{about}  {who:<20}  {likely}")
         if reveal and row["value"] is not None:
-            click.echo(f"  {row['value']}")
+            echo(f"  {row['value']}")

@@ -3,6 +3,7 @@
 import click
 from rich.console import Console
 
+from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed
 from transfer_gate.local.demo import Plan, Result, Stage, run_demo
 from transfer_gate.local.demo.examples import explained
@@ -63,20 +64,22 @@ def _report(result: Result, screen: Screen) -> None:
 def _what_next(stage: Stage, keep: bool) -> None:
     settings = stage.settings
     if keep:
-        click.echo("\nstill running; to look around:")
-        click.echo(f"  export TRANSFER_GATE_BOOTSTRAP_SERVERS={settings.bootstrap_servers}")
-        click.echo(f"  export TRANSFER_GATE_APP_ID={settings.app_id} TRANSFER_GATE_REGISTRY={settings.registry}")
+        echo()
+        echo("still running; to look around:")
+        echo(f"  export TRANSFER_GATE_BOOTSTRAP_SERVERS={settings.bootstrap_servers}")
+        echo(f"  export TRANSFER_GATE_APP_ID={settings.app_id} TRANSFER_GATE_REGISTRY={settings.registry}")
         if settings.topic_prefix:
-            click.echo(f"  export TRANSFER_GATE_TOPIC_PREFIX={settings.topic_prefix}")
-        click.echo("  transfer-gate doctor; transfer-gate verify")
-        click.echo(f"  metrics: http://127.0.0.1:{settings.metrics_port}/metrics   log: {stage.worker.log}")
-        click.echo("and to stop it:")
-        click.echo(f"  kill {stage.worker.pid}")
+            echo(f"  export TRANSFER_GATE_TOPIC_PREFIX={settings.topic_prefix}")
+        echo("  transfer-gate doctor; transfer-gate verify")
+        echo(f"  metrics: http://127.0.0.1:{settings.metrics_port}/metrics   log: {stage.worker.log}")
+        echo("and to stop it:")
+        echo(f"  kill {stage.worker.pid}")
         if stage.kafka is not None:
-            click.echo(f"  transfer-gate kafka stop --data-dir {stage.kafka.data_dir}; rm -r {stage.folder}")
+            echo(f"  transfer-gate kafka stop --data-dir {stage.kafka.data_dir}; rm -r {stage.folder}")
         return
-    click.echo("\nwhat to try next")
-    click.echo("  transfer-gate demo --keep                  look around afterwards")
-    click.echo("  transfer-gate registry check examples/registry")
-    click.echo("  transfer-gate kafka start                  a Kafka to develop against, then: topics apply, worker")
-    click.echo("  docs/                                      what the gate checks and why")
+    echo()
+    echo("what to try next")
+    echo("  transfer-gate demo --keep                  look around afterwards")
+    echo("  transfer-gate registry check examples/registry")
+    echo("  transfer-gate kafka start                  a Kafka to develop against, then: topics apply, worker")
+    echo("  docs/                                      what the gate checks and why")

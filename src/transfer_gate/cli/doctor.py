@@ -4,8 +4,8 @@ import asyncio
 from typing import Literal
 
 import click
-import msgspec
 
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.doctor import examine
 from transfer_gate.errors import BrokerUnavailable, CheckFailed
 from transfer_gate.settings import load_settings
@@ -24,14 +24,14 @@ def doctor(output: Literal["table", "json"]) -> None:
     silence_clients()
     findings, answered = asyncio.run(examine(load_settings()))
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({"findings": findings}), indent=2))
+        echo_json({"findings": findings})
     else:
         width = max(len(finding.check) for finding in findings)
         for finding in findings:
             status = click.style(f"{finding.status:<4}", fg=_COLOURS[finding.status])
-            click.echo(f"{status}  {finding.check:<{width}}  {finding.found}")
+            echo(f"  {finding.check:<{width}}  {finding.found}", styled=status)
             if finding.do and finding.status != "ok":
-                click.echo(f"      {'':<{width}}  -> {finding.do}")
+                echo(f"      {'':<{width}}  -> {finding.do}")
     if not answered:
         raise BrokerUnavailable("no broker answers", do="see the line `broker` above")
     failed = sum(finding.status == "FAIL" for finding in findings)

@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.reviewed import When
+from transfer_gate.printable import without_contacts
 from transfer_gate.settings import load_settings
 
 _PATH = click.Path(path_type=Path)
@@ -56,10 +57,10 @@ def explain(
     else:
         told, lines = _of_decision(decision_id or "", rulebook, now)
     if output == "json":
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        echo_json(told)
         return
     for line in lines:
-        click.echo(line)
+        echo(line)
 
 
 def _of_event(
@@ -75,14 +76,14 @@ def _of_event(
     explanations = explained(transfer, state, rulebook, now)
     if state.blocked():
         unresolved = sorted(set(state.unreadable) - set(state.resolved))
-        click.echo(f"consent events that can't be read, by position: {', '.join(map(str, unresolved))}", err=True)
+        echo(f"consent events that can't be read, by position: {', '.join(map(str, unresolved))}", err=True)
     told = {
-        "event_id": transfer.event_id,
+        "event_id": without_contacts(transfer.event_id),
         "at": now.isoformat().replace("+00:00", "Z"),
         "policy": {"jurisdiction": rulebook.policy.jurisdiction, "revision": rulebook.revision},
         "partners": as_json(explanations),
     }
-    title = f"transfer {transfer.event_id} as of {now.isoformat()}, registry {rulebook.revision}"
+    title = f"transfer {without_contacts(transfer.event_id)} as of {now.isoformat()}, registry {rulebook.revision}"
     return told, [title, *as_text(explanations)]
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from transfer_gate.policy.explain import ChannelExplanation, Explanation, Finding
 from transfer_gate.policy.trace import plain
+from transfer_gate.printable import without_contacts
 
 #: From the law's words to the reader's: how much weight a rule has.
 STATUS = {"S": "settled", "C": "contested", "H": "house policy"}
@@ -15,7 +16,7 @@ STATUS = {"S": "settled", "C": "contested", "H": "house policy"}
 def as_text(explanations: Sequence[Explanation]) -> Iterator[str]:
     """Lines: per partner and channel the outcome, then what failed, held, and did not apply."""
     for explanation in explanations:
-        yield explanation.partner_id
+        yield without_contacts(explanation.partner_id)
         for channel in explanation.channels:
             yield from _channel(channel)
         if explanation.decision.release is not None:
@@ -28,7 +29,7 @@ def as_json(explanations: Sequence[Explanation]) -> list[dict[str, Any]]:
     """The same, complete, as plain objects; without contact points and attributes, which are the person's."""
     return [
         {
-            "partner_id": explanation.partner_id,
+            "partner_id": without_contacts(explanation.partner_id),
             "released": list(explanation.decision.released),
             "quarantined": {channel: list(held) for channel, held in explanation.decision.quarantined.items()},
             "obligations": plain(

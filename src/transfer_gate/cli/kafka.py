@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 import click
-import msgspec
 
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local.cluster import CLUSTER_HEAP, LocalCluster
 from transfer_gate.local.cluster import load as cluster_in
@@ -106,7 +106,7 @@ def start(
 def stop(data_dir: Path | None) -> None:
     """Stop it in order; its data stay. Stopping one that does not run is no error."""
     broker = _known_in(_folder(load_settings(), data_dir))
-    click.echo("stopped" if broker.stop() else "it does not run", err=True)
+    echo("stopped" if broker.stop() else "it does not run", err=True)
 
 
 @kafka.command()
@@ -127,13 +127,13 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
         facts |= _process_of(broker)
     told = {**facts, "brokers": [{"ready": _answers(part), **_process_of(part)} for part in parts]}
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(told if len(parts) > 1 else facts), indent=2).decode())
+        echo_json(told if len(parts) > 1 else facts)
     else:
         for name, value in facts.items():
-            click.echo(f"{name:<18} {_word(value)}")
+            echo(f"{name:<18} {_word(value)}")
         for part in parts if len(parts) > 1 else ():
             state = "ready" if _answers(part) else "runs but does not answer" if part.running else "does not run"
-            click.echo(f"{part.data_dir.name:<18} {part.bootstrap_servers}, pid {_word(part.pid)}, {state}")
+            echo(f"{part.data_dir.name:<18} {part.bootstrap_servers}, pid {_word(part.pid)}, {state}")
     if not facts["ready"]:
         some = [part for part in parts if not _answers(part)]
         what = "the local Kafka" if len(parts) <= 1 else ", ".join(part.data_dir.name for part in some)
@@ -146,10 +146,10 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
 
 def _announce(broker: LocalKafka | LocalCluster, settings: Settings, told: str) -> None:
     pids = ", ".join(map(str, _pids(broker)))
-    click.echo(f"Apache Kafka {pins().kafka} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
-    click.echo(broker.bootstrap_servers)
+    echo(f"Apache Kafka {pins().kafka} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
+    echo(broker.bootstrap_servers)
     if broker.bootstrap_servers != settings.bootstrap_servers:
-        click.echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
+        echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
 
 
 def _run(broker: LocalKafka | LocalCluster, settings: Settings) -> None:

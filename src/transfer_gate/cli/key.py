@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import msgspec
 
 from transfer_gate.cli import acts
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed
 from transfer_gate.quarantine import keyfile, rotation
@@ -36,13 +36,13 @@ def new(file: Path, add: bool) -> None:
     """
     made = f"made {dt.datetime.now(dt.UTC):%Y-%m-%d} by `transfer-gate key new`"
     name = keyfile.add_key(file, made) if add else keyfile.new_key(file, made)
-    click.echo(name)
+    echo(name)
     then = (
         "give the file to every worker, restart them, then run: transfer-gate key rotate"
         if add
         else f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy apart from the brokers"
     )
-    click.echo(f"{file}: the current key has the id above; {then}", err=True)
+    echo(f"{file}: the current key has the id above; {then}", err=True)
 
 
 @key.command()
@@ -62,11 +62,11 @@ def status(output: Literal["table", "json"], progress: bool | None) -> None:
         rows = [
             {"master_id": name, "keys": count, "in_file": _role(name, masters)} for name, count in counts.most_common()
         ]
-        click.echo(msgspec.json.format(msgspec.json.encode({"master_keys": rows}), indent=2))
+        echo_json({"master_keys": rows})
     elif counts:
-        click.echo(f"{'master key':<18} {'wraps':>10}  in the key file")
+        echo(f"{'master key':<18} {'wraps':>10}  in the key file")
         for name, count in counts.most_common():
-            click.echo(f"{name:<18} {count:>10,}  {_role(name, masters)}")
+            echo(f"{name:<18} {count:>10,}  {_role(name, masters)}")
     if not counts:
         raise NothingMatched("no payload was encrypted yet", do=f"set {PREFIX}QUARANTINE_KEY_FILE for the workers")
 
@@ -108,10 +108,10 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
         return outcome
 
     outcome = asyncio.run(run(masters))
-    click.echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
+    echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
     _raise_for(outcome.foreign, outcome.left)
     if len(masters.ids) > 1:
-        click.echo("no key is left under another master key: the old lines may be removed from the key file", err=True)
+        echo("no key is left under another master key: the old lines may be removed from the key file", err=True)
 
 
 def _raise_for(foreign: Mapping[str, int], left: int) -> None:

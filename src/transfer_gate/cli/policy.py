@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from transfer_gate.cli.explain import explain
+from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed, InvalidInput
 
 _PATH = click.Path(path_type=Path)
@@ -27,7 +28,7 @@ def test(paths: tuple[Path, ...], junit: Path | None) -> None:
 
     outcomes = [cases.run(case) for file in cases.read(paths) for case in file.cases]
     for line in cases.lines(outcomes):
-        click.echo(line)
+        echo(line)
     if junit is not None:
         try:
             junit.write_bytes(cases.junit(outcomes))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import click
 
 from transfer_gate.cli import acts, quarantine_text
+from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.cli.quarantine_discard import discard_records
 from transfer_gate.cli.selection import filter_of, named, with_filter
@@ -78,7 +79,7 @@ def list_command(
                     return
                 following = await quarantine_text.print_page(found, most, output, reveal=named_ones)
         if following is not None and output != "json":
-            click.echo(f"there is more: --after {following}", err=True)
+            echo(f"there is more: --after {following}", err=True)
 
     asyncio.run(run())
 
@@ -197,7 +198,7 @@ def export(
     count = asyncio.run(run())
     if not count:
         raise NothingMatched("nothing in quarantine matches", do="widen the filter")
-    click.echo(f"{file}: {count:,} records, masked", err=True)
+    echo(f"{file}: {count:,} records, masked", err=True)
 
 
 @quarantine.command("discard")

@@ -1,8 +1,7 @@
 """How `quarantine discard` goes: choose, guard, tell the audit topic, ask the gate, report."""
 
-import click
-
 from transfer_gate.cli import acts
+from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing
 from transfer_gate.cli.selection import named
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
@@ -33,7 +32,7 @@ async def discard_records(
     if not chosen.count:
         raise NothingMatched("nothing open in quarantine matches", do="see: transfer-gate quarantine list")
     if dry_run:
-        click.echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
+        echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
         return
     _guard_size(settings, chosen.count, yes)
     details = named(wanted) | {"records": chosen.count}
@@ -58,7 +57,7 @@ async def discard_records(
 
 
 def _report(outcome: Outcome) -> None:
-    click.echo(f"discarded {outcome.discarded:,} of {outcome.sent:,} records ({outcome.run})")
+    echo(f"discarded {outcome.discarded:,} of {outcome.sent:,} records ({outcome.run})")
     if outcome.pending:
         raise PartiallyFailed(
             f"{outcome.pending:,} records are sent, but no gate has answered yet",
@@ -73,9 +72,9 @@ def _report(outcome: Outcome) -> None:
 
 def _say_missed(missed: frozenset[str], left: int) -> None:
     for quarantine_id in sorted(missed):
-        click.echo(f"not open, or not in quarantine: {quarantine_id}", err=True)
+        echo(f"not open, or not in quarantine: {quarantine_id}", err=True)
     if left:
-        click.echo(f"left alone: {left:,} unreadable consent events; see: transfer-gate consent unreadable", err=True)
+        echo(f"left alone: {left:,} unreadable consent events; see: transfer-gate consent unreadable", err=True)
 
 
 def _guard_size(settings: Settings, count: int, yes: bool) -> None:

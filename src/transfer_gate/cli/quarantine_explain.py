@@ -1,14 +1,12 @@
 """How `quarantine explain` tells of one record: the rules then and now, channel by channel."""
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import click
-
 from transfer_gate.cli import acts
 from transfer_gate.cli.explanation import as_json, as_text
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.quarantine.afresh import Afresh, decide_afresh
@@ -49,13 +47,13 @@ async def explain_record(settings: Settings, one: Found, why: str | None, output
         "no_now": unknown if afresh is None else None,
     }
     if output == "json":
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        echo_json(told)
         return
     for line in _lines(told):
-        click.echo(line)
+        echo(line)
     if why is not None and afresh is not None:
         for line in as_text(afresh.explanations):
-            click.echo(line)
+            echo(line)
 
 
 def _then(one: Found, evidence: DecisionRecord | None) -> dict[str, Any]:

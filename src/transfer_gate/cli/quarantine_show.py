@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import click
 import msgspec
 
 from transfer_gate.cli import acts
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.quarantine.browse import Life
 from transfer_gate.quarantine.describe import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of
@@ -24,10 +24,10 @@ async def show_record(settings: Settings, life: Life, why: str | None, output: L
         await acts.record(settings, "quarantine show", "revealed", why=why, details=details)
     told = _told(life, payload, shared_domains(settings), reveal=why is not None)
     if output == "json":
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        echo_json(told)
     else:
         for line in _lines(told):
-            click.echo(line)
+            echo(line)
 
 
 def _told(life: Life, payload: Payload, domains: frozenset[str], *, reveal: bool) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
 
-import click
-import msgspec
-
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import NothingMatched
+from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.browse import Place
 from transfer_gate.quarantine.describe import described
 from transfer_gate.quarantine.selection import OPEN, Found
@@ -42,16 +41,16 @@ async def print_page(found: AsyncIterator[Found], most: int | None, output: Outp
         if output == "json":
             page.append(described(one, reveal=reveal))
         elif output == "jsonl":
-            click.echo(msgspec.json.encode(described(one, reveal=reveal)))
+            echo_json(described(one, reveal=reveal), indent=None)
         else:
             if count == 1:
-                click.echo(_line([title for title, _ in _columns(reveal)], reveal))
-            click.echo(_line(_cells(described(one, reveal=reveal), reveal), reveal))
+                echo(_line([title for title, _ in _columns(reveal)], reveal))
+            echo(_line(_cells(described(one, reveal=reveal), reveal), reveal))
     if not count:
         raise _nothing()
     if output == "json":
         told = {"records": page, "next": None if following is None else str(following)}
-        click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
+        echo_json(told)
     return following
 
 
@@ -60,7 +59,7 @@ async def tally(found: AsyncIterator[Found]) -> Tally:
     records: Counter[tuple[str, str]] = Counter()
     still_open: Counter[tuple[str, str]] = Counter()
     async for one in found:
-        about = (one.held.partner_id or "", one.held.reason)
+        about = (without_contacts(one.held.partner_id or ""), one.held.reason)
         records[about] += 1
         still_open[about] += one.state == OPEN
     if not records:
@@ -76,13 +75,13 @@ def print_tally(counts: Tally, output: Output) -> None:
     ]
     if output == "jsonl":
         for row in rows:
-            click.echo(msgspec.json.encode(row))
+            echo_json(row, indent=None)
     elif output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({"counts": rows}), indent=2))
+        echo_json({"counts": rows})
     else:
-        click.echo(f"{'partner':<24} {'first reason':<32} {'records':>10} {'open':>10}")
+        echo(f"{'partner':<24} {'first reason':<32} {'records':>10} {'open':>10}")
         for (partner, reason), (records, still_open) in counts.items():
-            click.echo(f"{partner or '(could not be read)':<24} {reason:<32} {records:>10,} {still_open:>10,}")
+            echo(f"{partner or '(could not be read)':<24} {reason:<32} {records:>10,} {still_open:>10,}")
 
 
 def _columns(reveal: bool) -> tuple[tuple[str, int], ...]:

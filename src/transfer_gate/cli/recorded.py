@@ -16,6 +16,7 @@ from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.written import as_written
+from transfer_gate.printable import without_contacts
 from transfer_gate.wire.records import ANY_CHANNEL
 
 #: What the reasons of the gate itself mean, for those who have only the record.
@@ -71,7 +72,9 @@ class Recorded:
             f"decision {record.decision_id} of {plain(record.decided_at)}, attempt {record.attempt}, "
             f"on {source.topic}/{source.partition} offset {source.offset}"
         )
-        event = f"transfer {record.event_id}" if record.event_id else "a record that could not be read"
+        event = (
+            f"transfer {without_contacts(record.event_id)}" if record.event_id else "a record that could not be read"
+        )
         consent = f"consent events below offset {record.consent.offset}"
         yield f"{event} as of {plain(self._at)}, registry {self._registry.revision}, {consent}"
         for rule in record.rule_errors:
@@ -81,7 +84,7 @@ class Recorded:
         if self._explanations is not None:
             yield from as_text(self._explanations)
             return
-        yield record.partner_id or "no partner"
+        yield without_contacts(record.partner_id or "no partner")
         for released in record.released:
             yield f"  {released}: released"
             yield "    every rule that applied held"
@@ -96,13 +99,13 @@ class Recorded:
         record = self._record
         return {
             "decision_id": record.decision_id,
-            "event_id": record.event_id,
+            "event_id": without_contacts(record.event_id or "") or None,
             "at": plain(self._at),
             "policy": {"jurisdiction": self._registry.policy.jurisdiction, "revision": self._registry.revision},
             "recorded": {
                 "decided_at": plain(record.decided_at),
                 "source": plain(record.source),
-                "partner_id": record.partner_id,
+                "partner_id": without_contacts(record.partner_id or "") or None,
                 "released": list(record.released),
                 "quarantined": {channel: list(reasons) for channel, reasons in record.quarantined.items()},
                 "consent": plain(record.consent),
@@ -121,7 +124,7 @@ class Recorded:
         outcomes: dict[str, tuple[Reason, ...]] = {**dict.fromkeys(record.released, ()), **record.quarantined}
         return [
             {
-                "partner_id": record.partner_id,
+                "partner_id": without_contacts(record.partner_id or "") or None,
                 "released": list(record.released),
                 "quarantined": {channel: list(reasons) for channel, reasons in record.quarantined.items()},
                 "channels": [

@@ -1,6 +1,5 @@
 """`transfer-gate registry`: check a registry folder; say in words what changed between two."""
 
-import json
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 import click
 
+from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.registry import Change, Inspection, compare, inspect, load_registry
 from transfer_gate.settings import load_settings
 
@@ -39,13 +39,13 @@ def check(folder: Path | None, strict: bool, output: Output) -> None:
     """
     inspection = inspect(folder or load_settings().registry)
     if output == "json":
-        click.echo(json.dumps(_as_json(inspection), ensure_ascii=False, indent=2))
+        echo_json(_as_json(inspection))
     else:
         for finding in (*inspection.errors, *inspection.warnings):
-            click.echo(f"{finding.severity}: {finding}", err=True)
-        click.echo(f"{_counted(inspection.errors, 'error')}, {_counted(inspection.warnings, 'warning')}", err=True)
+            echo(f"{finding.severity}: {finding}", err=True)
+        echo(f"{_counted(inspection.errors, 'error')}, {_counted(inspection.warnings, 'warning')}", err=True)
         if inspection.registry:
-            click.echo(inspection.registry.revision)
+            echo(inspection.registry.revision)
     if inspection.errors:
         raise click.exceptions.Exit(2)
     if strict and inspection.warnings:
@@ -65,15 +65,15 @@ def diff(before: Path, after: Path, output: Output) -> None:
     changes = compare(old, new)
     if output == "json":
         told = {"before": old.revision, "after": new.revision, "changes": [asdict(change) for change in changes]}
-        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        echo_json(told)
         return
-    click.echo(f"{old.revision} -> {new.revision}", err=True)
+    echo(f"{old.revision} -> {new.revision}", err=True)
     if not changes:
-        click.echo("nothing changed")
+        echo("nothing changed")
     for title, group in groupby(changes, key=lambda change: change.title):
-        click.echo(title)
+        echo(title)
         for change in group:
-            click.echo(f"  {_sentence(change)}")
+            echo(f"  {_sentence(change)}")
 
 
 def _sentence(change: Change) -> str:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import click
 import msgspec
 from msgspec.structs import replace
-from rich.console import Console
 
 from transfer_gate.cli.acts import as_id, reason_given, with_ticket, with_why
+from transfer_gate.cli.printing import Page, echo, echo_json
 from transfer_gate.cli.replay_options import Rate
 from transfer_gate.cli.replay_screen import RunScreen, print_plan, print_report, print_status
 from transfer_gate.cli.selection import filter_of, with_filter
@@ -57,19 +57,20 @@ def plan_command(ids: tuple[str, ...], ticket: str | None, output: Output, file:
 
 async def _plan(settings: Settings, wanted: Filter, ticket: str | None, output: Output, file: Path | None) -> None:
     registry = load_registry(settings.registry)
-    plan = await make_plan(settings, registry, wanted, ticket=ticket, say=lambda line: click.echo(line, err=True))
+    plan = await make_plan(settings, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
     digest = await publish(settings, plan)
     if file is not None:
         save_plan(file, plan, digest)
     approval = needs_approval(settings, len(plan.items))
     if output == "json":
-        click.echo(_json(_plan_summary(settings, plan, digest, approval)))
+        echo_json(_plan_summary(settings, plan, digest, approval))
         return
-    print_plan(Console(soft_wrap=True, highlight=False), plan)
-    click.echo(f"\nplan {plan.plan_id}")
+    print_plan(Page(), plan)
+    echo()
+    echo(f"plan {plan.plan_id}")
     if approval:
-        click.echo(f"next, another operator: transfer-gate replay approve {plan.plan_id}")
-    click.echo(f"next: transfer-gate replay run {plan.plan_id}")
+        echo(f"next, another operator: transfer-gate replay approve {plan.plan_id}")
+    echo(f"next: transfer-gate replay run {plan.plan_id}")
 
 
 def _plan_summary(settings: Settings, plan: Plan, digest: str, approval: bool) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def approve_command(plan_id: str, ticket: str | None) -> None:
     """
     settings = load_settings()
     known = asyncio.run(approve(settings, plan_id, ticket=ticket))
-    click.echo(f"approved: {len(known.plan.items):,} records, digest {known.digest[:12]}…")
+    echo(f"approved: {len(known.plan.items):,} records, digest {known.digest[:12]}…")
 
 
 @replay.command("run")
@@ -116,9 +117,9 @@ def run_command(plan_id: str, yes: bool, output: Output, breaker: float | None, 
     finally:
         screen.end()
     if output == "json":
-        click.echo(_json(report))
+        echo_json(report)
     else:
-        print_report(Console(soft_wrap=True, highlight=False), report)
+        print_report(Page(), report)
     _raise_for(report)
 
 
@@ -143,9 +144,9 @@ def status_command(plan_id: str, output: Output) -> None:
     settings = load_settings()
     status = asyncio.run(status_of(settings, plan_id))
     if output == "json":
-        click.echo(_json(status))
+        echo_json(status)
     else:
-        print_status(Console(soft_wrap=True, highlight=False), status)
+        print_status(Page(), status)
 
 
 @replay.command("cancel")
@@ -155,8 +156,4 @@ def cancel_command(plan_id: str, why: str | None) -> None:
     """Cancel a plan for good. A run of it stops within about a second; what it has sent is decided."""
     settings = load_settings()
     known = asyncio.run(cancel(settings, plan_id, reason_given(why, "cancelling a plan")))
-    click.echo(f"cancelled: plan {known.plan.plan_id}")
-
-
-def _json(value: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    echo(f"cancelled: plan {known.plan.plan_id}")

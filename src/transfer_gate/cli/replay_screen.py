@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from transfer_gate.cli.printing import Page, Rows, echo
+from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.journal import Difference
 from transfer_gate.quarantine.plan import Plan
 from transfer_gate.quarantine.report import Report
@@ -36,7 +38,7 @@ class RunScreen:
 
     def __init__(self, *, yes: bool) -> None:
         self._yes = yes
-        self._console = Console(stderr=True, soft_wrap=True)
+        self._console = Page(stderr=True)
         self._records = 0
         self._line_at = time.monotonic() + _LINE_SECONDS
         self._bar = Progress(
@@ -63,7 +65,7 @@ class RunScreen:
         self._bar.update(self._task, completed=settled, in_flight=in_flight)
         if not self._console.is_terminal and time.monotonic() > self._line_at:
             self._line_at = time.monotonic() + _LINE_SECONDS
-            click.echo(f"{settled:,} of {self._records:,} settled, {in_flight:,} in flight", err=True)
+            echo(f"{settled:,} of {self._records:,} settled, {in_flight:,} in flight", err=True)
 
     def end(self) -> None:
         """Take the bar away."""
@@ -72,7 +74,7 @@ class RunScreen:
     async def go_on(self, report: Report) -> bool:
         """See quarantine.run.Screen. Nobody there to ask means no, unless told beforehand."""
         self._bar.stop()
-        click.echo(f"canary: {report.sent:,} sent", err=True)
+        echo(f"canary: {report.sent:,} sent", err=True)
         self._console.print(outcomes_table(report.outcomes, report.records))
         print_differences(self._console, report.differences)
         if not self._yes:
@@ -86,13 +88,13 @@ class RunScreen:
 
 def print_plan(out: Console, plan: Plan) -> None:
     """The forecast: old reason, what would become of it, by partner."""
-    table = Table(box=None, pad_edge=False)
+    table = Rows(box=None, pad_edge=False)
     for title in ("partner", "held for", "would be"):
         table.add_column(title)
     table.add_column("channels", justify="right")
     for move in sorted(plan.moves, key=lambda one: (one.partner_id or "", -one.channels)):
         end = move.outcome if move.outcome in ("released", "erased", "split") else f"held: {move.outcome}"
-        table.add_row(move.partner_id or "-", move.reason, end, f"{move.channels:,}")
+        table.add_row(without_contacts(move.partner_id or "-"), move.reason, end, f"{move.channels:,}")
     out.print(table)
     out.print()
     out.print(outcomes_table(plan.outcomes(), len(plan.items)))
@@ -102,7 +104,7 @@ def print_plan(out: Console, plan: Plan) -> None:
 
 def outcomes_table(outcomes: dict[str, int], records: int) -> Table:
     """Records by outcome."""
-    table = Table(box=None, pad_edge=False, show_header=False)
+    table = Rows(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column()
@@ -130,7 +132,7 @@ def print_differences(out: Console, differences: list[Difference]) -> None:
     """What came out otherwise than forecast."""
     if not differences:
         return
-    table = Table(box=None, pad_edge=False, title="other than forecast", title_justify="left")
+    table = Rows(box=None, pad_edge=False, title="other than forecast", title_justify="left")
     for title in ("forecast", "came out"):
         table.add_column(title, overflow="fold")
     table.add_column("records", justify="right")
@@ -154,7 +156,7 @@ def print_status(out: Console, status: Status) -> None:
     out.print(outcomes_table(status.outcomes, status.records))
     print_differences(out, status.differences)
     out.print()
-    table = Table(box=None, pad_edge=False)
+    table = Rows(box=None, pad_edge=False)
     for title in ("at", "by", "act", "outcome", "ticket"):
         table.add_column(title, overflow="fold")
     for act in status.acts:

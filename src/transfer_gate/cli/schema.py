@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed, InvalidInput
 from transfer_gate.wire.export import differences, exported
 
@@ -30,12 +31,12 @@ def export(folder: Path, check: bool) -> None:
                     f"{folder} is not what the code says:\n{listed}",
                     do=f"transfer-gate schema export {folder}",
                 )
-            click.echo(f"{folder}: {len(exported())} files, as the code says", err=True)
+            echo(f"{folder}: {len(exported())} files, as the code says", err=True)
             return
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in exported().items():
             (folder / name).write_bytes(content)
-            click.echo(folder / name)
+            echo(folder / name)
     except OSError as error:
         raise InvalidInput(
             f"{error.filename or folder}: {error.strerror}",

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from transfer_gate.admin.topics import Difference, TopicReport, apply_topics
+from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, load_settings
@@ -36,24 +34,24 @@ def apply_command(dry_run: bool, output: Literal["table", "json"]) -> None:
     settings = load_settings()
     reports = asyncio.run(apply_topics(settings, load_registry(settings.registry), dry_run=dry_run))
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode({"topics": reports}), indent=2).decode())
+        echo_json({"topics": reports})
     else:
         _print(reports)
     _raise_for(reports)
 
 
 def _print(reports: tuple[TopicReport, ...]) -> None:
-    table = Table(box=None, pad_edge=False)
+    table = Rows(box=None, pad_edge=False)
     for title in ("topic", "partitions", "replication", ""):
         table.add_column(title, overflow="fold")
     for report in reports:
         counts = ["-" if count is None else str(count) for count in (report.partitions, report.replication)]
         table.add_row(report.topic, *counts, report.action)
-    console = Console(soft_wrap=True)
+    console = Page()
     console.print(table)
     differing = _grouped((_line(difference), report.topic) for report in reports for difference in report.differences)
     for line, names in differing.items():
-        click.echo(f"{line}: {', '.join(names)}")
+        echo(f"{line}: {', '.join(names)}")
 
 
 def _line(difference: Difference) -> str:

@@ -3,10 +3,8 @@
 import asyncio
 
 import click
-import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
@@ -52,11 +50,11 @@ def verify(as_json: bool, wait_seconds: float, decided_only: bool) -> None:
             registry,
             wait_seconds=wait_seconds,
             decided_only=decided_only,
-            say=lambda line: click.echo(line, err=True),
+            say=lambda line: echo(line, err=True),
         )
     )
     if as_json:
-        click.echo(msgspec.json.encode(account.counts))
+        echo_json(account.counts, indent=None)
     else:
         _print(account)
     _explain(account)
@@ -68,7 +66,7 @@ def verify(as_json: bool, wait_seconds: float, decided_only: bool) -> None:
 
 
 def _print(account: Account) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Rows(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_column(overflow="fold")
@@ -84,21 +82,19 @@ def _print(account: Account) -> None:
     ):
         if count or name != "  moving":
             table.add_row(name, f"{count:,}", meaning)
-    Console(soft_wrap=True).print(table)
+    Page().print(table)
 
 
 def _explain(account: Account) -> None:
     if account.undecided and account.counts.missing:
-        click.echo(f"the gate is {account.undecided:,} offsets behind: what it has not decided is missing", err=True)
+        echo(f"the gate is {account.undecided:,} offsets behind: what it has not decided is missing", err=True)
     if account.unopened:
-        click.echo(
+        echo(
             f"{account.unopened:,} encrypted payloads could not be opened (erased, or no key here): "
             "compared by their headers only",
             err=True,
         )
     if account.outside:
-        click.echo(f"not counted: {account.outside:,} outcomes of records outside of what was read", err=True)
+        echo(f"not counted: {account.outside:,} outcomes of records outside of what was read", err=True)
     if account.shortened and not account.counts.holds:
-        click.echo(
-            f"oldest records are deleted, so outcomes may only seem missing: {', '.join(account.shortened)}", err=True
-        )
+        echo(f"oldest records are deleted, so outcomes may only seem missing: {', '.join(account.shortened)}", err=True)

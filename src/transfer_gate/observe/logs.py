@@ -12,6 +12,7 @@ import structlog
 
 from transfer_gate.observe.repeats import Repeats
 from transfer_gate.observe.tracebacks import brief, told
+from transfer_gate.printable import one_line, without_contacts
 
 #: All that a line may carry beside its message; anything else given as `extra` is dropped.
 FIELDS: Final = (
@@ -89,7 +90,10 @@ def _fields(_logger: object, _method: str, line: structlog.typing.EventDict) -> 
         value = getattr(record, name, None)
         if value is not None:
             # An event id is what its source wrote: it must not end the line, nor move the cursor of a terminal.
-            line[name] = ascii(value) if isinstance(value, str) and not value.isprintable() else value
+            if name == "event_id":
+                value = without_contacts(value)
+            line[name] = one_line(value) if isinstance(value, str) else value
+    line["event"] = one_line(str(line["event"]))
     return line
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.browse import Place
 from transfer_gate.quarantine.payloads import Payload
 from transfer_gate.quarantine.selection import Found
@@ -23,7 +24,7 @@ def described(one: Found, *, reveal: bool = False) -> dict[str, Any]:
         "state": one.state,
         "attempt": held.attempt,
         "stage": held.stage,
-        "partner": held.partner_id,
+        "partner": None if held.partner_id is None else without_contacts(held.partner_id),
         "channels": list(held.channels),
         "reasons": {channel: list(reasons) for channel, reasons in held.reasons.items()},
         "prospect_id": prospect(one, reveal=reveal),

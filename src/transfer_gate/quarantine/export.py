@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.printable import json_text
 from transfer_gate.quarantine.browse import View, found_in
 from transfer_gate.quarantine.describe import described, shown
 from transfer_gate.quarantine.payloads import payloads_of
@@ -130,7 +131,7 @@ class _JsonLines:
         """Append."""
         encode = msgspec.json.encode
         for row in rows:
-            self._file.write(encode(row) + b"\n")
+            self._file.write(json_text(encode(row).decode()).encode() + b"\n")
 
     def __enter__(self) -> Self:
         return self

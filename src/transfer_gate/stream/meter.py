@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import get_args
+from typing import Final, get_args
 
 from prometheus_client import Counter
 
@@ -15,6 +15,15 @@ from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import OUTSIDE_RULES
 from transfer_gate.stream.rounds import Round
 from transfer_gate.stream.rulebook import Rulebook
+
+#: 2000-01-01T00:00:00Z. What is older, or lies more than a day ahead, is a placeholder of its producer, not a time.
+_EARLIEST_MS: Final = 946_684_800_000
+_AHEAD_SECONDS: Final = 86_400
+
+
+def plausible(timestamp_ms: float, now: float) -> bool:
+    """Whether a record's timestamp says when it was sent: only such ones are measured. `now` in seconds."""
+    return _EARLIEST_MS <= timestamp_ms <= (now + _AHEAD_SECONDS) * 1000
 
 
 class Meter:
@@ -52,7 +61,7 @@ class Meter:
             self._consents.inc(len(consents))
         if work.unreadable_consents:
             metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
-        if work.withdrawn_at is not None:
+        if work.withdrawn_at is not None and plausible(work.withdrawn_at, time.time()):
             metrics.WITHDRAWAL_SECONDS.observe(max(0.0, time.time() - work.withdrawn_at / 1000))
         if transfers:
             self._transfers.inc(len(transfers))
@@ -74,6 +83,9 @@ class Meter:
 
     def _latency(self, stamps: list[int]) -> None:
         now = time.time()
+        stamps = [stamp for stamp in stamps if plausible(stamp, now)]
+        if not stamps:
+            return
         oldest, floor = min(stamps), (now - TIMELY_SECONDS) * 1000
         metrics.LATENCY_SECONDS.observe(max(0.0, now - oldest / 1000))
         metrics.TIMELY.inc(len(stamps) if oldest >= floor else sum(stamp >= floor for stamp in stamps))

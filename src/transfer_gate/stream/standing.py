@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from transfer_gate.observe import metrics
 from transfer_gate.stream.lag import Lag
+from transfer_gate.stream.meter import plausible
 
 #: What is told of each partition; a partition that was given up must not leave a number behind.
 _OF_PARTITIONS: Final = (
@@ -55,7 +56,9 @@ def _tell(partition: Standing, lag: Lag) -> None:
     metrics.BARRIER_WAITING.labels(label).set(partition.waiting)
     waited = 0.0 if partition.since is None else time.monotonic() - partition.since
     metrics.BARRIER_WAITING_SECONDS.labels(label).set(waited)
-    age = 0.0 if partition.oldest is None else max(0.0, time.time() - partition.oldest / 1000)
+    now = time.time()
+    known = partition.oldest is not None and plausible(partition.oldest, now)
+    age = max(0.0, now - partition.oldest / 1000) if known and partition.oldest is not None else 0.0
     metrics.OLDEST_WAITING_SECONDS.labels(label).set(age)
     metrics.PROSPECTS.labels(label).set(partition.prospects)
     if partition.applied is not None:

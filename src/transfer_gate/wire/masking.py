@@ -13,6 +13,7 @@ import msgspec
 
 from transfer_gate.model.consent import ConsentStatus, Indication, LawfulBasis
 from transfer_gate.model.terms import CHANNELS
+from transfer_gate.printable import without_contacts
 
 #: Stands for what is hidden.
 MASK: Final = "***"
@@ -74,7 +75,9 @@ def _one_of(words: tuple[str, ...]) -> _Show:
 
 
 def _open_word(value: Any) -> str | None:
-    return _Open(value) if isinstance(value, str) and _WORD.fullmatch(value) else None
+    # An id of digits alone may be a phone number.
+    shown = isinstance(value, str) and _WORD.fullmatch(value) and without_contacts(value) == value
+    return _Open(value) if shown else None
 
 
 def _country(value: Any) -> str | None:
