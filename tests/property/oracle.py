@@ -20,6 +20,7 @@ from transfer_gate.model.consent import (
     Withdrawal,
 )
 from transfer_gate.model.registry import Registry
+from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -28,6 +29,7 @@ END = dt.datetime.max.replace(tzinfo=dt.UTC)
 EU = "AT BE BG HR CY CZ DK EE FI FR DE GR HU IE IT LV LT LU MT NL PL PT RO SK SI ES SE"
 EEA = {*EU.split(), "IS", "LI", "NO"}
 CALLS = ("live_call", "automated_call")
+HOME_WORKS = ("energy_saving", "renewable", "home_adaptation", "home_works_service")
 ELECTRONIC = ("email", "sms", "automated_call")
 
 
@@ -123,6 +125,7 @@ class Verdict:
     art14_due_at: dt.datetime | None = None
     time_zone: str | None = None
     max_call_attempts: int | None = None
+    call_slots: Any = None
     record_ids: tuple[str, ...] = ()
 
 
@@ -130,9 +133,15 @@ RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
 
 
 def verdict(
-    event: Transfer, events: Sequence[ConsentEvent | None], registry: Registry, t: dt.datetime, partner_id: str
+    event: Transfer,
+    events: Sequence[ConsentEvent | None],
+    registry: Registry,
+    t: dt.datetime,
+    partner_id: str,
+    stops: ContactStops = NO_STOPS,
 ) -> Verdict:
-    """The verdict on one partner. `events` are by offset; None is an event that can't be read."""
+    """The verdict on one partner. `events` are by offset; None is an event that can't be read; `stops` are those of the
+    contact points of the transfer."""
     policy = registry.policy
     partner = registry.partners.get(partner_id)
     skew = dt.timedelta(seconds=policy.clock_skew_seconds)
@@ -168,10 +177,14 @@ def verdict(
     phone = contact.phone if contact else None
     subject_kind = subject.kind if subject else None
     birth_date = subject.birth_date if subject else None
+    today = t.astimezone(PARIS).date()
+    if birth_date is not None and (birth_date > today or years_old(birth_date, 120) <= today):
+        birth_date = None
 
     def kind(channel: str) -> str:
-        domain = email.value.split("@")[-1].lower() if email else None
-        if subject_kind in (None, "consumer") or domain in policy.free_mail_domains:
+        domain = email.value.split("@")[-1].lower().rstrip(".") if email else None
+        free = {name.lower().rstrip(".") for name in policy.free_mail_domains}
+        if subject_kind in (None, "consumer") or domain in free:
             return "consumer"
         assert subject_kind is not None
         if channel == "postal":
@@ -202,6 +215,10 @@ def verdict(
         if channel != "live_call" or t < new_law or request is None or request.at is None or future(request.at):
             return None
         if partner_id not in request.partner_ids or request.object is None or request.object != event.offer_category:
+            return None
+        if event.offer_category not in HOME_WORKS or request.proof_id is None or request.proof_kept_until is None:
+            return None
+        if request.proof_kept_until < plus_months(request.at, 36):
             return None
         day, count = request.at.astimezone(PARIS).date(), 0
         while count < 5:
@@ -254,15 +271,32 @@ def verdict(
             return not (covers and act is not None and act > time)
 
         def scoped(channels: Any, party_ids: Any, purposes: Any) -> bool:
-            def part(scope: Any, *words: str) -> bool:
-                # ["all"] is read as "all", beyond the text of the contract: the stricter reading.
-                return not scope or "all" in scope or any(word in scope for word in words)
+            def plain(words: Any) -> list[str]:
+                return ["all"] if not words or words == "all" else [word.strip().lower() for word in words]
 
-            brands = [partner_id]
-            if partner is not None and partner.registration_no is not None:
-                number = partner.registration_no
-                brands += [p for p, file in registry.partners.items() if file.registration_no == number]
-            return part(channels, channel) and part(party_ids, *brands) and part(purposes, event.purpose)
+            def part(scope: Any, known: Any, names: Any) -> bool:
+                # A word that nobody knows makes the part "all".
+                return any(word in ("all", "*") or word not in plain(known) or names(word) for word in plain(scope))
+
+            def is_party(word: str) -> bool:
+                if word == partner_id.strip().lower():
+                    return True
+                number = partner.registration_no if partner is not None else None
+                if number is None:
+                    return False
+                brands = [p for p, file in registry.partners.items() if file.registration_no == number]
+                return word in plain([*brands, number])
+
+            lists = [notice.partner_list.party_ids for notice in registry.notices.values() if notice.partner_list]
+            numbers = [file.registration_no for file in registry.partners.values() if file.registration_no is not None]
+            parties = [*registry.partners, *numbers, *policy.own_parties, *(party for one in lists for party in one)]
+            declared = [purpose for notice in registry.notices.values() for purpose in notice.purposes]
+            known_purposes = ["direct_marketing", *policy.own_purposes, *declared]
+            return (
+                (not channels or channels == "all" or channel in channels)
+                and part(party_ids, parties, is_party)
+                and part(purposes, known_purposes, lambda word: word == event.purpose.strip().lower())
+            )
 
         def opposed(kinds: Any) -> bool:
             return any(
@@ -379,6 +413,17 @@ def verdict(
 
         rule("not-erased-or-restricted", gdpr, lambda: not erased and not restricted)
         rule("not-objected", gdpr, lambda: not opposed(Objection))
+        points = {"email": stops.email, "postal": ()}.get(channel, stops.phone)
+        rule(
+            "contact-not-stopped",
+            gdpr,
+            lambda: (
+                not any(
+                    scoped(stop.channels, stop.party_ids, stop.purposes) and (stop.since is None or stands(stop.since))
+                    for stop in points
+                )
+            ),
+        )
         rule("not-withdrawn", gdpr, lambda: not opposed(Withdrawal) and not refused)
 
         on_consent = gdpr and basis == "consent"
@@ -552,7 +597,14 @@ def verdict(
         rule(
             "phone-consent-one-year",
             phone_rules,
-            lambda: act and use_until < plus_months(act, 12) and (validity_end is None or use_until < validity_end),
+            lambda: (
+                c
+                and validity_end is not None
+                and validity_end <= plus_months(c.event_time, 12)
+                and use_until < validity_end
+                and act
+                and use_until < plus_months(act, 12)
+            ),
         )
         rule(
             "phone-proof-three-years",
@@ -588,7 +640,7 @@ def verdict(
                 (
                     offer is not None
                     and offer not in ("energy_saving", "renewable")
-                    and not (applies(midnight(2025, 7, 2)) and offer == "home_adaptation")
+                    and not (applies(new_law) and offer in HOME_WORKS)
                 )
                 or own_contract
                 or called_back
@@ -597,9 +649,7 @@ def verdict(
         rule(
             "sector-ban-messages",
             channel in ("email", "sms") and k == "consumer" and applies(midnight(2025, 7, 2)),
-            lambda: (
-                (offer is not None and offer not in ("energy_saving", "renewable", "home_adaptation")) or own_contract
-            ),
+            lambda: (offer is not None and offer not in HOME_WORKS) or own_contract,
         )
 
         def retained() -> bool:
@@ -607,7 +657,8 @@ def verdict(
                 return False
             m = event.collected_at
             signs = ("click", "reply", "order", "login", "inbound_call", "form")
-            if last and last.at is not None and last.type in signs and last.at > m:
+            without_consent = last is not None and last.type == "click" and last.measured_with_consent is False
+            if last and last.at is not None and last.type in signs and not without_consent and last.at > m:
                 m = last.at
             return t < plus_months(m, 36)
 
@@ -654,7 +705,14 @@ def verdict(
             ends.append(plus_months(act, 12))
         if basis == "request" and called_back:
             ends.append(called_back)
-        return reasons, {"kind": k, "notice": n, "ends": min(ends), "record": c.record_id if c else None}
+        slots = c.call_slots if c and channel == "live_call" and basis == "consent" and c.call_slots else None
+        return reasons, {
+            "slots": slots,
+            "kind": k,
+            "notice": n,
+            "ends": min(ends),
+            "record": c.record_id if c else None,
+        }
 
     unreadable = {offset for offset, e in enumerate(events) if e is None}
     resolved = {offset for e in events if isinstance(e, Resolution) for offset in e.resolves}
@@ -686,6 +744,7 @@ def verdict(
         and name in partner.fields
         and name in policy.attributes
     }
+    found.call_slots = judged["live_call"][1]["slots"] if "live_call" in released else None
     kinds = {channel: judged[channel][1]["kind"] for channel in released}
     found.use_before = min(judged[channel][1]["ends"] for channel in released)
     if set(kinds.values()) != {"legal_person"}:

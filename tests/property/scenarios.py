@@ -380,6 +380,8 @@ VALUES: dict[str, list[Any]] = {
     "registry.policy.clock_skew_seconds": [0, 86400],
     "registry.policy.attributes": [{}, {"first_name": {"special_category": "health"}}],
     "registry.policy.related_offers": [{}],
+    "registry.policy.own_parties": [["zephyr"], ["Broker"]],
+    "registry.policy.own_purposes": [["newsletter", "social_matching"]],
 }
 _SCOPES: list[Any] = [
     None,
@@ -390,6 +392,22 @@ _SCOPES: list[Any] = [
     {"purposes": ["social_matching"]},
     {"channels": [], "party_ids": [], "purposes": []},
     {"party_ids": ["all"]},
+    {"party_ids": ["*"]},
+    {"party_ids": ["Acme "]},
+    {"party_ids": ["HELIOS"]},
+    {"party_ids": ["900000001"]},
+    {"party_ids": ["zephyr"]},
+    {"party_ids": ["broker", "helios"]},
+    {"purposes": ["Social_Matching"]},
+    {"purposes": [" newsletter"]},
+    {"channels": ["sms"], "purposes": ["ALL"]},
+]
+_POINTS: list[Objects] = [
+    {"email": "claire@courriel.example"},
+    {"email": "Claire@Courriel.EXAMPLE."},
+    {"email": "anne@courriel.example"},
+    {"phone": "+33639980011"},
+    {"phone": "+33639980012"},
 ]
 
 _EVENT_TYPES = [
@@ -435,6 +453,11 @@ def scenarios(draw: st.DrawFn, most_changes: int = 4) -> Objects:
         put(scenario, path, value)
     for number in range(draw(st.integers(0, 3))):
         scenario["consents"].append(draw(more_events(number)))
+    scenario["stops"] = [
+        draw(st.sampled_from(_POINTS))
+        | {"scope": draw(st.sampled_from(_SCOPES)), "since": draw(st.sampled_from(INSTANTS))}
+        for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2])))
+    ]
     if "live_call" in scenario["transfer"]["channels"]:
         scenario["transfer"].setdefault("offer_category", "insurance")
     return scenario

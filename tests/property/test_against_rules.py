@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.property.oracle import Verdict, verdict
 from tests.property.scenarios import CLEAN, KINDS, Objects, put, scenarios, world
+from transfer_gate.cases.stops import WrittenStop, stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.policy.decide import decide
 
@@ -28,15 +29,17 @@ def _as_verdict(decision: PartnerDecision) -> Verdict:
         found.art14_due_at = obligations.art14_due_at
         found.time_zone = obligations.call_window.time_zone if obligations.call_window else None
         found.max_call_attempts = obligations.max_call_attempts
+        found.call_slots = obligations.call_slots
     return found
 
 
 def _check(scenario: Objects) -> None:
     here = world(scenario)
-    decisions = decide(here.transfer, here.state, here.registry, here.t)
+    stops = stops_of(here.transfer, [WrittenStop.model_validate(stop) for stop in scenario.get("stops", ())])
+    decisions = decide(here.transfer, here.state, here.registry, here.t, stops)
     assert [decision.partner_id for decision in decisions] == list(here.transfer.partner_ids)
     for decision in decisions:
-        expected = verdict(here.transfer, here.events, here.registry, here.t, decision.partner_id)
+        expected = verdict(here.transfer, here.events, here.registry, here.t, decision.partner_id, stops)
         expected.contact = {name: point for name, point in expected.contact.items() if point is not None}
         assert _as_verdict(decision) == expected
         assert decision.rule_errors == ()

@@ -44,7 +44,7 @@ def test_the_explanation_has_every_date_of_a_rule() -> None:
 
 def test_the_explanation_names_the_decisions_that_the_rules_cite_and_no_other() -> None:
     cited = {"KASPR", "ACCOR", "Canal+", "HUBSIDE", "TAGADAMEDIA", "EDF", "SOLOCAL", "COSMOSPACE", "FORIOU"}
-    cited |= {"C-673/17", "C-621/22", "SAN-2025-017"}
+    cited |= {"C-673/17", "C-621/22", "C-654/23", "SAN-2025-017"}
     named = set(re.findall(r"\*\*([^*]+)\*\*", EXPLAINED))
     assert {name for name in named if name.isupper() or name[1:2] == "-" or name == "Canal+"} - {"C"} == cited
     references = " ".join(rule.reference for rule in RULES)

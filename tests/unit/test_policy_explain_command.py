@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from tests.property.scenarios import CLEAN, CONSENT
 from tests.support.command_line import CommandLine
 from transfer_gate.policy.catalogue import RULES
+from transfer_gate.wire.decode import Undecodable, decode_transfer
 
 AT = "2026-10-05T10:00:00+02:00"
 
@@ -228,3 +230,86 @@ def test_a_decision_needs_a_broker(registry: Path, command: CommandLine, monkeyp
     assert (code, out) == (6, "")
     assert "no answer from the Kafka cluster at 127.0.0.1:1" in err
     assert "Traceback" not in err
+
+
+_BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda text: text[:-1] + ",}",
+        lambda text: _BOM.decode() + text,
+        lambda text: text.replace('"direct_marketing"', "NaN"),
+        lambda text: text.replace('"', "'"),
+        lambda text: text[:-1] + "/* a comment */}",
+        lambda text: "# a comment\n" + text,
+        lambda text: text[:-1] + ',"purpose":"direct_marketing"}',
+        lambda text: text.encode("utf-16").decode("latin-1"),
+        lambda _: "",
+    ],
+    ids=[
+        "comma",
+        "bom",
+        "nan",
+        "single quotes",
+        "comment inside",
+        "comment before",
+        "named twice",
+        "utf-16",
+        "nothing",
+    ],
+)
+def test_an_event_that_the_worker_cannot_decode_is_undecodable_here_too(
+    tmp_path: Path, registry: Path, command: CommandLine, broken: Callable[[str], str]
+) -> None:
+    text = broken(json.dumps(CLEAN["transfer"]))
+    path = tmp_path / "event.json"
+    path.write_bytes(text.encode("latin-1") if text.startswith("\u00ff\u00fe") else text.encode())
+    with pytest.raises(Undecodable):
+        decode_transfer(path.read_bytes())
+    code, out, err = command("--event", path, "--registry", registry, "--at", AT)
+    assert (code, out) == (2, "")
+    assert "undecodable" in err
+
+    withdrawal = {"event_id": "w-1", "prospect_id": "p-1", "type": "withdrawal", "event_time": "2026-09-01T00:00:00Z"}
+    withdrawal["purpose"] = "direct_marketing"
+    text = broken(json.dumps(withdrawal))
+    if not text:
+        return
+    path.write_bytes(text.encode("latin-1") if text.startswith("\u00ff\u00fe") else text.encode())
+    event = tmp_path / "transfer.json"
+    event.write_text(json.dumps(CLEAN["transfer"] | {"channels": ["email"]}))
+    code, out, err = command("--event", event, "--consents", path, "--registry", registry, "--at", AT)
+    assert code == 0
+    assert "email: held: consent-unreadable" in out
+    assert "can't be read" in err
+
+
+def test_one_broken_line_among_json_lines_is_one_unreadable_event(
+    tmp_path: Path, event: Path, registry: Path, command: CommandLine
+) -> None:
+    path = tmp_path / "consents.jsonl"
+    path.write_text(json.dumps(CONSENT) + "\n" + '{"event_id": "w-1",}\n')
+    _, out, err = command("--event", event, "--consents", path, "--registry", registry, "--at", AT)
+    assert "by position: 1" in err
+    assert "consent record r-1" in out
+
+
+def test_the_examples_from_the_field_are_what_the_worker_says(
+    tmp_path: Path, event: Path, registry: Path, command: CommandLine
+) -> None:
+    """A list with a trailing comma inside was read as YAML once, and the withdrawal with it."""
+    path = tmp_path / "consents.json"
+    path.write_text("[" + json.dumps(CONSENT) + ",\n" + '{"event_id":"w-1","prospect_id":"p-1",}]')
+    _, out, err = command("--event", event, "--consents", path, "--registry", registry, "--at", AT)
+    assert "by position: 0" in err
+    assert "consent-unreadable" in out
+
+
+def test_a_prospect_that_is_nobody_is_not_explained(tmp_path: Path, registry: Path, command: CommandLine) -> None:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps(CLEAN["transfer"] | {"prospect_id": " Undefined"}))
+    code, out, err = command("--event", path, "--registry", registry, "--at", AT)
+    assert (code, out) == (2, "")
+    assert "prospect-unidentified" in err

@@ -70,9 +70,17 @@ def _of_event(
     from transfer_gate.cases.run import folded
     from transfer_gate.cli.explanation import as_json, as_text
     from transfer_gate.policy.explain import explain as explained
+    from transfer_gate.policy.view import view_of
+    from transfer_gate.wire.forms import is_nobody
 
     transfer = transfer_in(event)
-    state = folded(events_in(consents) if consents else (), transfer.prospect_id.encode())
+    nobody = view_of(rulebook).nobody
+    if is_nobody(transfer.prospect_id, nobody):
+        raise InvalidInput(
+            f"{event}: prospect-unidentified: the prospect_id stands for nobody",
+            do="send the id of a person; docs/explanation/rules.md lists the words that are none",
+        )
+    state = folded(events_in(consents) if consents else (), transfer.prospect_id.encode(), nobody=nobody)
     explanations = explained(transfer, state, rulebook, now)
     if state.blocked():
         unresolved = sorted(set(state.unreadable) - set(state.resolved))

@@ -167,13 +167,9 @@ def names_twice(raw: bytes) -> bool:
     can't be parsed."""
     # Quick for what programs write as a rule: nowhere a quote inside a string nor white space before a colon. Then each
     # `":` ends a name or begins a string, and those that are lost on the way through a dict belonged to a second name.
-    if not (
-        b" :" in raw
-        or b"\n:" in raw
-        or b"\t:" in raw
-        or b"\r:" in raw
-        or (b"\\" in raw and (b'\\"' in raw or b"\\u002" in raw or b"\\u003" in raw))
-    ):
+    spaced = b" :" in raw or (b"\n" in raw and b"\n:" in raw) or (b"\t" in raw and b"\t:" in raw) or b"\r" in raw
+    escaped = b"\\" in raw and (b'\\"' in raw or b"\\u002" in raw or b"\\u003" in raw)
+    if not spaced and not escaped:
         try:
             if orjson.dumps(orjson.loads(raw)).count(b'":') == raw.count(b'":'):
                 return False
