@@ -17,6 +17,7 @@ from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenario
 from transfer_gate.audit.evidence import Released, decision_of, released_record
 from transfer_gate.audit.judge import Case, Judge, Source
 from transfer_gate.audit.standing import Way, forbidden
+from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
@@ -158,3 +159,34 @@ def test_no_point_that_was_not_released_passes(known: bool, scenario: Objects) -
     one = Judge(TOPICS, registries, TOPICS.partners(here.registry))
     assert one.judge(case).outcome == ("ok" if known else "revision-unknown")
     assert one.judge(forged).outcome == "unexplained"
+
+
+@pytest.mark.parametrize(
+    ("party_ids", "purposes", "stands"),
+    [
+        (("Acme ",), (), True),
+        (("*",), (), True),
+        (("ALL",), (), True),
+        (("900000001",), (), True),
+        (("stranger",), (), True),
+        (("helios",), (), False),
+        ((), ("Direct_Marketing",), True),
+        ((), ("newsletter",), True),
+        ((), ("social_matching",), False),
+    ],
+)
+def test_the_auditor_reads_words_of_scopes_as_the_rules_do(
+    party_ids: tuple[str, ...], purposes: tuple[str, ...], stands: bool
+) -> None:
+    when = dt.datetime(2026, 9, 1, tzinfo=dt.UTC)
+    objection = Opposition(event_time=when, event_id="o-1", party_ids=party_ids, purposes=purposes)
+    way = Way(
+        "email",
+        "acme",
+        frozenset({"acme", "900000001"}),
+        "direct_marketing",
+        frozenset({"acme", "helios", "900000001"}),
+        frozenset({"direct_marketing", "social_matching"}),
+    )
+    found = forbidden(ProspectState(objections=(objection,)), way, when)
+    assert found == ("not-objected" if stands else None)

@@ -81,9 +81,14 @@ class Judge:
             view = view_of(registry)
             file = view.partners.get(body.partner_id)
             brands, skew = file.brands if file is not None else brands, view.clock_skew
+        parties, purposes = (None, None) if registry is None else _known_words(registry)
+        if registry is not None and body.partner_id in registry.partners:
+            number = registry.partners[body.partner_id].registration_no
+            brands = brands if number is None else brands | {number}
         horizon = case.decision.decided_at + skew
         reasons = (
-            forbidden(state, Way(channel, body.partner_id, brands, body.purpose), horizon) for channel in body.channels
+            forbidden(state, Way(channel, body.partner_id, brands, body.purpose, parties, purposes), horizon)
+            for channel in body.channels
         )
         return next((reason for reason in reasons if reason is not None), None)
 
@@ -189,3 +194,14 @@ def _beyond(body: ReleasedRecord, transfer: Transfer) -> str:
 
 def _of(decision: Decision) -> str:
     return f"; decision {decision.decision_id}"
+
+
+def _known_words(registry: Registry) -> tuple[frozenset[str], frozenset[str]]:
+    """The parties and the purposes that the registry knows, trimmed and in lower case (rules.md 1.4)."""
+    policy, notices = registry.policy, registry.notices.values()
+    lists = [notice.partner_list.party_ids for notice in notices if notice.partner_list]
+    numbers = [partner.registration_no for partner in registry.partners.values() if partner.registration_no]
+    parties = [*registry.partners, *numbers, *policy.own_parties, *(party for named in lists for party in named)]
+    declared = [purpose for notice in notices for purpose in notice.purposes]
+    purposes = ["direct_marketing", *policy.own_purposes, *declared]
+    return frozenset(word.strip().lower() for word in parties), frozenset(word.strip().lower() for word in purposes)

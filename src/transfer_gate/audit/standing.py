@@ -18,12 +18,18 @@ _RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
 
 
 class Way(Struct, frozen=True):
-    """One channel of a release. `brands`: the party ids of the partner's controller, its own included."""
+    """One channel of a release. `brands`: the party ids of the partner's controller, its own included, and its number.
+
+    `parties` and `purposes` are the words that the registry of the decision knows, trimmed and in lower case; None
+    where that registry is not at hand, and then no word widens.
+    """
 
     channel: Channel
     partner_id: str
     brands: frozenset[str]
     purpose: str
+    parties: frozenset[str] | None = None
+    purposes: frozenset[str] | None = None
 
 
 def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | None:
@@ -88,10 +94,22 @@ def _latest_act(consents: Iterable[Consent], state: ProspectState, way: Way) -> 
 def _stands(oppositions: Iterable[Opposition], way: Way, act: dt.datetime | None) -> bool:
     return any(
         (not x.channels or way.channel in x.channels)
-        and (not x.purposes or way.purpose in x.purposes)
-        and (not x.party_ids or not way.brands.isdisjoint(x.party_ids))
+        and _names(x.purposes, frozenset({way.purpose}), way.purposes)
+        and _names(x.party_ids, way.brands, way.parties)
         and not _before(x.event_time, act)
         for x in oppositions
+    )
+
+
+def _names(scope: tuple[str, ...], meant: frozenset[str], known: frozenset[str] | None) -> bool:
+    """Whether a part of a scope names one of those meant: everything, or a word that nobody knows, does (1.4)."""
+    words = {word.strip().lower() for word in scope}
+    names = {name.strip().lower() for name in meant}
+    return (
+        not words
+        or not words.isdisjoint({"all", "*"})
+        or not words.isdisjoint(names)
+        or (known is not None and not words <= known)
     )
 
 

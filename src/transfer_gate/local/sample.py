@@ -173,7 +173,9 @@ class Sample:
 
     def _consent(self, person: Person, notice: Notice, at: dt.datetime) -> dict[str, Any]:
         partners = notice.partner_list
-        return {
+        # What was asked for a year ago and more, nobody may call about any more; it was asked without a period then.
+        period = {"validity": "P1Y"} if self._now - at < _YEAR else {}
+        return period | {
             "prospect_id": person.prospect_id,
             "type": "consent",
             "event_time": at.replace(microsecond=0),
