@@ -202,7 +202,7 @@ def test_every_header_of_quarantine_is_described() -> None:
     """A header that the gate writes can't be missing from the published schema."""
     ours = {value for name, value in vars(headers).items() if name.isupper() and str(value).startswith("tg-")}
     described = set(SCHEMAS["quarantine-headers"]["properties"])
-    asked = {headers.REPLAY_ACTION, headers.REPLAY_WHY}
+    asked = {headers.REPLAY_ACTION, headers.REPLAY_WHY, headers.RAW}
     assert described == ours - {headers.PREFIX, headers.TRANSFER_ID} - asked
     assert set(SCHEMAS["replay-headers"]["properties"]) == described | asked
 

@@ -15,6 +15,8 @@ _MIB: Final = 1_048_576
 DEFAULT_MAX_MESSAGE: Final = 1_048_588
 #: What the gate adds to a record that it passes on (headers with reasons, obligations of a release), bytes, generous.
 HEAD_ROOM: Final = _MIB
+#: The largest input record that is decided, unpacked, bytes (`stream.unpacking` holds the same number).
+LARGEST_RECORD: Final = 2 * _MIB
 #: Room for the state of a prospect with thousands of consent events, bytes.
 LARGE_MESSAGE: Final = 8 * _MIB
 
@@ -80,7 +82,7 @@ def catalogue(
     largest `max.message.bytes` of the two input topics, in bytes.
     """
     durable = {"min.insync.replicas": "2"} if replication is not None and replication >= 3 else {}
-    passed_on = {"max.message.bytes": str(largest_input + HEAD_ROOM)}
+    passed_on = {"max.message.bytes": str(max(largest_input, LARGEST_RECORD) + HEAD_ROOM)}
     held = {"max.message.bytes": str(max(largest_input + HEAD_ROOM, LARGE_MESSAGE))}
 
     def spec(

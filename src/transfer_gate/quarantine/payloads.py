@@ -12,11 +12,12 @@ from transfer_gate.quarantine.states import States, states_of
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.wire.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
 
-Condition = Literal["plain", "decrypted", "erased", "locked"]
+Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
 
 
 class Payload(Struct, frozen=True):
-    """A payload, or why there is none: `erased` for good, `locked` for who has not the right master key.
+    """A payload, or why there is none: `erased` for good, `locked` for who has not the right master key,
+    `by-reference` where only the source has it.
 
     `value` is None too where the source record had none (a tombstone).
     """
@@ -48,6 +49,11 @@ async def payloads_of(settings: Settings, found: Sequence[Found]) -> list[Payloa
 
 def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payload:
     """The payload of one record, by states that hold its owner's."""
+    reference = one.held.reference
+    if reference is not None:
+        place = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
+        what = f"{reference.size:,} bytes, SHA-256 {reference.sha256}"
+        return Payload("by-reference", why=f"too large to be repeated, or not to be had: it stands in {place} ({what})")
     encryption, value = one.held.encryption, one.record.value
     if encryption is None:
         return Payload("plain", value)

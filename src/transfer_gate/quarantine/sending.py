@@ -34,7 +34,7 @@ class Sender:
 
     async def send(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Add a record; a full batch is sent and acknowledged first."""
-        record = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": list(headers)}
+        record = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": names.portable(headers)}
         batch = self._batches.get(partition)
         if batch is None or batch.append(**record) is None:
             await self._flush(partition)

@@ -8,7 +8,7 @@ nothing the second time.
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import Final, get_args
 
 from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
@@ -29,6 +29,12 @@ from transfer_gate.wire.sealing import Erased, NotOpened, owner_of
 
 #: Why an unreadable consent event is not replayed.
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
+
+
+#: Why a record without a value of its own is not replayed: what was too large then is too large now.
+BY_REFERENCE: Final = "kept by reference, as it was too large: send the source anew, smaller"
+#: Why a record is discarded, in the operator's words, is kept up to here (characters).
+_LONGEST_WHY: Final = 1000
 
 
 class Replays:
@@ -59,7 +65,7 @@ class Replays:
                 self._keys.rewrap(record.key)
             return []
         try:
-            held = held_of(record.headers)
+            held = held_of(names.restored(record.headers))
         except MalformedHeaders:
             # Not from our commands. It has no earlier life, so it is held as what it is: a record of this topic.
             return self._outputs.of_whole(record, position, "decode", "undecodable")
@@ -71,6 +77,9 @@ class Replays:
             return []
         if held.stage == "consent":
             self._settle(held, "open", "refused", _RESOLVE_INSTEAD)
+            return []
+        if held.reference is not None:
+            self._settle(held, "open", "refused", BY_REFERENCE)
             return []
         try:
             source = self._source(record, held)
@@ -170,4 +179,4 @@ def _action(record: Record) -> Action | None:
 
 def _text(record: Record, name: str) -> str | None:
     raw = dict(record.headers).get(name)
-    return None if raw is None else raw.decode(errors="replace")
+    return None if raw is None else raw[: 4 * _LONGEST_WHY].decode(errors="replace")[:_LONGEST_WHY]

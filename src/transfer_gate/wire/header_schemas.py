@@ -44,6 +44,10 @@ def replay_headers() -> Schema:
             {"enum": list(get_args(Action))},
         ),
         headers.REPLAY_WHY: ("Why a record is discarded, in the operator's words.", {}),
+        headers.RAW: (
+            "In place of a header of the source whose name is not UTF-8; name and value in base64. May repeat.",
+            _json({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name", "value"]}),
+        ),
     }
     rewraps = {"properties": {headers.REPLAY_ACTION: {"const": "rewrap"}}, "required": [headers.REPLAY_ACTION]}
     return {

@@ -34,6 +34,8 @@ REPLAY_ACTION: Final = "tg-replay-action"
 REPLAY_WHY: Final = "tg-replay-why"
 ENCRYPTION: Final = "tg-encryption"
 REFERENCE: Final = "tg-reference"
+#: On the replay topic, in place of each header whose name is not UTF-8: producers refuse such names.
+RAW: Final = "tg-raw-header"
 TRANSFER_ID: Final = "tg-transfer-id"
 CONTENT_TYPE: Final = "content-type"
 
@@ -48,6 +50,46 @@ def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | No
         (DECISION_ID, decision_id.encode()),
         (CONTENT_TYPE, _JSON),
     ]
+
+
+class _Raw(msgspec.Struct, frozen=True):
+    """A header with any bytes for a name; msgspec writes bytes as base64."""
+
+    name: bytes
+    value: bytes | None
+
+
+_RAW: Final = msgspec.json.Decoder(_Raw)
+
+
+def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The same headers, those that no producer takes wrapped; see `restored`."""
+    return [
+        header
+        if header[0].isascii() or not _is_raw(header[0])
+        else (RAW, _encode(_Raw(header[0].encode("utf-8", "surrogateescape"), header[1])))
+        for header in headers
+    ]
+
+
+def restored(headers: Headers) -> Headers:
+    """Headers as they were before `portable`. What is wrapped wrongly stays as it is."""
+    if not any(name == RAW for name, _ in headers):
+        return headers
+    return [_unwrapped(value) or (name, value) if name == RAW else (name, value) for name, value in headers]
+
+
+def _unwrapped(value: bytes | None) -> tuple[str, bytes | None] | None:
+    try:
+        raw = _RAW.decode(value or b"")
+    except msgspec.DecodeError:
+        return None
+    name = raw.name.decode("utf-8", "surrogateescape")
+    return None if name.startswith(PREFIX) else (name, raw.value)
+
+
+def _is_raw(name: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in name)
 
 
 def without_ours(headers: Headers) -> list[tuple[str, bytes | None]]:
