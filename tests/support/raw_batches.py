@@ -4,7 +4,8 @@ import asyncio
 import struct
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -65,26 +66,46 @@ def batch(records: Sequence[Raw], codec: str = "none", base: int = 0) -> bytes:
     return packed(b"".join(record(delta, *each) for delta, each in enumerate(records)), len(records), codec, base)
 
 
+@asynccontextmanager
+async def open_raw(bootstrap_servers: str) -> AsyncIterator[Callable[[str, int, bytes], Awaitable[bool]]]:
+    """Produces batches of bytes; says whether the broker took one."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+    await client.bootstrap()
+
+    async def send(topic: str, partition: int, data: bytes) -> bool:
+        return (await _send(client, topic, partition, data))[0] == 0
+
+    try:
+        yield send
+    finally:
+        await client.close()
+
+
 async def produce(bootstrap_servers: str, topic: str, partition: int, data: bytes) -> int:
     """Produce one batch; returns the offset of its first record. Fails when the broker refuses it."""
     client = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
     await client.bootstrap()
     try:
-        await client.set_topics([topic])
-        leader: Any = None
-        while leader is None or leader < 0:
-            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-            if leader is None:
-                await asyncio.sleep(0.02)
-        request = ProduceRequest(
-            transactional_id=None, required_acks=-1, timeout=30_000, topics=[(topic, [(partition, data)])]
-        )
-        response = await client.send(leader, request)
-        ((_, ((_, code, offset, *_),)),) = response.topics
+        code, offset = await _send(client, topic, partition, data)
         assert code == 0, for_code(code)
-        return int(offset)
+        return offset
     finally:
         await client.close()
+
+
+async def _send(client: AIOKafkaClient, topic: str, partition: int, data: bytes) -> tuple[int, int]:
+    leader: Any = None
+    while leader is None or leader < 0:
+        await client.add_topic(topic)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        if leader is None:
+            await asyncio.sleep(0.02)
+    request = ProduceRequest(
+        transactional_id=None, required_acks=-1, timeout=30_000, topics=[(topic, [(partition, data)])]
+    )
+    response = await client.send(leader, request)
+    ((_, ((_, code, offset, *_),)),) = response.topics
+    return int(code), int(offset)
 
 
 def zeros(key: bytes, size: int) -> bytes:

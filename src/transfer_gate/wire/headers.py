@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from transfer_gate.model.terms import Channel
-from transfer_gate.wire.records import ANY_CHANNEL
+from transfer_gate.wire.records import ANY_CHANNEL, RawHeader
 
 Headers = Sequence[tuple[str, bytes | None]]
 Stage = Literal["decode", "schema", "consent", "policy"]
@@ -52,14 +52,7 @@ def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | No
     ]
 
 
-class _Raw(msgspec.Struct, frozen=True):
-    """A header with any bytes for a name; msgspec writes bytes as base64."""
-
-    name: bytes
-    value: bytes | None
-
-
-_RAW: Final = msgspec.json.Decoder(_Raw)
+_RAW: Final = msgspec.json.Decoder(RawHeader)
 
 
 def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
@@ -67,7 +60,7 @@ def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
     return [
         header
         if header[0].isascii() or not _is_raw(header[0])
-        else (RAW, _encode(_Raw(header[0].encode("utf-8", "surrogateescape"), header[1])))
+        else (RAW, _encode(RawHeader(header[0].encode("utf-8", "surrogateescape"), header[1])))
         for header in headers
     ]
 

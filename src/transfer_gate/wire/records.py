@@ -111,5 +111,12 @@ class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     headers_left_out: bool = False
 
 
+class RawHeader(Struct, frozen=True, gc=False):
+    """A header with any bytes for a name; msgspec writes bytes as base64."""
+
+    name: bytes
+    value: bytes | None
+
+
 _ENCODER: Final = msgspec.json.Encoder()
 encode = _ENCODER.encode
