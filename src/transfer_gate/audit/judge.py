@@ -97,7 +97,7 @@ class Judge:
         sent = dict(record.headers)
         unlike = {
             "decision_id": decision.decision_id
-            == ids.decision_id(place.topic, place.partition, place.offset, body.partner_id, decision.attempt),
+            == ids.decision_id(place.name, place.partition, place.offset, body.partner_id, decision.attempt),
             "event_id": body.event_id == decision.event_id,
             "partner_id": body.partner_id == decision.partner_id,
             "prospect_id": body.prospect_id == decision.prospect_id,

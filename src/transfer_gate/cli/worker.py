@@ -4,12 +4,19 @@ import asyncio
 
 import click
 
+from transfer_gate.cli import acts
 from transfer_gate.observe.logs import configure_logs
 from transfer_gate.settings import load_settings
 
 
 @click.command()
-def worker() -> None:
+@click.option(
+    "--allow-older-registry",
+    is_flag=True,
+    help="Decide by a registry that is older than the one that decided last: a rollback. Audited.",
+)
+@acts.with_why
+def worker(allow_older_registry: bool, why: str | None) -> None:
     """Decide transfers until SIGTERM or Ctrl-C; then finish the round that runs, and exit 0.
 
     Several workers with the same TRANSFER_GATE_APP_ID share the partitions.
@@ -17,11 +24,14 @@ def worker() -> None:
     settings = load_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     configure_logs(settings.log_format, settings.log_level)
+    if allow_older_registry:
+        text = acts.reason_given(why, "a rollback of the registry")
+        asyncio.run(acts.record(settings, "worker", "allow-older-registry", why=text, details={}))
     from transfer_gate.stream.worker import run_worker  # Faust is slow to import: `--help` does without it
 
     try:
         import uvloop
     except ImportError:
-        asyncio.run(run_worker(settings))
+        asyncio.run(run_worker(settings, allow_older_registry=allow_older_registry))
     else:
-        uvloop.run(run_worker(settings))
+        uvloop.run(run_worker(settings, allow_older_registry=allow_older_registry))

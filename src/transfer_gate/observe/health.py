@@ -28,13 +28,15 @@ async def serve_health(
     port: int,
     ready: Callable[[], bool],
     *,
+    why_not: Callable[[], str] = str,
     alive: Callable[[], bool] = _alive,
     refresh: Callable[[], None] = _nothing,
     registry: CollectorRegistry = REGISTRY,
 ) -> web.AppRunner:
     """Serve until the returned runner is cleaned up; docs/reference/metrics.md says what each answer means.
 
-    `refresh` sets what is only measured when somebody asks, before each answer of `/metrics`.
+    `why_not`: lines behind "not ready". `refresh` sets what is only measured when somebody asks, before each answer of
+    `/metrics`.
 
     Raises InvalidInput when the port is taken.
     """
@@ -51,7 +53,7 @@ async def serve_health(
         return web.Response(text="ok\n") if alive() else web.Response(status=503, text="not alive\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ready\n") if ready() else web.Response(status=503, text="not ready\n")
+        return web.Response(text="ready\n") if ready() else web.Response(status=503, text=f"not ready\n{why_not()}")
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])

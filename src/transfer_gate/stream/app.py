@@ -27,7 +27,13 @@ FETCH_BYTES: Final = 2 << 20
 
 
 def build_app(
-    settings: Settings, registry: Registry, partitions: int, sealing: Sealing = UNSEALED, limits: Limits = ANY_SIZE
+    settings: Settings,
+    registry: Registry,
+    partitions: int,
+    sealing: Sealing = UNSEALED,
+    limits: Limits = ANY_SIZE,
+    *,
+    allow_older_registry: bool = False,
 ) -> tuple[GateApp, Gate]:
     """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share."""
     topics = settings.topics
@@ -85,6 +91,7 @@ def build_app(
         sealing=sealing,
         rejoin=app.rejoin,
         crash=app.crash,
+        allow_older_registry=allow_older_registry,
     )
     app.batch_topics = frozenset({topics.transfers, topics.consents, topics.replay})
     app.consumer_options = {}

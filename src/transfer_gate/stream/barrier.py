@@ -9,7 +9,7 @@ docs/explanation/architecture.md.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -18,6 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from transfer_gate.observe.tracebacks import brief
+from transfer_gate.stream.protocol import TopicIds
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,36 @@ METADATA_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 5
 
 
+def _no_refusal(_metadata: Any) -> None:
+    """Of topics that nobody watches."""
+
+
+class _Refused(Exception):
+    """No answer counts any more; `why` is for those who wait."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__()
+        self.why = why
+
+
 class Watermarks:
     """High watermarks of one topic, on a connection that never long-polls; concurrent askers share one request.
 
     An answer counts for askers that came before its request was sent, never for later ones.
     """
 
-    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topic: str,
+        watched: tuple[str, ...] = (),
+        refusal: Callable[[Any], Exception | None] = _no_refusal,
+    ) -> None:
+        """`refusal` is given the leader's metadata of the `watched` topics behind every answer; what it returns is
+        raised to whoever waits for that answer.
+        """
+        self._watched = watched
+        self._refusal = refusal
         self._client = AIOKafkaClient(
             **{**options, "client_id": f"{options['client_id']}-barrier"},
             metadata_max_age_ms=METADATA_SECONDS * 1000,
@@ -91,6 +115,11 @@ class Watermarks:
             began = time.monotonic()
             try:
                 ends = await self._list_offsets({partition for partition, _ in asked}, LATEST)
+            except _Refused as refused:
+                for _, answer in asked:
+                    if not answer.done():
+                        answer.set_exception(refused.why)
+                continue
             except Exception as error:  # noqa: BLE001 - whoever waits here would wait for ever, and nobody would know
                 logger.error(  # noqa: TRY400 - only the kind of the defect is logged
                     "high watermarks could not be requested: requesting again", extra={"error": brief(error)}
@@ -121,10 +150,19 @@ class Watermarks:
         return {partition: end for answered in answers for partition, end in answered.items()}
 
     async def _ask_leader(self, leader: int, asked: list[tuple[int, int]]) -> dict[int, int]:
+        requests = [self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)]))]
+        if self._watched and asked[0][1] == LATEST:
+            # On the same connection, so that the broker looks after it has answered the first: a log that is still the
+            # one that is known is the one whose end was given.
+            requests.append(self._client.send(leader, TopicIds(self._watched)))
         try:
-            response = await self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)]))
+            response, *metadata = await asyncio.gather(*requests)
         except kafka.KafkaError:
             return {}
+        for found in metadata:
+            why = self._refusal(found)
+            if why is not None:
+                raise _Refused(why)
         return {
             partition: end
             for _, answers in response.topics

@@ -15,8 +15,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from transfer_gate.errors import GateError
-from transfer_gate.stream.transaction import Committed
+from transfer_gate.stream.transaction import Committed, PartitionStops
 
 #: The way out of every loss that forgets nobody and decides no transfer twice.
 _FOLD_ANEW: Final = (
@@ -32,17 +31,36 @@ class Reach(NamedTuple):
     life: str
 
 
+class Life(NamedTuple):
+    """Which topic of its name a log is: its id (KIP-516), and how many stood under the name before it, as far as the
+    gate has seen.
+    """
+
+    topic_id: str
+    number: int = 0
+
+
 class Noted(Struct, frozen=True):
-    """What stands beside the committed offset of `consent-events`: the life, and up to where the consent changelog and
-    the replay ledger reached at that commit.
+    """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
+    deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which
+    partition count, on which topics, by which registry (`published_at/revision`), and in which format of states.
     """
 
     life: str
     changelog_end: int = 0
     ledger_end: int = 0
+    partitions: int = 0
+    topics: Mapping[str, Life] = {}
+    registry: str = ""
 
     def __str__(self) -> str:
-        return f"life={self.life} changelog={self.changelog_end} ledger={self.ledger_end}"
+        said = f"life={self.life} changelog={self.changelog_end} ledger={self.ledger_end}"
+        if self.partitions:
+            said += f" partitions={self.partitions}"
+        if self.topics:
+            lives = ",".join(f"{topic}:{life.topic_id}:{life.number}" for topic, life in self.topics.items())
+            said += f" topics={lives}"
+        return f"{said} registry={self.registry}" if self.registry else said
 
     @property
     def changelog(self) -> Reach:
@@ -55,11 +73,11 @@ class Noted(Struct, frozen=True):
         return Reach(self.ledger_end, self.life)
 
 
-class OffsetsLost(GateError):
+class OffsetsLost(PartitionStops):
     """The group has forgotten up to where transfers are decided: all that are still there would be sent once more."""
 
 
-class HistoryLost(GateError):
+class HistoryLost(PartitionStops):
     """Records that tell what people want are gone from a log: nobody can know what they said."""
 
 
@@ -68,10 +86,36 @@ def noted(consents: Committed | None) -> Noted:
     return _read(consents) or Noted(secrets.token_hex(8))
 
 
-def _read(consents: Committed | None) -> Noted | None:
-    parts = dict(part.partition("=")[::2] for part in (consents.note if consents else "").split())
+def note_of(committed: Mapping[str, Committed], consents: str, identities: Mapping[str, str]) -> Noted:
+    """The note that holds for a partition, of those beside the committed offsets of its input topics.
+
+    `identities`: topic to its id now. An offset of `consents` without a note was set by an operator: then the table is
+    made anew, and so it is when that offset is gone although the topic is still the one that was noted. A topic that
+    was made anew has lost its offset with its records; what was applied of it stays.
+    """
+    found = next((note for topic in (consents, *committed) if (note := _read(committed.get(topic)))), None)
+    if found is None:
+        return Noted(secrets.token_hex(8))
+    if _read(committed.get(consents)) is not None:
+        return found
+    known = found.topics.get(consents)
+    if consents not in committed and known is not None and known.topic_id != identities.get(consents):
+        return found
+    return Noted(secrets.token_hex(8), partitions=found.partitions, topics=found.topics, registry=found.registry)
+
+
+def _read(committed: Committed | None) -> Noted | None:
+    parts = dict(part.partition("=")[::2] for part in (committed.note if committed else "").split())
     try:
-        return Noted(parts["life"], int(parts["changelog"]), int(parts["ledger"]))
+        topics = [text.rsplit(":", 2) for text in parts.get("topics", "").split(",") if text]
+        return Noted(
+            parts["life"],
+            int(parts["changelog"]),
+            int(parts["ledger"]),
+            int(parts.get("partitions", "0")),
+            {topic: Life(topic_id, int(number)) for topic, topic_id, number in topics},
+            parts.get("registry", ""),
+        )
     except (KeyError, ValueError):
         return None
 

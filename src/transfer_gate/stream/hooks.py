@@ -24,6 +24,8 @@ from transfer_gate.stream.refusal import DENIED, denied
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05
+#: Before another assignment is asked for where one lacks an input topic of a partition, seconds.
+INCOMPLETE_SECONDS: Final = 1.0
 #: How often the group is asked whether it refuses us, seconds.
 REFUSAL_SECONDS: Final = 0.25
 
@@ -154,7 +156,15 @@ class GateApp(faust.App):
         if not self.should_stop:
             try:
                 await self._in_consumer_thread(lambda consumer: consumer._coordinator._start_heartbeat_task())
-                opened = await self.on_assigned({tp.partition for tp in assigned if tp.topic == self.input_topic})
+                numbers = {tp.partition for tp in assigned if tp.topic in self.batch_topics}
+                if any(TP(topic, number) not in assigned for topic in self.batch_topics for number in numbers):
+                    # A topic that is being made anew is not there for the moment, and the assignor leaves it out.
+                    await self.on_released()
+                    await self._in_consumer_thread(lambda consumer: consumer._client.force_metadata_update())
+                    await asyncio.sleep(INCOMPLETE_SECONDS)
+                    opened = False
+                else:
+                    opened = await self.on_assigned(numbers)
             except Exception as error:  # noqa: BLE001 - see above
                 await self.crash(error)
                 return

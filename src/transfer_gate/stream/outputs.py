@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
@@ -42,12 +43,16 @@ _NO_HEADERS: Final[headers.Headers] = ()
 class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
-    __slots__ = ("_at", "_at_text", "_book", "_keys", "_tells_all", "outcomes", "quarantined")
+    __slots__ = ("_at", "_at_text", "_book", "_keys", "_tells_all", "_topic_ids", "outcomes", "quarantined")
 
-    def __init__(self, book: Rulebook, at: dt.datetime, keys: Keys) -> None:
+    def __init__(
+        self, book: Rulebook, at: dt.datetime, keys: Keys, topic_ids: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._book = book
         self._at = at
         self._keys = keys
+        #: Id of each input topic that was made anew under its name.
+        self._topic_ids = topic_ids
         self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         #: (party id or "", "released" or the first reason) to number of channels; for metrics.
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -71,14 +76,15 @@ class Outputs:
         again: Again,
     ) -> list[Output]:
         """For each partner: what it gets, what is held back, and the evidence."""
-        topic, partition, offset = record.topic, record.partition, record.offset
-        source = SourcePlace(topic=topic, partition=partition, offset=offset)
+        partition, offset = record.partition, record.offset
+        source = self._source(record, again)
+        name = source.name
         _, digest = measured(record)
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
         for asked in decisions:
             decision = asked
-            decision_id = ids.decision_id(topic, partition, offset, decision.partner_id, again.attempt)
+            decision_id = ids.decision_id(name, partition, offset, decision.partner_id, again.attempt)
             if decision.rule_errors or self._tells_all:
                 _tell(record, transfer, decision, decision_id)
             if decision.release is not None:
@@ -117,14 +123,15 @@ class Outputs:
         self, record: Record, position: int, stage: headers.Stage, reason: Reason, again: Again = FIRST
     ) -> list[Output]:
         """Quarantine of a record of which nothing more can be said, and the evidence."""
-        decision_id = ids.decision_id(record.topic, record.partition, record.offset, attempt=again.attempt)
+        source = self._source(record, again)
+        decision_id = ids.decision_id(source.name, record.partition, record.offset, attempt=again.attempt)
         why = {"decision_id": decision_id, "stage": stage, "reason": reason}
         logger.debug("a transfer is held as a whole", extra=place_of(record) | why)
         held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
         evidence = DecisionRecord(
             decision_id=decision_id,
             decided_at=self._at,
-            source=SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset),
+            source=source,
             event_id=None,
             prospect_id=None,
             partner_id=None,
@@ -140,6 +147,11 @@ class Outputs:
             self._quarantine(record, "", held, position, stage, decision_id, again),
             (self._book.decisions, _evidence_key(record.key), encode(evidence), _NO_HEADERS),
         ]
+
+    def _source(self, record: Record, again: Again) -> SourcePlace:
+        """Where a record stood at first. That of a replay says itself of which topic it was."""
+        topic_id = self._topic_ids.get(record.topic) if again is FIRST else again.topic_id
+        return SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset, topic_id=topic_id)
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
@@ -178,12 +190,12 @@ class Outputs:
         decision_id: str | None,
         again: Again,
     ) -> Output:
-        topic, partition, offset = record.topic, record.partition, record.offset
+        source = self._source(record, again)
+        name, partition, offset = source.name, record.partition, record.offset
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1
         self.quarantined[next(iter(reasons.values()))[0]] += 1
         key, value, inbound = record.key, record.value, record.headers
-        name = ids.quarantine_name(topic, partition, offset, partner)
         # Under a foreign key, or one that no prospect has, the record is not the key's prospect's to erase.
         owner = None if (stage == "schema" and partner) or not is_prospect(key) else key
         reference: bytes | None = None
@@ -192,15 +204,15 @@ class Outputs:
             reference, key, inbound = _by_reference(record)
             value = None
         elif value is not None:
-            value, encryption = self._keys.seal(owner, value, name)
+            value, encryption = self._keys.seal(owner, value, ids.quarantine_name(name, partition, offset, partner))
         while True:
             ours = headers.of_quarantine(
                 inbound,
-                quarantine_id=ids.quarantine_id(topic, partition, offset, partner),
+                quarantine_id=ids.quarantine_id(name, partition, offset, partner),
                 stage=stage,
                 partner_id=partner or None,
                 reasons=reasons,
-                source=(topic, partition, offset, record.timestamp),
+                source=(record.topic, partition, offset, record.timestamp),
                 decision_id=decision_id,
                 revision=self._book.stamp.revision,
                 consent_offset=position,
@@ -210,6 +222,7 @@ class Outputs:
                 replay_run=again.run,
                 encryption=encode_encryption(encryption) if encryption is not None else None,
                 reference=reference,
+                topic_id=source.topic_id,
             )
             if reference is not None or self._book.limits.fits(self._book.quarantine, key, value, ours):
                 return self._book.quarantine, key, value, ours

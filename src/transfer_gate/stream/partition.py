@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from transfer_gate.stream.history import Noted, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.origins import Origins
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
@@ -80,7 +82,9 @@ class Partition:
         inbox_records: int,
         clock: Callable[[], dt.datetime],
         sealing: Sealing = UNSEALED,
+        note: Noted | None = None,
     ) -> None:
+        """`note`: what every commit notes, its ends apart."""
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
         self.inboxes = {
@@ -93,6 +97,8 @@ class Partition:
         self._book = book
         self._tables = tables
         self._sealing = sealing
+        self._note = note or Noted(tables.consent.life)
+        self._origins = Origins.of(book, self._note)
         self._writer = writer
         self._watermark = watermark
         self._meter = meter
@@ -148,7 +154,7 @@ class Partition:
             await asyncio.wait_for(self._work.wait(), QUIET_SECONDS if self._done != self._committed else None)
         except TimeoutError:
             self._work.clear()  # before the commit: what comes in meanwhile must wake us again
-            nothing = Round(self._book, self._tables, self.number, self._clock(), self._sealing)
+            nothing = Round(self._book, self._tables, self.number, self._clock(), self._sealing, self._origins)
             await self._commit(nothing, {})
         else:
             self._work.clear()
@@ -167,7 +173,7 @@ class Partition:
             return False
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
-        work = Round(self._book, self._tables, self.number, at, self._sealing)
+        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins)
         offsets: dict[str, int] = {}
         if consents:
             work.fold(*consents)
@@ -243,7 +249,8 @@ class Partition:
     def _notes(self) -> Mapping[str, str]:
         changelog = self._reach(self._book.changelog, self._tables.consent)
         ledger = self._reach(self._book.ledger, self._tables.ledger)
-        return {self._book.consents: str(Noted(self._tables.consent.life, changelog, ledger))}
+        note = str(replace(self._note, life=self._tables.consent.life, changelog_end=changelog, ledger_end=ledger))
+        return dict.fromkeys(self._book.inputs, note)
 
     def _reach(self, topic: str, table: Slice) -> int:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""

@@ -1,10 +1,13 @@
-"""Two Kafka requests about transactions that aiokafka 0.14 lacks, in the versions that the gate needs.
+"""Three Kafka requests that aiokafka 0.14 lacks, in the versions that the gate needs.
 
 The base classes are untyped for mypy, because aiokafka ships no py.typed.
 """
 
-from typing import Final
+import base64
+from io import BytesIO
+from typing import Any, Final
 
+from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema
 from aiokafka.protocol.types import TaggedFields as Tags
@@ -117,3 +120,99 @@ class DescribeTransaction(Request[DescribeTransactionsRequestV0]):  # type: igno
     def build(self, request_struct_class: type[DescribeTransactionsRequestV0]) -> DescribeTransactionsRequestV0:
         """Make the request that goes over the wire."""
         return request_struct_class([self._transactional_id], {})
+
+
+class TopicId(AbstractType[str]):  # type: ignore[misc]
+    """Identity of a topic (KIP-516): 16 bytes, written as Kafka's own tools write it, in base64url without padding."""
+
+    @classmethod
+    def encode(cls, value: str) -> bytes:
+        """To 16 bytes; no text is the zero id, which names no topic."""
+        return base64.urlsafe_b64decode(value + "==") if value else bytes(16)
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> str:
+        """From 16 bytes."""
+        return base64.urlsafe_b64encode(data.read(16)).rstrip(b"=").decode()
+
+
+class MetadataResponseV10(Response):  # type: ignore[misc]
+    """Topics with their ids and partitions."""
+
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), ("tags", Tags)),
+        ),
+        ("cluster_id", _TEXT),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", _TEXT),
+                ("topic_id", TopicId),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", Tags),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", Tags),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", Tags),
+    )
+
+
+class MetadataRequestV10(RequestStruct):  # type: ignore[misc]
+    """The first version with topic ids (KIP-516)."""
+
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = MetadataResponseV10
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", TopicId), ("topic", _TEXT), ("tags", Tags))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", Tags),
+    )
+
+
+class TopicIds(Request[MetadataRequestV10]):  # type: ignore[misc]
+    """Ids and partition counts of some topics; creates none, whatever the broker's settings are."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: tuple[str, ...]) -> None:
+        self._topics: list[tuple[str, str, dict[int, bytes]]] = [("", topic, {}) for topic in topics]
+
+    def build(self, request_struct_class: type[MetadataRequestV10]) -> MetadataRequestV10:
+        """Make the request that goes over the wire."""
+        return request_struct_class(self._topics, False, False, False, {})
+
+
+def topic_ids_of(response: Any) -> dict[str, tuple[str, int]]:
+    """Topic to its id and partition count; topics that the broker does not know, or knows no leader of, are left
+    out.
+    """
+    return {
+        topic: (topic_id, len(partitions))
+        for error, topic, topic_id, _, partitions, *_ in response.topics
+        if not error and partitions
+    }

@@ -136,7 +136,7 @@ class Replays:
             # It could be read once, so this is a defect of ours; the attempt stays open.
             self._settle(held, "open", "refused", verdict.reason)
             return []
-        again = Again(held.attempt + 1, held.first_quarantined_at, held.replay_run)
+        again = Again(held.attempt + 1, held.first_quarantined_at, held.replay_run, held.source.topic_id)
         entry = LedgerEntry(state="open", attempt=again.attempt, at=self._at, run=again.run)
         if verdict.transfer is None:
             self._put(held.quarantine_id, replace(entry, quarantined={ANY_CHANNEL: (verdict.reason,)}))
@@ -152,7 +152,7 @@ class Replays:
         place, held_for = held.source, []
         for decision in decisions:
             if decision.quarantined:
-                child = ids.quarantine_id(place.topic, place.partition, place.offset, decision.partner_id)
+                child = ids.quarantine_id(place.name, place.partition, place.offset, decision.partner_id)
                 self._entries[child] = _came_to(entry, decision)
                 held_for.append(child)
         self._put(held.quarantine_id, replace(entry, state="replayed", split=tuple(held_for)))

@@ -65,6 +65,19 @@ async def restore(
         await reader.stop()
 
 
+async def ends_of(options: Mapping[str, Any], topic: str, numbers: set[int]) -> dict[int, int]:
+    """Where the log of each partition ends now."""
+    if not numbers:
+        return {}
+    reader = AIOKafkaConsumer(**options)
+    try:
+        await reader.start()
+        ends = await reader.end_offsets([TopicPartition(topic, number) for number in numbers])
+        return {place.partition: end for place, end in ends.items()}
+    finally:
+        await reader.stop()
+
+
 async def _read(
     reader: AIOKafkaConsumer,
     behind: dict[TopicPartition, Slice],

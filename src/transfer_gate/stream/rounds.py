@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
-from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
+from msgspec.structs import replace
+
+from transfer_gate.model.consent import (
+    ConsentEvent,
+    ConsentGiven,
+    Erasure,
+    Objection,
+    Resolution,
+    Restriction,
+    Withdrawal,
+)
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.batches import Batches
@@ -17,6 +27,7 @@ from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
 from transfer_gate.stream.limits import is_prospect
+from transfer_gate.stream.origins import FIRST_TOPICS, Origins
 from transfer_gate.stream.outputs import Outputs, place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
@@ -49,11 +60,13 @@ class Round:
         partition: int,
         at: dt.datetime,
         sealing: Sealing = UNSEALED,
+        origins: Origins = FIRST_TOPICS,
     ) -> None:
         self._book = book
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
-        self._outputs = Outputs(book, at, self._keys)
+        self._consents_base = origins.consents_base
+        self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
         self._judge = Judge(book, self._states, at, partition)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
@@ -95,11 +108,14 @@ class Round:
                 logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
                 for prospect in error.prospects:
                     if is_prospect(prospect):
-                        states.put(prospect, fold_unreadable(states.get(prospect), record.offset))
+                        states.put(prospect, fold_unreadable(states.get(prospect), self._consents_base + record.offset))
                 self.batches.add(*self._outputs.of_unreadable_consent(record, position))
             else:
                 about = event.prospect_id.encode()
                 before = states.get(about)
+                if self._consents_base and isinstance(event, Resolution):
+                    # It names offsets of the topic in which it stands.
+                    event = replace(event, resolves=tuple(self._consents_base + offset for offset in event.resolves))
                 after = fold(before, event, record.offset)
                 states.put(about, after)
                 if erases(before, after):

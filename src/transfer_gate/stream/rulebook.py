@@ -1,5 +1,7 @@
 """By what a worker decides, and what of it every record repeats."""
 
+import datetime as dt
+
 from msgspec import Struct
 
 from transfer_gate import __version__
@@ -35,6 +37,14 @@ class Rulebook(Struct, frozen=True, gc=False):
     def inputs(self) -> tuple[str, str, str]:
         """Topics that the gate reads in its group."""
         return self.consents, self.transfers, self.replay
+
+    @property
+    def registry_order(self) -> str:
+        """`published_at/revision`, for the note of a commit; empty for a registry that is not published."""
+        published = getattr(self.registry.policy, "published_at", None)
+        if published is None:
+            return ""
+        return f"{published.astimezone(dt.UTC).isoformat(timespec='microseconds')}/{self.registry.revision}"
 
     @classmethod
     def of(

@@ -35,9 +35,9 @@ class MemorySlice:
 
     __slots__ = ("_states", "life", "position")
 
-    def __init__(self) -> None:
+    def __init__(self, position: int = 0) -> None:
         self._states: dict[bytes, bytes] = {}
-        self.position = 0
+        self.position = position
         self.life = ""
 
     def get(self, key: bytes) -> bytes | None:

@@ -84,7 +84,11 @@ class _RetryLater(Exception):
     """A refusal that passes by itself."""
 
 
-class RecordRefused(GateError):
+class PartitionStops(GateError):
+    """What keeps one partition from going on; the others of this worker and of the group decide on."""
+
+
+class RecordRefused(PartitionStops):
     """The broker will never take a record of this round, for instance because it is too large for its topic."""
 
 
@@ -92,7 +96,7 @@ class ClockWrong(GateError):
     """The broker refuses the time that this machine's clock gives the records."""
 
 
-class TransactionHangs(GateError):
+class TransactionHangs(PartitionStops):
     """Offsets of the group are pending in a transaction that has ended, nobody knows how."""
 
 

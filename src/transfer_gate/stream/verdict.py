@@ -21,11 +21,14 @@ class Verdict(Struct, frozen=True, gc=False):
 
 
 class Again(Struct, frozen=True, gc=False):
-    """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2."""
+    """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2;
+    `topic_id`, of the topic in which it stood at first, where that was not the first of its name.
+    """
 
     attempt: int = 1
     first_quarantined_at: str | None = None
     run: str | None = None
+    topic_id: str | None = None
 
 
 FIRST: Final = Again()

@@ -39,7 +39,7 @@ _FOR_EVER_DAYS: Final = 36_500
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
-async def run_worker(settings: Settings) -> None:
+async def run_worker(settings: Settings, *, allow_older_registry: bool = False) -> None:
     """Decide until SIGTERM or SIGINT, then finish the rounds that run and return.
 
     Raises InvalidInput when the registry or the topics are not as they must be, BrokerUnavailable, and any
@@ -48,7 +48,12 @@ async def run_worker(settings: Settings) -> None:
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
     app, gate = build_app(
-        settings, registry, partitions, await _sealing_of(settings), await _limits_of(settings, registry)
+        settings,
+        registry,
+        partitions,
+        await _sealing_of(settings),
+        await _limits_of(settings, registry),
+        allow_older_registry=allow_older_registry,
     )
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
     gc.set_threshold(*GC_THRESHOLDS)
@@ -62,6 +67,7 @@ async def run_worker(settings: Settings) -> None:
         settings.metrics_host,
         settings.metrics_port,
         lambda: gate.ready,
+        why_not=gate.why_not_ready,
         alive=lambda: app.crash_reason is None and pulse.late < LATEST_BEAT_SECONDS,
         refresh=gate.tell,
     )

@@ -70,7 +70,9 @@ class Payloads:
 
     def _opened(self, key: bytes | None, value: bytes, ours: Mapping[str, bytes], encryption: Encryption) -> bytes:
         partner = ours.get(names.PARTNER)
-        place = ours[names.SOURCE_TOPIC].decode(), int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+        topic_id = ours.get(names.SOURCE_TOPIC_ID)
+        topic = ids.topic_name(ours[names.SOURCE_TOPIC].decode(), topic_id.decode() if topic_id is not None else None)
+        place = topic, int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
         who = partner.decode() if partner is not None else None
         owner = owner_of(key, ours[names.STAGE].decode(), who, ours[names.QUARANTINED_AT].decode())
         packed = self._keys.get(hash(owner))

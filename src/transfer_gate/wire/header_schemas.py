@@ -101,6 +101,10 @@ def _of_quarantine() -> dict[str, tuple[str, Schema]]:
         headers.SOURCE_TOPIC: ("Topic of the source, prefix included.", {}),
         headers.SOURCE_PARTITION: ("Partition of the source.", {"pattern": _NUMBER}),
         headers.SOURCE_OFFSET: ("Offset of the source.", {"pattern": _NUMBER}),
+        headers.SOURCE_TOPIC_ID: (
+            "Id of the source's topic (KIP-516), when it was made anew under its name; absent before.",
+            {},
+        ),
         headers.SOURCE_TIMESTAMP_MS: (
             "Timestamp of the source, milliseconds since the epoch.",
             {"pattern": r"^-?[0-9]+$"},

@@ -22,6 +22,7 @@ REASONS: Final = "tg-reasons"
 SOURCE_TOPIC: Final = "tg-source-topic"
 SOURCE_PARTITION: Final = "tg-source-partition"
 SOURCE_OFFSET: Final = "tg-source-offset"
+SOURCE_TOPIC_ID: Final = "tg-source-topic-id"
 SOURCE_TIMESTAMP_MS: Final = "tg-source-timestamp-ms"
 DECISION_ID: Final = "tg-decision-id"
 POLICY_REVISION: Final = "tg-policy-revision"
@@ -107,6 +108,7 @@ def of_quarantine(
     replay_run: str | None = None,
     encryption: bytes | None = None,
     reference: bytes | None = None,
+    topic_id: str | None = None,
 ) -> list[tuple[str, bytes | None]]:
     """Headers of a quarantine record: the source's own, then ours.
 
@@ -134,6 +136,8 @@ def of_quarantine(
     ]
     if partner_id is not None and ANY_CHANNEL not in reasons:
         headers += [(PARTNER, partner_id.encode()), (CHANNELS, _encode(list(reasons)))]
+    if topic_id is not None:
+        headers.append((SOURCE_TOPIC_ID, topic_id.encode()))
     if decision_id is not None:
         headers.append((DECISION_ID, decision_id.encode()))
     if replay_run is not None:

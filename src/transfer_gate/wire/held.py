@@ -65,7 +65,7 @@ class Held(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def name(self) -> str:
         """First source coordinates and partner: what a sealed payload is bound to."""
-        return ids.quarantine_name(self.source.topic, self.source.partition, self.source.offset, self.partner_id or "")
+        return ids.quarantine_name(self.source.name, self.source.partition, self.source.offset, self.partner_id or "")
 
 
 def held_of(sent: Headers) -> Held:
@@ -78,6 +78,7 @@ def held_of(sent: Headers) -> Held:
         topic=ours.text(names.SOURCE_TOPIC),
         partition=ours.number(names.SOURCE_PARTITION),
         offset=ours.number(names.SOURCE_OFFSET),
+        topic_id=ours.optional(names.SOURCE_TOPIC_ID),
     )
     held = Held(
         quarantine_id=ours.text(names.QUARANTINE_ID),
@@ -98,7 +99,7 @@ def held_of(sent: Headers) -> Held:
         reference=ours.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in ours.values else None,
         inbound=names.without_ours(sent),
     )
-    if held.quarantine_id != ids.quarantine_id(source.topic, source.partition, source.offset, partner_id or ""):
+    if held.quarantine_id != ids.quarantine_id(source.name, source.partition, source.offset, partner_id or ""):
         raise MalformedHeaders(f"header {names.QUARANTINE_ID} is not that of the coordinates")
     if held.attempt < 1 or not any(held.reasons.values()) or bool(held.channels) != (partner_id is not None):
         raise MalformedHeaders("attempt, reasons or channels are not those of a quarantine record")

@@ -16,6 +16,11 @@ def transfer_id(event_id: str, partner_id: str) -> str:
     return _uuid5(f"transfer:{event_id}:{partner_id}")
 
 
+def topic_name(topic: str, topic_id: str | None) -> str:
+    """How a topic stands in names that are made of coordinates: with its id where it was made anew under its name."""
+    return topic if topic_id is None else f"{topic}@{topic_id}"
+
+
 def quarantine_name(topic: str, partition: int, offset: int, partner_id: str = "") -> str:
     """The first source coordinates and the partner of a quarantined record; no partner when it could not be read."""
     return f"quarantine:{topic}:{partition}:{offset}:{partner_id}"

@@ -10,6 +10,7 @@ from transfer_gate.model.decision import Obligations
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
 from transfer_gate.model.transfer import AttributeValue, Contact
+from transfer_gate.wire.ids import topic_name
 
 #: Stands for the channels of a record that could not be read, in `quarantined` and in the header `tg-reasons`.
 ANY_CHANNEL: Final = "*"
@@ -48,12 +49,18 @@ class ReleasedRecord(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     policy: PolicyStamp
 
 
-class SourcePlace(Struct, frozen=True, gc=False, kw_only=True):
-    """Where the decided record stands."""
+class SourcePlace(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Where the decided record stands; `topic_id` (KIP-516) only where the topic is not the first of its name."""
 
     topic: str
     partition: int
     offset: int
+    topic_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The topic in names that are made of coordinates."""
+        return topic_name(self.topic, self.topic_id)
 
 
 class ConsentSeen(Struct, frozen=True, gc=False, kw_only=True):

@@ -49,6 +49,7 @@ from transfer_gate.observe.metrics.stream import (
     RESTORE_REMAINING,
     RESTORED,
     RESTORING,
+    STOPPED,
     TRANSACTION_SECONDS,
     TRANSACTIONS,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "RESTORING",
     "ROUND_RECORDS",
     "RULE_ERRORS",
+    "STOPPED",
     "TIMELY",
     "TIMELY_SECONDS",
     "TRANSACTIONS",

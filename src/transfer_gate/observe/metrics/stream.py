@@ -45,6 +45,12 @@ ASSIGNMENT_SECONDS: Final[Histogram] = histogram(
 )
 ASSIGNED: Final[Gauge] = gauge("transfer_gate_assigned_partitions", "Partitions that this worker decides.")
 READY: Final[Gauge] = gauge("transfer_gate_ready", "What `/readyz` says: 1 when every assigned partition decides.")
+STOPPED: Final[Gauge] = gauge(
+    "transfer_gate_partition_stopped",
+    "1 for every assigned partition that can't go on; the worker's log says why and what to do.",
+    "partition",
+    "reason",
+)
 REBALANCES: Final[Counter] = counter("transfer_gate_rebalances", "Times that partitions were given out anew.")
 
 for _outcome in TRANSACTION_OUTCOMES:

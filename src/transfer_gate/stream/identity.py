@@ -1,0 +1,105 @@
+"""Which topics the gate works on: their ids (KIP-516) and partition counts, compared with what a commit noted.
+
+A name is not an identity. A topic that was deleted and made anew has the same name, and offsets that begin again; a
+topic with more partitions has other places for the same keys.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient
+from msgspec import Struct
+
+from transfer_gate.errors import GateError
+from transfer_gate.stream.protocol import TopicIds, topic_ids_of
+from transfer_gate.stream.transaction import PartitionStops, RoundFailed
+
+#: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.
+_WAIT_SECONDS: Final = 0.2
+_TIMEOUT_SECONDS: Final = 30.0
+
+
+class TopicIdentity(Struct, frozen=True):
+    """What stands behind a topic's name now."""
+
+    topic_id: str
+    partitions: int
+
+
+Identities = Mapping[str, TopicIdentity]
+"""By topic name."""
+
+
+class PartitionsChanged(GateError):
+    """Keys have other places than the ones under which the states were made."""
+
+
+class RegistryOlder(PartitionStops):
+    """This worker's registry is older than the one that decided here last."""
+
+
+def identities_of(response: Any) -> dict[str, TopicIdentity]:
+    """Read the response to a TopicIds request."""
+    return {topic: TopicIdentity(*found) for topic, found in topic_ids_of(response).items()}
+
+
+def partitions_changed(noted: int, found: int) -> PartitionsChanged:
+    """The refusal to decide under another partition count."""
+    return PartitionsChanged(
+        f"the states of the consent table were made under {noted} partitions, and the topics have {found} now: "
+        "keys have moved to other partitions, so the withdrawals of those prospects would not be seen. Nothing is "
+        "decided",
+        do="stop all workers and set up a new installation (another TRANSFER_GATE_TOPIC_PREFIX and "
+        "TRANSFER_GATE_APP_ID) with that count, and publish the whole consent history to it before the first transfer",
+    )
+
+
+def change_between(known: Identities, found: Identities) -> GateError | RoundFailed | None:
+    """Why nothing may be decided any more: PartitionsChanged for another count, which only a person can settle;
+    RoundFailed for a topic that was made anew, which the next take-over settles; None when all is as it was.
+    """
+    for topic, before in known.items():
+        now = found.get(topic)
+        if now is None:
+            return RoundFailed(f"topic {topic} is not there")
+        if now.partitions != before.partitions:
+            return partitions_changed(before.partitions, now.partitions)
+        if now.topic_id != before.topic_id:
+            return RoundFailed(f"topic {topic} was deleted and made anew")
+    return None
+
+
+class TopicWatch:
+    """Asks which topics stand behind their names, on a connection of its own."""
+
+    def __init__(self, options: Mapping[str, Any], topics: tuple[str, ...]) -> None:
+        self._client = AIOKafkaClient(**{**options, "client_id": f"{options['client_id']}-identity"})
+        self._topics = topics
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's connection errors when no broker answers."""
+        await self._client.bootstrap()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    async def look(self) -> Identities:
+        """Identities of all topics. Raises RoundFailed when the cluster does not give them in time."""
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while True:
+            try:
+                response = await self._client.send(self._client.get_random_node(), TopicIds(self._topics))
+                found = identities_of(response)
+            except (kafka.KafkaError, AssertionError):  # without a node aiokafka asserts
+                found = {}
+            if len(found) == len(self._topics):
+                return found
+            missing = sorted(set(self._topics) - set(found))
+            if time.monotonic() > deadline:
+                raise RoundFailed(f"the cluster does not know these topics: {', '.join(missing)}")
+            self._client.force_metadata_update()
+            await asyncio.sleep(_WAIT_SECONDS)

@@ -1,0 +1,38 @@
+"""Which topic of its name an input record comes from, for the names that are made of its coordinates.
+
+The first topic of a name needs no mark, so that its names are those of the contract. Of a later one, made anew under
+the same name, offsets begin again: a mark keeps its records apart from those that stood there before.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from transfer_gate.stream.history import Noted
+from transfer_gate.stream.rulebook import Rulebook
+
+#: Offsets of the n-th later `consent-events` are kept in states with n above this bit: no offset ever reaches it.
+LIFE_BIT: Final = 48
+
+
+class Origins(Struct, frozen=True):
+    """`topic_ids`: input topic to its id, for those that were made anew; `consents_base` is added to offsets of consent
+    events wherever a state keeps them.
+    """
+
+    topic_ids: Mapping[str, str] = {}
+    consents_base: int = 0
+
+    @classmethod
+    def of(cls, book: Rulebook, note: Noted) -> "Origins":
+        """Origins by the lives that a commit notes."""
+        later = {topic: life for topic, life in note.topics.items() if topic in book.inputs and life.number}
+        consents = later.get(book.consents)
+        return cls(
+            {topic: life.topic_id for topic, life in later.items()},
+            consents.number << LIFE_BIT if consents is not None else 0,
+        )
+
+
+FIRST_TOPICS: Final = Origins()

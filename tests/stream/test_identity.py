@@ -1,0 +1,187 @@
+"""A topic's name is no identity: what was deleted and made anew, or has more partitions now, is noticed before anybody
+decides by it; and what keeps one partition from going on keeps no other."""
+
+import asyncio
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+import yaml
+from aiokafka.admin import NewPartitions
+
+from tests.support.faults_workers import Worker
+from tests.support.stream_gate import Sent, StreamGate, open_gate
+from tests.support.stream_topics import admin_of, delete_records, remake_topic
+
+PROSPECT = "p-1"
+KEY = PROSPECT.encode()
+
+
+@pytest_asyncio.fixture
+async def gate(bootstrap_servers: str, tmp_path: Path) -> AsyncIterator[StreamGate]:
+    """A gate of one partition."""
+    async with open_gate(bootstrap_servers, tmp_path, partitions=1, session_timeout_seconds=6) as opened:
+        yield opened
+
+
+async def transfer(gate: StreamGate, event_id: str, prospect: str = PROSPECT, partition: int = 0) -> Sent:
+    value = gate.events.transfer(prospect, event_id)
+    return await gate.send(gate.topics.transfers, value, prospect.encode(), partition=partition)
+
+
+async def withdraw(gate: StreamGate, prospect: str, partition: int = 0) -> Sent:
+    value = gate.events.against("withdrawal", prospect, f"w-{prospect}")
+    return await gate.send(gate.topics.consents, value, prospect.encode(), partition=partition)
+
+
+def resolution(gate: StreamGate, unreadable: Sent) -> bytes:
+    """An operator settles an unreadable event of the prospect."""
+    body = json.loads(gate.events.against("withdrawal", PROSPECT, f"r-{time.time_ns()}"))
+    return json.dumps({**body, "type": "resolution", "resolves": [unreadable.place[2]]}).encode()
+
+
+async def grow(gate: StreamGate, count: int) -> None:
+    """Give every topic of prospects more partitions, as operators do."""
+    async with admin_of(gate.place.bootstrap_servers) as admin:
+        names = [name for name in await admin.list_topics() if name.startswith(gate.topics.prefix)]
+        await admin.create_partitions(
+            {name: NewPartitions(count) for name in names if not name.endswith("transfer-gate-audit")}
+        )
+
+
+async def refused(worker: Worker) -> str:
+    assert await worker.ended() == 1, worker.tail()
+    log = worker.log.read_text(encoding="utf-8")
+    assert "Traceback" not in log
+    return log
+
+
+async def test_under_another_partition_count_nothing_is_decided(gate: StreamGate) -> None:
+    """Neither by a running worker nor by one that starts."""
+    await gate.consent(PROSPECT)
+    await gate.settled()
+    committed = await gate.committed()
+    await grow(gate, 3)
+    held = await transfer(gate, "t-1")
+    assert "under 1 partitions, and the topics have 3 now" in await refused(gate.worker)
+    assert "under 1 partitions, and the topics have 3 now" in await refused(gate.place.start_worker())
+    assert await gate.committed() == committed
+    assert committed[gate.topics.transfers, 0] <= held.place[2]
+
+
+async def test_consents_made_anew_and_grown_past_the_old_place_while_a_worker_stood_still_are_all_applied(
+    gate: StreamGate,
+) -> None:
+    """By its offsets alone the new topic looks like the old one, a little longer."""
+    people = [f"p-{number}" for number in range(4)]
+    for prospect in people:
+        await gate.consent(prospect)
+    await gate.settled()
+    gate.worker.freeze()
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.consents, 1, {})
+    for prospect in people:
+        await withdraw(gate, prospect)
+    await gate.consent("p-other-1")
+    await gate.consent("p-other-2")
+    sent = [await transfer(gate, f"t-{prospect}", prospect) for prospect in people]
+    gate.worker.thaw()
+    outputs = await gate.outputs()
+    for one in sent:
+        (decision,) = outputs.decided(one)
+        assert decision["released"] == []
+        assert decision["quarantined"] == {"email": ["not-withdrawn"], "sms": ["not-withdrawn"]}
+
+
+async def test_a_resolution_of_a_former_topic_settles_no_event_of_the_new_one(gate: StreamGate) -> None:
+    await gate.consent(PROSPECT)
+    first = await gate.send(gate.topics.consents, b"{", KEY)
+    await gate.send(gate.topics.consents, resolution(gate, first), KEY)
+    free = await transfer(gate, "t-1")
+    assert (await gate.outputs()).decided(free)[0]["released"] == ["email", "sms"]
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.consents, 1, {})
+    for _ in range(first.place[2]):
+        await gate.consent("p-other")
+    again = await gate.send(gate.topics.consents, b"{", KEY)
+    assert again.place == first.place
+    held = await transfer(gate, "t-2")
+    decision = (await gate.outputs()).decided(held)[0]
+    assert decision["quarantined"] == {"email": ["consent-unreadable"], "sms": ["consent-unreadable"]}
+    await gate.send(gate.topics.consents, resolution(gate, again), KEY)
+    free = await transfer(gate, "t-3")
+    assert (await gate.outputs()).decided(free)[0]["released"] == ["email", "sms"]
+
+
+async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate: StreamGate) -> None:
+    await gate.settled()
+    before = [await transfer(gate, f"t-{number}") for number in range(3)]
+    outputs = await gate.outputs()
+    old = {str(outputs.decided(one)[0]["decision_id"]) for one in before}
+    old_held = {dict(outputs.held(one)[0].headers)["tg-quarantine-id"] for one in before}
+    gate.worker.freeze()
+    await remake_topic(gate.place.bootstrap_servers, gate.topics.transfers, 1, {})
+    after = [await transfer(gate, f"u-{number}") for number in range(4)]
+    gate.worker.thaw()
+    outputs = await gate.outputs()
+    for number, one in enumerate(after):
+        (decision,) = [found for found in outputs.decided(one) if found["event_id"] == f"u-{number}"]
+        assert decision["decision_id"] not in old
+        assert decision["source"]["topic_id"]
+        (record,) = [
+            found
+            for found in outputs.held(one)
+            if dict(found.headers)["tg-decision-id"] == decision["decision_id"].encode()
+        ]
+        assert dict(record.headers)["tg-quarantine-id"] not in old_held
+        assert dict(record.headers)["tg-source-topic-id"] == decision["source"]["topic_id"].encode()
+
+
+async def test_a_worker_with_an_older_registry_decides_nothing_unless_it_is_told_to(gate: StreamGate) -> None:
+    policy = gate.place.folder / "registry" / "policy.yaml"
+    content = yaml.safe_load(policy.read_text(encoding="utf-8"))
+    await gate.consent(PROSPECT)
+    await gate.settled()
+    await gate.worker.terminate()
+    older = content | {"published_at": "2020-01-01T00:00:00Z"}
+    policy.write_text(yaml.safe_dump(older), encoding="utf-8")
+    held = await transfer(gate, "t-1")
+    log = await refused(gate.place.start_worker())
+    assert "is older than the one that decided here last" in log
+    assert "--allow-older-registry" in log
+    assert (await gate.committed()).get(held.place[:2], 0) <= held.place[2]
+
+
+async def test_a_partition_that_cannot_go_on_stops_itself_and_no_other(bootstrap_servers: str, tmp_path: Path) -> None:
+    async with open_gate(bootstrap_servers, tmp_path, partitions=2) as gate:
+        await gate.consent("p-0", partition=0)
+        await gate.consent("p-1", partition=1)
+        await gate.settled()
+        await gate.worker.terminate()
+        missed = await withdraw(gate, "p-0", partition=0)
+        await delete_records(bootstrap_servers, gate.topics.consents, 0, missed.place[2] + 1)
+        stuck = await transfer(gate, "t-0", "p-0", partition=0)
+        free = await transfer(gate, "t-1", "p-1", partition=1)
+        worker = gate.place.start_worker()
+        name = "transfer_gate_partition_stopped"
+        await worker.until(lambda: worker.metric(name) == 1, "stopped in one partition")
+        assert list(worker.metric_by_labels(name)) == [f'{name}{{partition="0",reason="history-lost"}}']
+        deadline = asyncio.get_running_loop().time() + 60
+        while (await gate.committed()).get(free.place[:2], 0) <= free.place[2]:
+            assert asyncio.get_running_loop().time() < deadline, worker.tail()
+            await asyncio.sleep(0.05)
+        assert (await gate.committed()).get(stuck.place[:2], 0) <= stuck.place[2]
+        assert not worker.ready
+        body = await asyncio.to_thread(body_of, f"http://{worker.address}/readyz")
+        assert "partition 0" in body
+        assert "history-lost" in body
+
+
+def body_of(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - a worker of ours
+            return str(answer.read(), "utf-8")
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
