@@ -16,7 +16,15 @@ _NUMBER: Final = r"^(0|[1-9][0-9]*)$"
 _WHEN: Final = {"format": "date-time"}
 #: Headers that a quarantine record may lack.
 _OPTIONAL: Final = frozenset(
-    {headers.PARTNER, headers.CHANNELS, headers.DECISION_ID, headers.REPLAY_RUN, headers.ENCRYPTION, headers.REFERENCE}
+    {
+        headers.PARTNER,
+        headers.CHANNELS,
+        headers.DECISION_ID,
+        headers.REPLAY_RUN,
+        headers.ENCRYPTION,
+        headers.REFERENCE,
+        headers.SOURCE_TOPIC_ID,
+    }
 )
 
 
