@@ -165,16 +165,19 @@ def scope_in(members: Any) -> Scope:
 def names_twice(raw: bytes) -> bool:
     """Whether an object in this JSON, at any depth, names a member twice. Raises ValueError or RecursionError when it
     can't be parsed."""
-    # Quick for what programs write as a rule: nowhere a quote inside a string nor white space before a colon. Then each
-    # `":` ends a name or begins a string, and those that are lost on the way through a dict belonged to a second name.
+    try:
+        plain = orjson.dumps(orjson.loads(raw))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        plain = b""
+    # Most programs write JSON as compactly as this: what came through a dict unchanged has lost no member.
+    if plain == raw:
+        return False
+    # Others put white space after the colon. Where no quote stands inside a string and no white space before a colon,
+    # each `":` ends a name or begins a string; those that were lost on the way through the dict named a second time.
     spaced = b" :" in raw or (b"\n" in raw and b"\n:" in raw) or (b"\t" in raw and b"\t:" in raw) or b"\r" in raw
     escaped = b"\\" in raw and (b'\\"' in raw or b"\\u002" in raw or b"\\u003" in raw)
-    if not spaced and not escaped:
-        try:
-            if orjson.dumps(orjson.loads(raw)).count(b'":') == raw.count(b'":'):
-                return False
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            pass
+    if not spaced and not escaped and plain and plain.count(b'":') == raw.count(b'":'):
+        return False
     try:
         json.loads(raw.decode(), object_pairs_hook=_unique, parse_int=_nothing, parse_float=_nothing)
     except _NamedTwiceError:
