@@ -43,6 +43,7 @@ def unreadable() -> dict[str, bytes | None]:
         "event id of 1,000 characters": changed(WITHDRAWAL, event_id="e" * 1000),
         "proof as text": changed(CONSENT, proof="signed"),
         "another prospect than the key": changed(WITHDRAWAL, prospect_id="somebody else"),
+        "member named twice": with_member(CONSENT, b'"state":"given"'),
         "two types": with_member(CONSENT, b'"type":"withdrawal"'),
         "consent without record id": changed(CONSENT, record_id=None),
         "resolution without offsets": changed(WITHDRAWAL, type="resolution"),
@@ -68,7 +69,6 @@ ODD: Final[dict[str, bytes | None]] = {
     "unknown fields": with_member(CONSENT, b'"x":[{"y":null}]'),
     "unknown field of 900 KB": with_member(CONSENT, b'"x":"' + b"A" * LARGE + b'"'),
     "number beyond every float in an unknown field": with_member(CONSENT, b'"x":1e400'),
-    "member named twice": with_member(CONSENT, b'"state":"given"'),
     "notice of 128 characters": changed(CONSENT, offer_categories=["字" * 128]),
     "parties of 500 KB": changed(CONSENT, party_ids=["acme", *(f"{n:0100}" for n in range(5000))]),
     "proof kept until the last year": changed(

@@ -23,6 +23,8 @@ def undecodable() -> dict[str, bytes | None]:
     good = EVENTS.transfer("bad-1", "unread")
     return {
         **not_json(good),
+        "prospect id named twice": with_member(good, b'"prospect_id":"bad-2"'),
+        "unknown member named twice": with_member(good, b'"x":{"y":1,"y":1}'),
         "number beyond every float": changed(good, attributes={"city": 0}).replace(b'"city":0', b'"city":1e400'),
         "deep lists in a field": changed(good, contact="@").replace(b'"@"', b"[" * 100_000 + b"]" * 100_000),
         "wrong type before malformed JSON": changed(good, purpose=7) + b"}",
@@ -89,7 +91,6 @@ def mistaken_keys() -> dict[str, tuple[bytes | None, bytes]]:
         "key with a space": (b"bad-1 ", good),
         "invalid UTF-8 in the key": (b"bad-1\xff", good),
         "UTF-16 key": ("bad-1".encode("utf-16"), good),
-        "prospect id named twice": (b"bad-1", with_member(good, b'"prospect_id":"bad-2"')),
     }
 
 
