@@ -63,4 +63,10 @@ class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
         return bool(self.unreadable) and not set(self.unreadable) <= set(self.resolved)
 
 
+class StateNumber(Struct, frozen=True, gc=False):
+    """The number of a state's format, all that an older reader may read of it; a state without one is of format 1."""
+
+    format: int = 1
+
+
 EMPTY = ProspectState()

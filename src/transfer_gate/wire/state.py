@@ -1,15 +1,53 @@
-"""The folded state of a prospect as bytes: the value of the consent changelog, JSON that an operator can read."""
+"""The folded state of a prospect as bytes: the value of the consent changelog, JSON that an operator can read.
+
+Its first member is the number of its format. A program must not read a state of a later format than its own: it would
+write it back without what it does not know, and a withdrawal may be among that.
+"""
 
 from typing import Final
 
 import msgspec
 
-from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.errors import GateError
+from transfer_gate.model.state import EMPTY, ProspectState, StateNumber
+
+#: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
+#: A state without a number is of format 1, whose members all have their meaning still.
+STATE_FORMAT: Final = 2
 
 _DECODER: Final = msgspec.json.Decoder(ProspectState)
-encode_state = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
+_BEGIN: Final = b'{"format":%d' % STATE_FORMAT
+# The comma ends the number: a state of format 20 begins like one of format 2.
+_CURRENT: Final = _BEGIN + b","
+
+
+class StateTooNew(GateError):
+    """A newer version wrote a state, in a format that this one does not know."""
+
+
+_FORMAT_OF: Final = msgspec.json.Decoder(StateNumber)
+
+
+def encode_state(state: ProspectState) -> bytes:
+    """Write a state, with the number of this format in front."""
+    members = _encode(state)
+    return _BEGIN + (b"}" if members == b"{}" else b"," + members[1:])
 
 
 def decode_state(raw: bytes | None) -> ProspectState:
-    """Read a state; no bytes is the empty state. Raises msgspec.DecodeError when the changelog is damaged."""
-    return EMPTY if raw is None else _DECODER.decode(raw)
+    """Read a state; no bytes is the empty state.
+
+    Raises msgspec.DecodeError when the changelog is damaged, StateTooNew when a newer version wrote the state.
+    """
+    if raw is None:
+        return EMPTY
+    if not raw.startswith(_CURRENT):
+        found = _FORMAT_OF.decode(raw).format
+        if found > STATE_FORMAT:
+            raise StateTooNew(
+                f"the consent changelog holds states of format {found}, and this version reads up to {STATE_FORMAT}: "
+                "a newer version wrote them",
+                do="run the newer version everywhere; an older one would write them back without what it can't read",
+            )
+    return _DECODER.decode(raw)
