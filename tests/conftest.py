@@ -38,6 +38,9 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     signal.signal(signal.SIGTERM, _end_run)
+    # Ignored in a background job of a shell, and then in every process that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end_run(_signal: int, _frame: FrameType | None) -> None:

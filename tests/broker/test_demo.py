@@ -52,9 +52,16 @@ def test_the_demo_ends_with_its_proof_and_cleans_up(command: list[str], tmp_path
     assert remnants(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "first"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        pytest.param(signal.SIGTERM, ("sh", "-c", 'trap "" INT; exec "$@"', "sh"), id="SIGTERM, SIGINT ignored"),
+    ],
+)
 def test_an_interrupted_demo_cleans_up(
-    number: signal.Signals, command: list[str], settings: Settings, tmp_path: Path
+    number: signal.Signals, first: tuple[str, ...], command: list[str], settings: Settings, tmp_path: Path
 ) -> None:
     """On a cluster of somebody's: the worker stops, the demo's topics go, exit code 130."""
     environment = {
@@ -62,7 +69,7 @@ def test_an_interrupted_demo_cleans_up(
         "TMPDIR": str(tmp_path),
         "TRANSFER_GATE_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
     }
-    demo = [*command, "demo", "--prospects", "500", "--transfers", "50000"]
+    demo = [*first, *command, "demo", "--prospects", "500", "--transfers", "50000"]
     with subprocess.Popen(demo, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         prefix = ""

@@ -131,6 +131,17 @@ async def test_start_is_refused_on_another_partition_count(settings: Settings, r
         await check_topics(settings, registry)
 
 
+async def test_start_is_refused_where_the_broker_takes_no_transaction_so_long(
+    settings: Settings, registry: Registry
+) -> None:
+    """A broker's default is 15 minutes; both values are named."""
+    await apply_topics(settings, registry)
+    assert await check_topics(settings, registry) == 2
+    longer = settings.model_copy(update={"transaction_timeout_seconds": 901.0})
+    with pytest.raises(InvalidInput, match=r"at most 900 s .*TRANSACTION_TIMEOUT_SECONDS is 901"):
+        await check_topics(longer, registry)
+
+
 async def test_a_dry_run_creates_nothing(settings: Settings, registry: Registry) -> None:
     """It says what is missing."""
     reports = await apply_topics(settings, registry, dry_run=True)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trustme
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownError
+from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v4, MetadataRequest_v5
 from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
@@ -195,3 +196,10 @@ def test_a_secret_in_the_environment_is_refused(name: str, monkeypatch: pytest.M
     with pytest.raises(InvalidInput, match=f"unknown setting: TRANSFER_GATE_{name}") as caught:
         load_settings(None)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [MetadataRequest_v4, MetadataRequest_v5])
+def test_no_request_for_metadata_creates_a_topic(version: type[MetadataRequest_v4 | MetadataRequest_v5]) -> None:
+    """As aiokafka's own clients make them: without a word about it."""
+    assert not MetadataRequest(["a-topic"]).build(version).allow_auto_topic_creation
+    assert not MetadataRequest().build(version).allow_auto_topic_creation

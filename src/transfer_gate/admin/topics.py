@@ -116,6 +116,20 @@ async def apply_topics(settings: Settings, registry: Registry, *, dry_run: bool 
     )
 
 
+def require_transaction_timeout(settings: Settings, limits: Mapping[str, str]) -> None:
+    """Hold that the broker takes the timeout of our transactions; `limits`: its settings, empty where they are hidden.
+
+    Raises InvalidInput with both values: each worker would be refused by the broker when it takes a partition over.
+    """
+    longest_ms = limits.get("transaction.max.timeout.ms")
+    if longest_ms is not None and settings.transaction_timeout_seconds * 1000 > float(longest_ms):
+        raise InvalidInput(
+            f"the broker takes transactions of at most {float(longest_ms) / 1000:g} s (transaction.max.timeout.ms), "
+            f"{PREFIX}TRANSACTION_TIMEOUT_SECONDS is {settings.transaction_timeout_seconds:g}",
+            do=f"lower {PREFIX}TRANSACTION_TIMEOUT_SECONDS, or raise transaction.max.timeout.ms of every broker",
+        )
+
+
 async def check_topics(settings: Settings, registry: Registry) -> int:
     """Hold that a worker can start on the topics that exist; returns the partition count that they share.
 
@@ -127,7 +141,9 @@ async def check_topics(settings: Settings, registry: Registry) -> int:
     async with open_cluster(settings) as cluster:
         seen = await survey(cluster, settings, registry)
         rights = await cluster.rights(spec.name for spec in seen.specs)
+        limits = await cluster.broker_configs((await cluster.brokers())[0])
     require_rights(seen.specs, rights)
+    require_transaction_timeout(settings, limits)
     missing = [spec.name for spec in seen.missing() if spec.shares_count]
     if missing:
         raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")

@@ -12,11 +12,16 @@ from typing import Any, Final, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
+from aiokafka.protocol.metadata import MetadataRequest
 
 from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
 from transfer_gate.stream.refusal import DENIED, denied, why_unreachable
+
+# A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
+# leave this open in every request for metadata, and then it means yes. tests/unit/test_clients.py holds that it works.
+MetadataRequest.__init__.__defaults__ = (None, False)  # topics, allow_auto_topic_creation
 
 #: What an unreachable cluster raises inside aiokafka, whichever client asked.
 UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)

@@ -89,6 +89,8 @@ def run_demo(base: Settings, plan: Plan, screen: Screen) -> tuple[Result, Stage]
     InvalidInput, BrokerUnavailable, GateError.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A background job of a shell, or one under `nohup`, begins with SIGINT ignored, and then so would be what we raise.
+    interrupted_before = signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="transfer-gate-demo-"))
     kafka: LocalKafka | None = None
     kept = False
@@ -107,6 +109,7 @@ def run_demo(base: Settings, plan: Plan, screen: Screen) -> tuple[Result, Stage]
             if kafka is not None:
                 kafka.stop()
             shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGINT, interrupted_before)
         signal.signal(signal.SIGTERM, before)
 
 
