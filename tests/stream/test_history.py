@@ -277,11 +277,11 @@ class Log(NamedTuple):
     first: int
     last: int
 
-    async def begin(self, _partition: int) -> int:
-        return self.first
+    async def begin(self, _partition: int) -> tuple[int, ...]:
+        return self.first, 0
 
-    async def end(self, _partition: int) -> int:
-        return self.last
+    async def ends(self, _partition: int) -> tuple[int, ...]:
+        return self.last, 0
 
 
 def alone(registry: Registry, log: Log, committed: int) -> Partition:

@@ -5,7 +5,7 @@ This is how consumers ordinarily work. With it the tests of exactly-once prove t
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from aiokafka import AIOKafkaProducer
@@ -44,8 +44,8 @@ def _committing_transport(self: GateApp) -> Any:
     return _new_transport(self)
 
 
-async def _connect(self: TransactionalWriter, topics: tuple[str, ...]) -> None:
-    await _fence(self, topics)
+async def _connect(self: TransactionalWriter, topics: tuple[str, ...], everywhere: tuple[str, ...] = ()) -> None:
+    await _fence(self, topics, everywhere)
     if not _producers:
         _producers.append(asyncio.ensure_future(_start(self._client._bootstrap_servers)))
     await _producers[0]
@@ -58,7 +58,11 @@ async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
 
 
 async def _commit(
-    _self: TransactionalWriter, batches: Batches, offsets: Mapping[str, int], _notes: Callable[[], Mapping[str, str]]
+    _self: TransactionalWriter,
+    batches: Batches,
+    offsets: Mapping[str, int],
+    _notes: Callable[[], Mapping[str, str]],
+    _elsewhere: Sequence[Batches] = (),
 ) -> None:
     producer, sent = _producers[0].result(), []
     for topic, built in batches.close().items():

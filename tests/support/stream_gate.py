@@ -123,7 +123,7 @@ class StreamGate:
 
     async def settled(self, patience: float = PATIENCE) -> None:
         """Wait until the group has committed everything that stands in the input topics now."""
-        inputs = [self.topics.transfers, self.topics.consents, self.topics.replay]
+        inputs = [self.topics.transfers, self.topics.consents, self.topics.replay, self.topics.strays]
         places = places_of(inputs, self.place.partitions)
         async with open_reader(self.place.bootstrap_servers) as reader:
             found = await reader.end_offsets(places)

@@ -14,11 +14,11 @@ class Failing(Watermarks):
         super().__init__({"bootstrap_servers": "127.0.0.1:1", "client_id": "test"}, "consent-events")
         self.asked = 0
 
-    async def _list_offsets(self, partitions: set[int], which: int) -> dict[int, int]:
+    async def _list_offsets(self, partitions: set[int], which: int) -> dict[int, tuple[int, ...]]:
         self.asked += 1
         if self.asked == 1:
             raise ValueError(f"{which} of {partitions}")
-        return dict.fromkeys(partitions, 42)
+        return dict.fromkeys(partitions, (42,))
 
 
 async def test_an_error_that_is_no_kafka_error_leaves_no_partition_waiting(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,7 +25,9 @@ _QUARANTINE_MS: Final = 30 * _DAY_MS
 #: Claims in personal matters lapse after five years (art. 2224 Code civil): so long a decision must be explainable.
 _EVIDENCE_MS: Final = 5 * 366 * _DAY_MS
 
-Role = Literal["transfers", "consents", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit"]
+Role = Literal[
+    "transfers", "consents", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit", "strays"
+]
 
 _DELETE: Final = {"cleanup.policy": "delete"}
 _BROKER_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
@@ -101,6 +103,9 @@ def catalogue(
         spec(topics.transfers, "transfers", _DELETE),
         # A withdrawal never lapses. Erasure is an event; an operator who keeps less must know what is forgotten.
         spec(topics.consents, "consents", _DELETE, _FOR_EVER, _BROKER_TIME),
+        # What came home is folded, but only this topic can fold it anew. Timestamps are the gate's; the events' own
+        # time of receipt travels in a header.
+        spec(topics.strays, "strays", _DELETE, _FOR_EVER, held),
         spec(topics.changelog, "changelog", _COMPACT, {"max.message.bytes": str(LARGE_MESSAGE)}),
         spec(topics.quarantine, "quarantine", _DELETE, quarantine, held),
         spec(topics.replay, "replay", _DELETE, held),

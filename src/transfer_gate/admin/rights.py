@@ -13,6 +13,7 @@ _NEEDED: Final[Mapping[Role, frozenset[str]]] = {
     "transfers": _INPUT,
     "consents": _INPUT,
     "replay": _INPUT,
+    "strays": _INPUT | _OUTPUT,
     "changelog": _INPUT | _OUTPUT,
     "ledger": _INPUT | _OUTPUT,
     "quarantine": _OUTPUT,

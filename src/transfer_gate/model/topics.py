@@ -53,6 +53,11 @@ class Topics(Struct, frozen=True, gc=False):
         """Own: who did what from the command line or the console."""
         return f"{self.prefix}transfer-gate-audit"
 
+    @property
+    def strays(self) -> str:
+        """Own: consent events that stood in another partition than their key's, on their way home."""
+        return f"{self.prefix}transfer-gate-strays"
+
     def partners(self, registry: Registry) -> Mapping[str, str]:
         """Party id to the topic of that partner."""
         return {party: f"{self.prefix}{partner.topic_name()}" for party, partner in registry.partners.items()}
@@ -62,6 +67,7 @@ class Topics(Struct, frozen=True, gc=False):
         return (
             self.transfers,
             self.consents,
+            self.strays,
             self.changelog,
             self.quarantine,
             self.replay,

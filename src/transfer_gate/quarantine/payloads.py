@@ -69,7 +69,7 @@ def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payloa
 
 def owner(one: Found) -> bytes:
     """Under which key of the consent table the key of this record lies."""
-    return owner_of(one.record.key, one.held.stage, one.held.partner_id, one.held.quarantined_at)
+    return owner_of(one.record.key, one.held.stage, one.held.partner_id, one.held.quarantined_at, one.held.reason)
 
 
 def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:

@@ -63,7 +63,7 @@ class _Selection:
             if record.key is not None:
                 owners.add(record.key)
             if held.encryption is not None:
-                owners.add(owner_of(record.key, held.stage, held.partner_id, held.quarantined_at))
+                owners.add(owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason))
             self.stamps.append(record.timestamp)
             self.items.append(
                 Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)

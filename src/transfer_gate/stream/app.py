@@ -93,7 +93,7 @@ def build_app(
         crash=app.crash,
         allow_older_registry=allow_older_registry,
     )
-    app.batch_topics = frozenset({topics.transfers, topics.consents, topics.replay})
+    app.batch_topics = frozenset({topics.transfers, topics.consents, topics.replay, topics.strays})
     app.consumer_options = {}
     app.input_topic = topics.transfers
     app.may_fetch = gate.may_fetch
@@ -112,6 +112,7 @@ def build_app(
     agent("consents", topics.consents)
     agent("transfers", topics.transfers)
     agent("replays", topics.replay)
+    agent("strays", topics.strays)
 
     return app, gate
 

@@ -47,7 +47,7 @@ class _Refused(Exception):
 
 
 class Watermarks:
-    """High watermarks of one topic, on a connection that never long-polls; concurrent askers share one request.
+    """High watermarks of some topics, on a connection that never long-polls; concurrent askers share one request.
 
     An answer counts for askers that came before its request was sent, never for later ones.
     """
@@ -55,7 +55,7 @@ class Watermarks:
     def __init__(
         self,
         options: Mapping[str, Any],
-        topic: str,
+        topics: str | tuple[str, ...],
         watched: tuple[str, ...] = (),
         refusal: Callable[[Any], Exception | None] = _no_refusal,
     ) -> None:
@@ -69,14 +69,14 @@ class Watermarks:
             metadata_max_age_ms=METADATA_SECONDS * 1000,
             request_timeout_ms=ANSWER_SECONDS * 1000,
         )
-        self._topic = topic
+        self._topics = (topics,) if isinstance(topics, str) else topics
         self._asking: asyncio.Task[None] | None = None
-        self._waiting: list[tuple[int, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[int, asyncio.Future[tuple[int, ...]]]] = []
 
     async def start(self) -> None:
         """Connect. Raises aiokafka's connection errors when no broker answers."""
         await self._client.bootstrap()
-        await self._client.set_topics([self._topic])
+        await self._client.set_topics(self._topics)
 
     async def close(self) -> None:
         """Disconnect; askers that still wait are cancelled."""
@@ -87,20 +87,30 @@ class Watermarks:
         await self._client.close()
 
     async def end(self, partition: int) -> int:
-        """The high watermark of `partition`, asked after this call; waits for as long as the broker can't tell."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The high watermark of `partition` of the first topic; see `ends`."""
+        return (await self.ends(partition))[0]
+
+    async def ends(self, partition: int) -> tuple[int, ...]:
+        """The high watermark of `partition` in each topic, asked after this call; waits for as long as the broker can't
+        tell.
+        """
+        answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((partition, answer))
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await answer
 
-    async def begin(self, partition: int) -> int:
-        """First offset that `partition` still holds; waits for as long as the broker can't tell."""
-        return (await self.begins({partition}))[partition]
+    async def begin(self, partition: int) -> tuple[int, ...]:
+        """First offset that `partition` of each topic still holds; waits for as long as the broker can't tell."""
+        return (await self.all_begins({partition}))[partition]
 
     async def begins(self, partitions: set[int]) -> dict[int, int]:
-        """First offset that each partition still holds; waits for as long as the broker can't tell."""
-        begins: dict[int, int] = {}
+        """First offset that each partition of the first topic still holds; see `all_begins`."""
+        return {number: begins[0] for number, begins in (await self.all_begins(partitions)).items()}
+
+    async def all_begins(self, partitions: set[int]) -> dict[int, tuple[int, ...]]:
+        """First offset that each partition of each topic still holds; waits for as long as the broker can't tell."""
+        begins: dict[int, tuple[int, ...]] = {}
         while missing := partitions - set(begins):
             begins |= await self._list_offsets(missing, EARLIEST)
             if len(begins) < len(partitions):
@@ -139,19 +149,25 @@ class Watermarks:
             elif time.monotonic() - began < LONGEST_WAIT:
                 wait = 0.001
 
-    async def _list_offsets(self, partitions: set[int], which: int) -> dict[int, int]:
-        """What the leaders answered; partitions without a usable answer are left out."""
-        by_leader: dict[int, list[tuple[int, int]]] = {}
-        for partition in partitions:
-            leader = self._client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
-            if leader is not None and leader != -1:
-                by_leader.setdefault(leader, []).append((partition, which))
+    async def _list_offsets(self, partitions: set[int], which: int) -> dict[int, tuple[int, ...]]:
+        """What the leaders answered, by topic; partitions without a usable answer for each topic are left out."""
+        by_leader: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        for topic in self._topics:
+            for partition in partitions:
+                leader = self._client.cluster.leader_for_partition(TopicPartition(topic, partition))
+                if leader is not None and leader != -1:
+                    by_leader.setdefault(leader, {}).setdefault(topic, []).append((partition, which))
         answers = await asyncio.gather(*(self._ask_leader(leader, asked) for leader, asked in by_leader.items()))
-        return {partition: end for answered in answers for partition, end in answered.items()}
+        found = {place: end for answered in answers for place, end in answered.items()}
+        return {
+            partition: tuple(found[topic, partition] for topic in self._topics)
+            for partition in partitions
+            if all((topic, partition) in found for topic in self._topics)
+        }
 
-    async def _ask_leader(self, leader: int, asked: list[tuple[int, int]]) -> dict[int, int]:
-        requests = [self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, [(self._topic, asked)]))]
-        if self._watched and asked[0][1] == LATEST:
+    async def _ask_leader(self, leader: int, asked: dict[str, list[tuple[int, int]]]) -> dict[tuple[str, int], int]:
+        requests = [self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, list(asked.items())))]
+        if self._watched and next(iter(asked.values()))[0][1] == LATEST:
             # On the same connection, so that the broker looks after it has answered the first: a log that is still the
             # one that is known is the one whose end was given.
             requests.append(self._client.send(leader, TopicIds(self._watched)))
@@ -164,8 +180,8 @@ class Watermarks:
             if why is not None:
                 raise _Refused(why)
         return {
-            partition: end
-            for _, answers in response.topics
+            (topic, partition): end
+            for topic, answers in response.topics
             for partition, code, _, end in answers
             if code == 0 and end >= 0
         }

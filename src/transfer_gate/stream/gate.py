@@ -113,7 +113,7 @@ class Gate:
         self.stopped: dict[int, GateError] = {}
         watched = (*book.inputs, book.changelog, book.ledger)
         self._watch = TopicWatch(options, watched)
-        self.watermarks = Watermarks(options, book.consents, watched, self._change)
+        self.watermarks = Watermarks(options, (book.consents, book.strays), watched, self._change)
         self._lag = Lag(options, book.inputs)
         self._meter = Meter(book)
         self._deleted = Deleted(self._lag, (book.transfers, book.replay))
@@ -212,7 +212,7 @@ class Gate:
         except ValueError as error:
             await self._doubt(number, error)
             return
-        if topic != self._book.consents:  # what is missing of these stops the partition
+        if topic not in (self._book.consents, self._book.strays):  # what is missing of these stops the partition
             self._deleted.passed(topic, number, partition.inboxes[topic].take_passed())
 
     async def open(self, numbers: set[int]) -> bool:
@@ -273,7 +273,7 @@ class Gate:
                 self._settings.transaction_timeout_seconds,
             )
         identities = await self._watch.look()
-        await self._each(numbers, lambda number: self._writers[number].fence(topics))
+        await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,)))
         committed = await self._committed(numbers - set(self.stopped), identities)
         await self._deleted.tell(committed)
         for number in set(committed) - set(self._slices):  # both or none, should one of them fail to open
@@ -417,13 +417,14 @@ class Gate:
         self._notes, self._lives = {}, {}
         self._partition_count = identities[self._book.transfers].partitions
         committed = await self._each(numbers, read)
-        begins = await self.watermarks.begins(set(committed)) if committed else {}
+        begins = await self.watermarks.all_begins(set(committed)) if committed else {}
 
         async def no_hole(number: int) -> dict[str, Committed]:
-            consents = committed[number].get(self._book.consents)
-            applied = consents.offset if consents else None
-            end = await self.watermarks.end(number)
-            require_events(self._book.consents, number, applied, begins[number], end)
+            ends = await self.watermarks.ends(number)
+            topics = (self._book.consents, self._book.strays)
+            for topic, begin, end in zip(topics, begins[number], ends, strict=True):
+                folded = committed[number].get(topic)
+                require_events(topic, number, folded.offset if folded else None, begin, end)
             return committed[number]
 
         return await self._each(set(committed), no_hole)

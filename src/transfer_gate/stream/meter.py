@@ -59,6 +59,8 @@ class Meter:
             metrics.DECISION_SECONDS.observe(seconds / records)
         if consents:
             self._consents.inc(len(consents))
+        if work.strays:
+            metrics.STRAY_CONSENTS.inc(work.strays)
         if work.unreadable_consents:
             metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
         if work.withdrawn_at is not None and plausible(work.withdrawn_at, time.time()):

@@ -34,6 +34,8 @@ from transfer_gate.wire.sealing import Encryption, encode_encryption
 
 logger = logging.getLogger(__name__)
 
+#: Its prospect's key lies in another partition (`wire.sealing.owner_of`).
+MISPLACED: Final = "key-misplaced"
 #: One record to write: topic, key, value, headers.
 Output = tuple[str, bytes | None, bytes | None, headers.Headers]
 
@@ -158,6 +160,10 @@ class Outputs:
         reason: Reason = "too-large" if unheld(record) == "too-large" else "consent-unreadable"
         return self._quarantine(record, "", {ANY_CHANNEL: (reason,)}, position, "consent", None, FIRST)
 
+    def of_stray_consent(self, record: Record, position: int) -> Output:
+        """Copy of a consent event that stands in another partition than its key's."""
+        return self._quarantine(record, "", {ANY_CHANNEL: ("key-misplaced",)}, position, "consent", None, FIRST)
+
     def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
         partner, release = decision.partner_id, decision.release
         if release is None:
@@ -197,7 +203,8 @@ class Outputs:
         self.quarantined[next(iter(reasons.values()))[0]] += 1
         key, value, inbound = record.key, record.value, record.headers
         # Under a foreign key, or one that no prospect has, the record is not the key's prospect's to erase.
-        owner = None if (stage == "schema" and partner) or not is_prospect(key) else key
+        apart = (stage == "schema" and partner) or next(iter(reasons.values()))[0] == MISPLACED
+        owner = None if apart or not is_prospect(key) else key
         reference: bytes | None = None
         encryption: Encryption | None = None
         if unheld(record) is not None:

@@ -32,11 +32,11 @@ QUIET_SECONDS: Final = 1.0
 class Watermark(Protocol):
     """Who knows up to where consent must be applied before a partition may decide."""
 
-    async def end(self, partition: int) -> int:
-        """The high watermark of the partition's consent topic, as of after the call."""
+    async def ends(self, partition: int) -> tuple[int, ...]:
+        """The high watermarks of the partition of `consent-events` and of the strays, as of after the call."""
 
-    async def begin(self, partition: int) -> int:
-        """The first offset that the partition's consent topic still holds."""
+    async def begin(self, partition: int) -> tuple[int, ...]:
+        """The first offsets that the partition of these topics still holds."""
 
 
 Taken = tuple[Sequence[Record], int]
@@ -54,11 +54,17 @@ class Waiting(Struct, frozen=True):
     at: dt.datetime
     since: float
     need: int
+    #: The same of the strays.
+    need_strays: int
 
     @property
     def count(self) -> int:
         """How many records wait."""
         return sum(len(taken[0]) for taken in (self.transfers, self.replays) if taken)
+
+    def covered(self, position: int | None, brought: int | None) -> bool:
+        """Whether consent events up to `position`, and strays up to `brought`, are enough."""
+        return position is not None and position >= self.need and brought is not None and brought >= self.need_strays
 
 
 class Partition:
@@ -87,11 +93,11 @@ class Partition:
         """`note`: what every commit notes, its ends apart."""
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
-        self.inboxes = {
-            topic: Inbox(inbox_records, committed.get(topic)) for topic in (book.transfers, book.consents, book.replay)
-        }
+        self.inboxes = {topic: Inbox(inbox_records, committed.get(topic)) for topic in book.inputs}
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
+        #: The same of consent events that came home.
+        self.strays_applied: int | None = None
         #: By input topic: what is below this offset is done with; None before the first, when none was before.
         self._done = {topic: committed.get(topic) for topic in self.inboxes}
         self._book = book
@@ -124,7 +130,7 @@ class Partition:
     @property
     def decides(self) -> bool:
         """Whether consent is known up to some position, so that transfers can be decided."""
-        return self.applied is not None
+        return self.applied is not None and self.strays_applied is not None
 
     async def run(self) -> None:
         """Work until told to leave."""
@@ -167,9 +173,11 @@ class Partition:
             self._waiting = await self._meet_barrier()
         await self._require_no_hole()
         consents = self.inboxes[self._book.consents].take(self._round_records)
+        strays = self.inboxes[self._book.strays].take(self._round_records)
         position = consents[1] if consents else self.applied
-        ready = self._waiting if self._waiting and position is not None and position >= self._waiting.need else None
-        if consents is None and ready is None:
+        brought = strays[1] if strays else self.strays_applied
+        ready = self._waiting if self._waiting and self._waiting.covered(position, brought) else None
+        if consents is None and strays is None and ready is None:
             return False
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
@@ -178,6 +186,9 @@ class Partition:
         if consents:
             work.fold(*consents)
             offsets[self._book.consents] = consents[1]
+        if strays:
+            work.fold_strays(strays[0], position or 0)
+            offsets[self._book.strays] = strays[1]
         if ready and ready.transfers:
             work.decide(ready.transfers[0], position or 0)
             offsets[self._book.transfers] = ready.transfers[1]
@@ -186,9 +197,9 @@ class Partition:
             offsets[self._book.replay] = ready.replays[1]
         work.close()
         computed = time.perf_counter() - began
-        if (consents and consents[0]) or ready:
+        if (consents and consents[0]) or (strays and strays[0]) or ready:
             await self._commit(work, offsets)
-        self.applied = position
+        self.applied, self.strays_applied = position, brought
         self._done |= offsets
         if ready:
             self._waiting = None
@@ -208,21 +219,25 @@ class Partition:
         if transfers is None and replays is None:
             return None
         at, since = self._clock(), time.monotonic()
-        fetched = self.inboxes[self._book.consents].position
-        need = await self._watermark.end(self.number)
-        if fetched is not None and need < fetched:
-            # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over tells.
-            raise RoundFailed(f"consents end at {need}, but were fetched up to {fetched}")
-        return Waiting(transfers, replays, at, since, need)
+        topics = (self._book.consents, self._book.strays)
+        reached = [self.inboxes[topic].position for topic in topics]
+        need, need_strays = await self._watermark.ends(self.number)
+        for topic, fetched, end in zip(topics, reached, (need, need_strays), strict=True):
+            if fetched is not None and end < fetched:
+                # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over
+                # tells.
+                raise RoundFailed(f"{topic} ends at {end}, but was fetched up to {fetched}")
+        return Waiting(transfers, replays, at, since, need, need_strays)
 
     async def _require_no_hole(self) -> None:
         """Hold that consent events which were passed over were none that retention deleted while we stood before them:
         a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
         """
         # Once more after every answer: more may have been passed over meanwhile, and what is taken next lies behind it.
-        while passed := self.inboxes[self._book.consents].take_passed():
-            begin, (stood, _) = await self._watermark.begin(self.number), passed[0]
-            require_events(self._book.consents, self.number, stood, begin, stood)
+        for place, topic in enumerate((self._book.consents, self._book.strays)):
+            while passed := self.inboxes[topic].take_passed():
+                begin, (stood, _) = (await self._watermark.begin(self.number))[place], passed[0]
+                require_events(topic, self.number, stood, begin, stood)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
@@ -234,7 +249,7 @@ class Partition:
         began = time.monotonic()
         # All offsets go with every round: a note stands beside that of consents.
         reached = {topic: end for topic, end in {**self._done, **offsets}.items() if end is not None}
-        await self._writer.commit(work.batches, reached, self._notes)
+        await self._writer.commit(work.batches, reached, self._notes, tuple(work.elsewhere.values()))
         # Only now the table may know: a failed transaction leaves it as it was.
         for topic, table, changes in (
             (self._book.changelog, self._tables.consent, work.changes),

@@ -112,7 +112,7 @@ class Replays:
         """The record as it came in at first. Raises Erased, NotOpened."""
         value = record.value
         if held.encryption is not None:
-            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at)
+            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)
             value = self._keys.open(owner, value or b"", held.encryption, held.name)
         place = held.source
         return ConsumerRecord(

@@ -33,8 +33,11 @@ from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
+from transfer_gate.stream.strays import events_of, headers_of
 from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.headers import PREFIX
+from transfer_gate.wire.partitioner import stray_offset
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)
@@ -63,6 +66,8 @@ class Round:
         origins: Origins = FIRST_TOPICS,
     ) -> None:
         self._book = book
+        self._partition = partition
+        self._nobody = view_of(book.registry).nobody
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
         self._consents_base = origins.consents_base
@@ -72,6 +77,9 @@ class Round:
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}
         self.batches = Batches(partition, int(at.timestamp() * 1000), book.limits)
+        #: Consent events on their way home, by the partition of their key.
+        self.elsewhere: dict[int, Batches] = {}
+        self.strays = 0
         self.unreadable_consents = 0
         #: Timestamp of the oldest event of this round that takes something away, ms; for metrics.
         self.withdrawn_at: int | None = None
@@ -98,30 +106,85 @@ class Round:
 
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
-        states = self._states
-        nobody = view_of(self._book.registry).nobody
+        misplaced, number = self._book.placement.misplaced, self._partition
         for record in records:
-            try:
-                event = _event_of(record, nobody)
-            except Unreadable as error:
-                self.unreadable_consents += 1
-                logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
-                for prospect in error.prospects:
-                    if is_prospect(prospect):
-                        states.put(prospect, fold_unreadable(states.get(prospect), self._consents_base + record.offset))
-                self.batches.add(*self._outputs.of_unreadable_consent(record, position))
+            if misplaced(record.key, number) and is_prospect(record.key):
+                self.strays += 1
+                logger.warning("a consent event stands outside the partition of its key", extra=place_of(record))
+                self.batches.add(*self._outputs.of_stray_consent(record, position))
+                self._send_home(record)
             else:
-                about = event.prospect_id.encode()
-                before = states.get(about)
-                if self._consents_base and isinstance(event, Resolution):
-                    # It names offsets of the topic in which it stands.
-                    event = replace(event, resolves=tuple(self._consents_base + offset for offset in event.resolves))
-                after = fold(before, event, record.offset)
-                states.put(about, after)
-                if erases(before, after):
-                    self._keys.destroy(about)
-                if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
-                    self.withdrawn_at = record.timestamp
+                self._fold(record, position)
+
+    def fold_strays(self, records: Sequence[Record], position: int) -> None:
+        """Apply consent events that came home. Their copies in quarantine were written where they stood."""
+        for record, event in zip(records, events_of(records), strict=True):
+            if self._book.placement.misplaced(record.key, self._partition):
+                self._send_home(record)  # by another partitioner, or another count: never applied where nobody looks
+            else:
+                self._fold(event, position, copied=True)
+
+    def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
+        """An event that can't be read names somebody of another partition: it blocks them there."""
+        if record.topic == self._book.strays:
+            headers = [header for header in record.headers if header[0].startswith(PREFIX)]
+        else:
+            headers = headers_of(record, whole=False)
+        self._at_home_of(prospect).add(self._book.strays, prospect, None, headers)
+
+    def _at_home_of(self, key: bytes | None) -> Batches:
+        home = self._book.placement.home(key)
+        if home is None:
+            raise ValueError("a record that has no home is not misplaced")
+        batches = self.elsewhere.get(home)
+        if batches is None:
+            batches = self.elsewhere[home] = Batches(home, self.batches.timestamp_ms, self._book.limits)
+        return batches
+
+    def _send_home(self, record: Record) -> None:
+        topic = self._book.strays
+        headers, value = record.headers if record.topic == topic else headers_of(record), record.value
+        if unheld(record) is not None or not self._book.limits.fits(topic, record.key, value, headers):
+            headers, value = headers_of(record, whole=False), None  # blocks its prospect, as it would have at home
+        self._at_home_of(record.key).add(topic, record.key, value, headers)
+
+    def _fold(self, record: Record, position: int, *, copied: bool = False) -> None:
+        states = self._states
+        try:
+            event = _event_of(record, self._nobody)
+        except Unreadable as error:
+            self.unreadable_consents += 1
+            logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
+            for prospect in error.prospects:
+                if not is_prospect(prospect):
+                    continue
+                if self._book.placement.misplaced(prospect, self._partition):
+                    self._block_elsewhere(prospect, record)
+                else:
+                    states.put(prospect, fold_unreadable(states.get(prospect), self._known_as(record)))
+            if not copied:
+                self.batches.add(*self._outputs.of_unreadable_consent(record, position))
+        else:
+            about = event.prospect_id.encode()
+            before = states.get(about)
+            if isinstance(event, Resolution) and (self._consents_base or record.topic == self._book.strays):
+                event = replace(event, resolves=self._resolved(event, record))
+            after = fold(before, event, record.offset)
+            states.put(about, after)
+            if erases(before, after):
+                self._keys.destroy(about)
+            if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
+                self.withdrawn_at = record.timestamp
+
+    def _resolved(self, event: Resolution, record: Record) -> tuple[int, ...]:
+        """A resolution names offsets of the topic and the partition in which it was written."""
+        if record.topic == self._book.strays:
+            return tuple(stray_offset(record.partition, offset) for offset in event.resolves)
+        return tuple(self._consents_base + offset for offset in event.resolves)
+
+    def _known_as(self, record: Record) -> int:
+        """The offset by which a state knows an event that can't be read."""
+        return record.offset if record.topic == self._book.strays else self._consents_base + record.offset
 
     def decide(self, records: Sequence[Record], position: int) -> None:
         """Decide transfers with every consent event below `position` of the consent topic applied."""

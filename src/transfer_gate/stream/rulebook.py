@@ -28,15 +28,16 @@ class Rulebook(Struct, frozen=True, gc=False):
     changelog: str
     replay: str
     ledger: str
+    strays: str
     #: Where the records of each key belong.
     placement: Placement = ANYWHERE
     #: What the topics take, as of the start of the worker.
     limits: Limits = ANY_SIZE
 
     @property
-    def inputs(self) -> tuple[str, str, str]:
+    def inputs(self) -> tuple[str, str, str, str]:
         """Topics that the gate reads in its group."""
-        return self.consents, self.transfers, self.replay
+        return self.consents, self.transfers, self.replay, self.strays
 
     @property
     def registry_order(self) -> str:
@@ -65,6 +66,7 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics.changelog,
             topics.replay,
             topics.ledger,
+            topics.strays,
             placement,
             limits,
         )

@@ -152,7 +152,8 @@ class TransactionalWriter:
         self._topics: tuple[str, ...] = ()
         #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
         self._was_committed: bool | None = None
-        self._sequences: dict[str, int] = {}
+        self._sequences: dict[tuple[str, int], int] = {}
+        self._everywhere: tuple[str, ...] = ()
         self._ends: dict[str, int] = {}
         self._deadline = 0.0
 
@@ -168,8 +169,9 @@ class TransactionalWriter:
         """
         return self._ends.get(topic)
 
-    async def fence(self, topics: tuple[str, ...]) -> None:
-        """Shut every earlier owner out and end what it left open; know the leaders of `topics`.
+    async def fence(self, topics: tuple[str, ...], everywhere: tuple[str, ...] = ()) -> None:
+        """Shut every earlier owner out and end what it left open; know the leaders of `topics`, and of those topics
+        that are written `everywhere`, not only in the partition of the input.
 
         Raises RoundFailed when the cluster does not answer in time, AccessDenied.
         """
@@ -177,8 +179,8 @@ class TransactionalWriter:
         if not self._started:
             await self._client.bootstrap()
             self._started = True
-        await self._client.set_topics(topics)
-        self._topics = topics
+        await self._client.set_topics((*topics, *everywhere))
+        self._topics, self._everywhere = topics, everywhere
         await self._look_back()
         request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
         response = await self._until_done(request)
@@ -247,12 +249,21 @@ class TransactionalWriter:
             extra={"transactional_id": self._transactional_id, "commit": self._was_committed},
         )
         await asyncio.gather(self._add_partitions(list(self._topics), partition), self._add_offsets())
+        for topic in self._everywhere:
+            for number in sorted(self._client.cluster.partitions_for_topic(topic) or ()):
+                await self._add_partitions([topic], number)
         await self._end(commit=self._was_committed)
 
     async def commit(
-        self, batches: Batches, offsets: Mapping[str, int], notes: Callable[[], Mapping[str, str]]
+        self,
+        batches: Batches,
+        offsets: Mapping[str, int],
+        notes: Callable[[], Mapping[str, str]],
+        elsewhere: Sequence[Batches] = (),
     ) -> None:
         """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
+
+        `elsewhere` are records for other partitions than that of the inputs.
 
         `notes` is asked when the records stand in the log; what it says of a topic is kept beside its offset, and what
         it raises ends the round uncommitted. Raises RoundFailed or Fenced when the commit did not, or not knowably,
@@ -262,7 +273,11 @@ class TransactionalWriter:
         self._ends.clear()
         topics = batches.topics()
         await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
+        for other in elsewhere:
+            await self._add_partitions(other.topics(), other.partition)
         await self._produce(batches)
+        for other in elsewhere:
+            await self._produce(other)
         await self._commit_offsets(offsets, batches.partition, notes())
         await self._end()
 
@@ -343,9 +358,10 @@ class TransactionalWriter:
         for topic, built in batches.close().items():
             of_topic: list[_Chunk] = []
             for builder, count in built:
-                sequence = self._sequences.get(topic, 0)
+                place = (topic, batches.partition)
+                sequence = self._sequences.get(place, 0)
                 builder.set_producer_state(self._producer_id, self._epoch, sequence)
-                self._sequences[topic] = (sequence + count) & 0x7FFFFFFF
+                self._sequences[place] = (sequence + count) & 0x7FFFFFFF
                 of_topic.append(_Chunk(topic, batches.partition, bytes(builder.build()), count))
             chunks.append(of_topic)
         return chunks

@@ -94,10 +94,9 @@ async def verify(
         if decided_only:
             committed = await cluster.committed(settings.app_id)
             ends = {place: min(end, max(committed.get(place, 0), begins[place])) for place, end in ends.items()}
-        inputs = Inputs(
-            _ranges(begins, ends, topics.transfers), Placement(settings.partitioner, counts[topics.transfers])
-        )
-        consents = UnreadableConsents(_ranges(begins, ends, topics.consents))
+        placement = Placement(settings.partitioner, counts[topics.transfers])
+        inputs = Inputs(_ranges(begins, ends, topics.transfers), placement)
+        consents = UnreadableConsents(_ranges(begins, ends, topics.consents), placement)
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
         # The ledger first: whatever it tells of is then committed, and stands below the ends of the other topics.

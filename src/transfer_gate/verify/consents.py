@@ -1,4 +1,4 @@
-"""Unreadable consent events and their copies in quarantine (contract section 3): one each, byte for byte.
+"""Unreadable and misplaced consent events and their copies in quarantine (contract section 3): one each, byte for byte.
 
 They are asked of no partner, so they are in no total; one that has no copy is missing, one too many is duplicated.
 """
@@ -9,15 +9,17 @@ from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerpri
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.headers import Headers
+from transfer_gate.wire.partitioner import ANYWHERE, Placement
 
 
 class UnreadableConsents:
     """The unreadable ones among the consent events, by place."""
 
-    def __init__(self, ranges: Mapping[int, range]) -> None:
+    def __init__(self, ranges: Mapping[int, range], placement: Placement = ANYWHERE) -> None:
         """`ranges`: the offsets of each partition that are read."""
         self.duplicated = self.misrouted = self.outside = 0
         self._ranges = ranges
+        self._placement = placement
         #: Fingerprints with and without the value.
         self._contents: dict[tuple[int, int], tuple[int, int]] = {}
         self._copied: set[tuple[int, int]] = set()
@@ -36,9 +38,7 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        try:
-            decode_consent(value, key)
-        except Unreadable:
+        if self._placement.misplaced(key, partition) or not _readable(key, value):
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
 
     def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
@@ -75,3 +75,11 @@ class UnreadableConsents:
     def missing(self) -> int:
         """How many have no copy."""
         return len(self._contents) - len(self._copied)
+
+
+def _readable(key: bytes | None, value: bytes | None) -> bool:
+    try:
+        decode_consent(value, key)
+    except Unreadable:
+        return False
+    return True

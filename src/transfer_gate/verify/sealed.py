@@ -74,7 +74,9 @@ class Payloads:
         topic = ids.topic_name(ours[names.SOURCE_TOPIC].decode(), topic_id.decode() if topic_id is not None else None)
         place = topic, int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
         who = partner.decode() if partner is not None else None
-        owner = owner_of(key, ours[names.STAGE].decode(), who, ours[names.QUARANTINED_AT].decode())
+        owner = owner_of(
+            key, ours[names.STAGE].decode(), who, ours[names.QUARANTINED_AT].decode(), ours[names.REASON].decode()
+        )
         packed = self._keys.get(hash(owner))
         wrapped = _KEY.decode(packed) if packed is not None else None
         return open_sealed(value, encryption, ids.quarantine_name(*place, who or ""), wrapped, self._masters)

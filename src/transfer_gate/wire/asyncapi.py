@@ -101,6 +101,14 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             _PROSPECT,
             _schema("decision-record"),
         ),
+        "strays": _Channel(
+            topics.strays,
+            "Consent events that stood in another partition than their key's, on their way home.",
+            ("send", "receive"),
+            "delete",
+            _AS_SOURCE,
+            {"description": "The consent event, byte for byte; headers `tg-source-*` say where it stood, and when."},
+        ),
         "changelog": _Channel(
             topics.changelog,
             "The folded consent state of each prospect.",

@@ -47,6 +47,13 @@ def murmur2(data: bytes) -> int:
     return h
 
 
+def stray_offset(partition: int, offset: int) -> int:
+    """The offset by which the state of a prospect knows an event that stood in another partition: beyond all offsets of
+    the prospect's own partition, also those of later topics of the name (`stream.origins`).
+    """
+    return 1 << 62 | partition << 48 | offset
+
+
 class Placement:
     """Where the records of each key stand; without `partitions`, every key is at home everywhere."""
 

@@ -138,11 +138,14 @@ def owner_of_day(day: dt.date) -> bytes:
     return b"\xffday-" + day.isoformat().encode()
 
 
-def owner_of(record_key: bytes | None, stage: str, partner_id: str | None, quarantined_at: str) -> bytes:
+def owner_of(
+    record_key: bytes | None, stage: str, partner_id: str | None, quarantined_at: str, reason: str = ""
+) -> bytes:
     """Under which key of the consent table lies the key that sealed a quarantine record: the record's own, which names
     its prospect; that of its day when it has none, is longer than any, or can not be joined with it (`key-mismatch`,
     `key-misplaced`)."""
-    if record_key is None or len(record_key) > LONGEST_KEY or (stage == "schema" and partner_id is not None):
+    apart = (stage == "schema" and partner_id is not None) or reason == "key-misplaced"
+    if record_key is None or len(record_key) > LONGEST_KEY or apart:
         return owner_of_day(dt.date.fromisoformat(quarantined_at[:10]))
     return record_key
 

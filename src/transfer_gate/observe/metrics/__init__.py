@@ -20,6 +20,7 @@ from transfer_gate.observe.metrics.consent import (
     BARRIER_WAITING_SECONDS,
     CONSENT_POSITION,
     PROSPECTS,
+    STRAY_CONSENTS,
     UNREADABLE_CONSENTS,
     WITHDRAWAL_SECONDS,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "ROUND_RECORDS",
     "RULE_ERRORS",
     "STOPPED",
+    "STRAY_CONSENTS",
     "TIMELY",
     "TIMELY_SECONDS",
     "TRANSACTIONS",

@@ -9,6 +9,10 @@ from transfer_gate.observe.metrics.declare import counter, gauge, histogram
 UNREADABLE_CONSENTS: Final[Counter] = counter(
     "transfer_gate_unreadable_consents", "Consent events that could not be read; each is in quarantine."
 )
+STRAY_CONSENTS: Final[Counter] = counter(
+    "transfer_gate_stray_consents",
+    "Consent events that stood in another partition than their key's; each was brought home, and is in quarantine.",
+)
 WITHDRAWAL_SECONDS: Final[Histogram] = histogram(
     "transfer_gate_withdrawal_applied_seconds",
     "From the timestamp of the oldest withdrawal, objection, erasure or restriction of a round to its commit.",

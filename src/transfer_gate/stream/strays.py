@@ -1,0 +1,56 @@
+"""Consent events that stand in another partition than their key's, and their way home (contract section 3, Strays).
+
+The round that finds one writes it, verbatim, to `transfer-gate-strays`, into the partition of its key, in its own
+transaction: once that is committed, the barrier of that partition covers it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiokafka.structs import ConsumerRecord
+
+from transfer_gate.stream.inbox import Record
+from transfer_gate.wire import headers as names
+from transfer_gate.wire.partitioner import stray_offset
+
+#: Beyond every partition: strays whose headers do not say where they stood.
+_UNKNOWN_PARTITION: Final = (1 << 14) - 1
+
+
+def headers_of(record: Record, *, whole: bool = True) -> list[tuple[str, bytes | None]]:
+    """Headers of the record that brings `record` home: its own, if it travels as a `whole`, and where it stood."""
+    return [
+        *(names.without_ours(record.headers) if whole else ()),
+        (names.SOURCE_TOPIC, record.topic.encode()),
+        (names.SOURCE_PARTITION, b"%d" % record.partition),
+        (names.SOURCE_OFFSET, b"%d" % record.offset),
+        (names.SOURCE_TIMESTAMP_MS, b"%d" % record.timestamp),
+    ]
+
+
+def events_of(records: Sequence[Record]) -> list[Record]:
+    """Strays as the consent events that they are: received when they first were, under an offset of their own."""
+    return [_event_of(record) for record in records]
+
+
+def _event_of(record: Record) -> Record:
+    ours = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
+    try:
+        partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+        received = int(ours[names.SOURCE_TIMESTAMP_MS])
+    except (KeyError, ValueError):
+        # Not written by a gate. It may all the same have been a withdrawal.
+        partition, offset, received = _UNKNOWN_PARTITION, record.offset, record.timestamp
+    return ConsumerRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=stray_offset(partition, offset),
+        timestamp=received,
+        timestamp_type=record.timestamp_type,
+        key=record.key,
+        value=record.value,
+        checksum=None,
+        serialized_key_size=record.serialized_key_size,
+        serialized_value_size=record.serialized_value_size,
+        headers=record.headers,
+    )
