@@ -226,7 +226,7 @@ class Partition:
             if fetched is not None and end < fetched:
                 # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over
                 # tells.
-                raise RoundFailed(f"{topic} ends at {end}, but was fetched up to {fetched}")
+                raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
         return Waiting(transfers, replays, at, since, need, need_strays)
 
     async def _require_no_hole(self) -> None:
