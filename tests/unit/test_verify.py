@@ -3,6 +3,7 @@
 import datetime as dt
 import random
 from dataclasses import dataclass, field
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any
 
@@ -284,6 +285,18 @@ def test_a_misplaced_transfer_is_quarantined_by_partner_and_never_released() -> 
     outcomes.release(*bench.released(away, "acme", "email"))
     outcomes.quarantine(*bench.held(away, "acme", "email", "sms", stage="policy"))
     assert counts(outcomes)[4] == 3
+
+
+def test_a_release_of_a_record_of_the_topic_s_former_life_is_no_outcome_of_the_one_that_stands_there_now() -> None:
+    """`prospect-transfers` was made anew: the same offset, the same event id even, but another record."""
+    bench = Bench()
+    bench.put(transfer(partner_ids=["acme"], channels=["email"]))
+    for digest, expected in ((sha256(bench.records[0][1] or b"").hexdigest(), (1, 0)), ("of another", (0, 1))):
+        outcomes = bench.outcomes()
+        decision = msgspec.json.decode(bench.decided(0, "acme", "email")) | {"input_sha256": digest}
+        outcomes.decision(msgspec.json.encode(decision))
+        outcomes.release(*bench.released(0, "acme", "email"))
+        assert (outcomes.released, outcomes.misrouted) == expected
 
 
 def test_a_readable_record_may_be_held_whole() -> None:

@@ -12,6 +12,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.admin.cluster import FoundTopic, open_cluster
 from transfer_gate.admin.reading import Offsets, bounds
+from transfer_gate.audit.astray import Astray
 from transfer_gate.audit.history import History
 from transfer_gate.audit.judge import Judge
 from transfer_gate.audit.outcomes import Finding, Tally, Verdict
@@ -25,6 +26,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.slices import MemorySlice, Slice
+from transfer_gate.wire.partitioner import Placement
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Auditor:
         self._partners: dict[str, str] = {}
         self._quarantine = OldestOpen(settings)
         self._runs = OpenRuns(settings)
+        self._astray = Astray(settings)
 
     def close(self) -> None:
         """Release files; nothing is audited afterwards."""
@@ -126,6 +129,7 @@ class Auditor:
         _, decided = await bounds(settings, ours, committed_only=False)
         inputs = {topics.consents: count, topics.transfers: count}
         input_begins, input_ends = await bounds(settings, inputs, committed_only=True)
+        await self._read_astray(found, input_begins, input_ends)
         for number in range(count):
             decisions = TopicPartition(topics.decisions, number)
             part = self._part(number, partners, {**begins, **partner_begins}, input_begins)
@@ -142,6 +146,18 @@ class Auditor:
                 for place, position in part.positions.items():
                     metrics.AUDIT_POSITION.labels(place.topic, str(place.partition)).set(position)
         self.tally.without_record = sum(part.without_record for part in self._parts.values())
+
+    async def _read_astray(self, found: Mapping[str, FoundTopic], begins: Offsets, ends: Offsets) -> None:
+        """Events of every partition that stand outside that of their key; read after the decisions' ends were fixed."""
+        settings, topics = self._settings, self._settings.topics
+        consents = {place for place in ends if place.topic == topics.consents}
+        brought = {topics.strays: found[topics.strays].partitions} if topics.strays in found else {}
+        stray_begins, stray_ends = await bounds(settings, brought, committed_only=True)
+        await self._astray.read(
+            {**{place: begins[place] for place in consents}, **stray_begins},
+            {**{place: ends[place] for place in consents}, **stray_ends},
+            Placement(settings.partitioner, found[topics.consents].partitions),
+        )
 
     def _part(self, number: int, partners: Mapping[str, str], begins: Offsets, input_begins: Offsets) -> PartitionAudit:
         mine = {place: offset for place, offset in begins.items() if place.partition == number}
@@ -162,6 +178,7 @@ class Auditor:
             partner_topics=partners,
             margin=self._margin,
             report=self._report,
+            astray=self._astray,
         )
         return part
 

@@ -16,7 +16,7 @@ from transfer_gate.audit.evidence import Decision, Released
 from transfer_gate.audit.outcomes import OK, Verdict
 from transfer_gate.audit.standing import Way, forbidden
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.state import ProspectState
+from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.policy.decide import decide
@@ -49,6 +49,11 @@ class Case(Struct, frozen=True, kw_only=True):
     state: ProspectState
     whole: bool
     later: ProspectState
+    #: The same with events in other partitions that the gate could know of, and with those still on their way home.
+    elsewhere: ProspectState = EMPTY
+    on_their_way: ProspectState = EMPTY
+    #: `state` and the events of other partitions that had come home by the decision.
+    with_strays: ProspectState = EMPTY
 
 
 class Judge:
@@ -61,11 +66,18 @@ class Judge:
         self._partner_topics = partner_topics
 
     def judge(self, case: Case) -> Verdict:
-        """The first that holds of: leak, unexplained, source-gone, revision-unknown, ok."""
-        for state, when in ((case.state, "that it saw"), (case.later, "that was acknowledged before it")):
+        """The first that holds of: leak, stray, unexplained, source-gone, revision-unknown, ok."""
+        for state, when in (
+            (case.state, "that it saw"),
+            (case.later, "that was acknowledged before it"),
+            (case.elsewhere, "in another partition than its key's"),
+        ):
             reason = self.forbidden(case, state)
             if reason is not None:
                 return Verdict("leak", f"{reason}: a consent event {when} forbids it{_of(case.decision)}")
+        reason = self.forbidden(case, case.on_their_way)
+        if reason is not None:
+            return Verdict("stray", f"{reason}: a consent event was still on its way home{_of(case.decision)}")
         astray = self._unlike_decision(case.released, case.decision) or self._source_astray(case)
         if astray:
             return Verdict("unexplained", f"{astray}{_of(case.decision)}")
@@ -141,6 +153,8 @@ class Judge:
                 return Verdict("unexplained", f"not in the transfer: {beyond}{_of(case.decision)}")
             return Verdict("revision-unknown", f"registry {case.decision.policy.revision}{_of(case.decision)}")
         unlike = _unlike(body, asked, case.state, registry, case.decision.decided_at)
+        if unlike and case.with_strays is not EMPTY:
+            unlike = _unlike(body, asked, case.with_strays, registry, case.decision.decided_at)
         if not unlike:
             return OK
         told = f"decided again, it differs in {unlike}"

@@ -5,7 +5,7 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
-Outcome = Literal["ok", "leak", "unexplained", "revision-unknown", "source-gone"]
+Outcome = Literal["ok", "leak", "stray", "unexplained", "revision-unknown", "source-gone"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 #: Findings that are told one by one; the rest is only counted.

@@ -12,6 +12,7 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
+from transfer_gate.audit.astray import Astray
 from transfer_gate.audit.evidence import Decided, Released, decision_of, milliseconds, released_record
 from transfer_gate.audit.history import History, folded
 from transfer_gate.audit.judge import Case, Judge, Source
@@ -64,6 +65,7 @@ class PartitionAudit:
         partner_topics: Mapping[str, str],
         margin: dt.timedelta,
         report: Report,
+        astray: Astray,
     ) -> None:
         self.number = number
         #: Next offset of decisions and partner topics, by place.
@@ -76,6 +78,7 @@ class PartitionAudit:
         self._partner_topics = partner_topics
         self._margin = margin
         self._report = report
+        self._astray = astray
         self._begin_of_transfers = 0
         self._queue: deque[Decided] = deque()
         #: Topic to decision id to the records that wait for that decision.
@@ -166,13 +169,19 @@ class PartitionAudit:
         later = await self._history.behind(key, milliseconds(decision.decided_at), readers.logs)
         before_ms = milliseconds(decision.decided_at - self._margin)
         source = await self._source_of(decided, readers)
+        seen = folded(state, [record for record in later if record.timestamp < before_ms])
+        away = self._astray.of(key, self.number, before_ms, milliseconds(decision.decided_at))
+        elsewhere = folded(seen, away.known)
         case = Case(
             released=released,
             decision=decision,
             source=source,
             state=state,
             whole=self._history.whole,
-            later=folded(state, [record for record in later if record.timestamp < before_ms]),
+            later=seen,
+            elsewhere=elsewhere,
+            on_their_way=folded(elsewhere, away.on_their_way),
+            with_strays=folded(state, away.home),
         )
         verdict = self._judge.judge(case)
         close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later)) is not None

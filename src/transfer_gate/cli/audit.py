@@ -20,6 +20,7 @@ _MEANING = {
     "records": "released records on the partners' topics",
     "ok": "follow from decision, transfer, registry and consent",
     "leak": "against a consent event acknowledged before",
+    "stray": "against a consent event that was on its way from another partition",
     "unexplained": "not what a decision of the gate gives",
     "revision-unknown": "decided by a registry not at hand: add --registry",
     "source-gone": "transfer, or consent before it, deleted",

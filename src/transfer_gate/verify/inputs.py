@@ -6,6 +6,7 @@ A *unit* is what one input record asks of one partner; its channels are bits of 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Final, TypeAlias
 
 import msgspec
@@ -92,7 +93,8 @@ def points_of(contact: Contact | None) -> tuple[int, int, int]:
 class PartitionInputs:
     """The input records of one partition, in the order of their offsets, and what became of their units.
 
-    Columns of one length: `offsets`, `shapes`, `contents` (fingerprints), `shells` (the same without value), `events`,
+    Columns of one length: `offsets`, `shapes`, `contents` (fingerprints), `shells` (the same without value), `digests`
+    (hashes of the SHA-256 of the value), `events`,
     `people`, `emails`, `phones`,
     `postals` (hashes), `first` (its units are `first[i]` up to `first[i + 1]`). Columns by unit: `partners`, `asked`,
     `released`, `held` by the first decision; and of the replays, `attempts` (newest in quarantine), `now` (held at it),
@@ -100,7 +102,7 @@ class PartitionInputs:
     """
 
     def __init__(self) -> None:
-        self.offsets, self.contents, self.shells = array("q"), array("q"), array("q")
+        self.offsets, self.contents, self.shells, self.digests = array("q"), array("q"), array("q"), array("q")
         self.events, self.people = array("q"), array("q")
         self.emails, self.phones, self.postals = array("q"), array("q"), array("q")
         self.shapes = array("b")
@@ -124,11 +126,12 @@ class PartitionInputs:
                 return unit
         return None
 
-    def begin(self, offset: int, content: int, shell: int, shape: int) -> None:
+    def begin(self, offset: int, content: int, shell: int, shape: int, digest: int) -> None:
         """Start the next record; `units_of` or `whole` must follow."""
         self.offsets.append(offset)
         self.contents.append(content)
         self.shells.append(shell)
+        self.digests.append(digest)
         self.shapes.append(shape)
 
     def identify(self, event: int, person: int, points: tuple[int, int, int]) -> None:
@@ -177,17 +180,18 @@ class Inputs:
         if unheld is not None:
             why, size, digest = unheld
             content = reference_fingerprint(key, size, digest)
-            part.begin(offset, content, content, TOO_LARGE if why == "too-large" else UNDECODABLE)
+            part.begin(offset, content, content, TOO_LARGE if why == "too-large" else UNDECODABLE, hash(digest))
             part.identify(0, 0, (0, 0, 0))
             part.ask(self.number(NOBODY), WHOLE)
             part.end()
             return
         content, shell = fingerprint(key, value, headers), fingerprint(key, b"", headers)
+        summed = hash(sha256(value or b"").hexdigest())
         try:
             transfer = decode_transfer(value)
         except (Undecodable, SchemaInvalid) as error:
             shape = UNDECODABLE if isinstance(error, Undecodable) else SCHEMA_INVALID
-            part.begin(offset, content, shell, shape)
+            part.begin(offset, content, shell, shape, summed)
             part.identify(0, 0, (0, 0, 0))
             part.ask(self.number(NOBODY), WHOLE)
         else:
@@ -196,7 +200,7 @@ class Inputs:
                 shape = KEY_MISMATCH
             elif self._placement.misplaced(key, partition):
                 shape = KEY_MISPLACED
-            part.begin(offset, content, shell, shape)
+            part.begin(offset, content, shell, shape, summed)
             self._ask(part, transfer)
         part.end()
 

@@ -68,6 +68,7 @@ class _Decision(Struct):
     source: _Source
     released: tuple[str, ...]
     attempt: int
+    input_sha256: str = ""
 
 
 class _Released(Struct):
@@ -116,6 +117,8 @@ class Outcomes:
         self._topics = partner_topics
         #: Hash of a decision id to partition << 48 | offset; of a later decision, the same below zero.
         self._decisions: dict[int, int] = {}
+        #: Hashes of decision ids that are about another record than the one that stands there now.
+        self._foreign: set[int] = set()
         self._undecided: list[_Release] = []
 
     def missing(self) -> int:
@@ -180,6 +183,17 @@ class Outcomes:
             elif decision.attempt > 1:
                 place = ~place
             self._decisions[hash(decision.decision_id)] = place
+            if source.topic == self._transfers and self._of_another(decision):
+                self._foreign.add(hash(decision.decision_id))
+
+    def _of_another(self, decision: _Decision) -> bool:
+        """Whether the transfers were made anew: the record that was decided is not the one at its place now."""
+        found = self._find(decision.source.partition, decision.source.offset)
+        return (
+            bool(decision.input_sha256)
+            and found is not None
+            and (found[0].digests[found[1]] != hash(decision.input_sha256))
+        )
 
     def release(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Take in one record of a partner's topic."""
@@ -208,7 +222,7 @@ class Outcomes:
         place = self._decisions.get(hash(record.decision_id))
         if place is None:
             self._undecided.append(release)
-        elif place == _ELSEWHERE:
+        elif place == _ELSEWHERE or hash(record.decision_id) in self._foreign:
             self.misrouted += mask.bit_count()
         else:
             again, place = place < 0, ~place if place < 0 else place

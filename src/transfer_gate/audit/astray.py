@@ -1,0 +1,80 @@
+"""Consent events outside the partition of their key, joined to releases by key: what one partition's history misses.
+
+They come from producers with another partitioner, or from before the topics had more partitions. The gate brings each
+home by `transfer-gate-strays`; an event that it never brought, or brought in time, forbids what was decided later.
+"""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import NamedTuple
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from transfer_gate.admin.reading import Offsets, committed_records
+from transfer_gate.audit.history import LOG_APPEND_TIME
+from transfer_gate.settings import Settings
+from transfer_gate.wire import headers as names
+from transfer_gate.wire.partitioner import Placement, stray_offset
+
+
+class Known(NamedTuple):
+    """Events of one prospect from other partitions, all acknowledged before a decision: those that the gate could have
+    known by then, and those that it had found, but that were still on their way. `home`: all that had come home by the
+    decision, whenever they were acknowledged.
+    """
+
+    known: Sequence[ConsumerRecord] = ()
+    on_their_way: Sequence[ConsumerRecord] = ()
+    home: Sequence[ConsumerRecord] = ()
+
+
+class Astray:
+    """Index of misplaced consent events by key; remembers how far it read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._read: dict[TopicPartition, int] = {}
+        self._events: dict[bytes, list[ConsumerRecord]] = {}
+        #: `stray_offset` of an event to when it was written to the partition of its key, ms.
+        self._home: dict[int, int] = {}
+
+    async def read(self, begins: Offsets, ends: Offsets, placement: Placement) -> None:
+        """Read on, to `ends` of `consent-events` and of the strays. Raises BrokerUnavailable."""
+        starts = {place: max(self._read.get(place, 0), begins[place]) for place in ends}
+        left = {place: end for place, end in ends.items() if starts[place] < end}
+        if not left:
+            return
+        async with aclosing(committed_records(self._settings, left, {place: starts[place] for place in left})) as read:
+            async for records in read:
+                for record in records:
+                    self._take(record, placement)
+        self._read.update(left)
+
+    def _take(self, record: ConsumerRecord, placement: Placement) -> None:
+        if record.topic == self._settings.topics.strays:
+            sent = dict(record.headers)
+            try:
+                place = int(sent[names.SOURCE_PARTITION]), int(sent[names.SOURCE_OFFSET])
+            except (KeyError, ValueError, TypeError):
+                return
+            self._home.setdefault(stray_offset(*place), record.timestamp)
+        elif record.key is not None and placement.misplaced(record.key, record.partition):
+            own = replace(record, offset=stray_offset(record.partition, record.offset))
+            self._events.setdefault(record.key, []).append(own)
+
+    def of(self, key: bytes, partition: int, before_ms: int, decided_ms: int) -> Known:
+        """Events of `key` outside `partition` that the broker appended before `before_ms`, and what was home then."""
+        known: list[ConsumerRecord] = []
+        on_their_way: list[ConsumerRecord] = []
+        at_home: list[ConsumerRecord] = []
+        for record in self._events.get(key, ()):
+            home = self._home.get(record.offset)
+            if home is not None and home <= decided_ms:
+                at_home.append(record)
+            if record.partition == partition or record.timestamp >= before_ms:
+                continue
+            if record.timestamp_type != LOG_APPEND_TIME:
+                continue
+            (known if home is None or home < before_ms else on_their_way).append(record)
+        return Known(known, on_their_way, at_home)
