@@ -184,7 +184,8 @@ class Round:
 
     def _known_as(self, record: Record) -> int:
         """The offset by which a state knows an event that can't be read."""
-        return record.offset if record.topic == self._book.strays else self._consents_base + record.offset
+        offset: int = record.offset
+        return offset if record.topic == self._book.strays else self._consents_base + offset
 
     def decide(self, records: Sequence[Record], position: int) -> None:
         """Decide transfers with every consent event below `position` of the consent topic applied."""
