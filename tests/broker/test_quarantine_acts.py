@@ -75,7 +75,7 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
     (held,) = (await gate.outputs()).held(sent)
     settings = settings_of(gate)
     async with open_sender(settings) as sender:
-        await sender.send(1, held.key, held.value, held.headers)
+        await sender.send(held.partition, held.key, held.value, held.headers)
         await sender.flush()
         assert await applied(settings, settings.topics.replay, sender.reached, 30)
     outputs = await gate.outputs()

@@ -87,8 +87,8 @@ async def test_everything_is_listed_once_by_place_and_nobody_is_named(filled: Fi
     [
         (("--partner", "helios"), {"br-cleo"}),
         (("--prospect", "br-ben"), {"br-ben"}),
-        (("--partner", "acme", "--channel", "sms", "--partition", "1"), {"br-ben", "br-dora"}),
-        (("--reason", "electronic-optin", "--partition", "0"), {"br-anna", "br-cleo", "br-emil"}),
+        (("--partner", "acme", "--channel", "sms", "--partition", "0"), {"br-ben", "br-dora"}),
+        (("--reason", "electronic-optin", "--partition", "1"), {"br-anna", "br-cleo", "br-emil"}),
         (("--stage", "decode"), {"br-fred", "nobody"}),
         (("--reason", "not-withdrawn"), set()),
         (("--channel", "postal"), set()),

@@ -153,7 +153,8 @@ class Round:
         try:
             event = _event_of(record, self._nobody)
         except Unreadable as error:
-            self.unreadable_consents += 1
+            if record.value is not None or not copied:  # else counted where it stood
+                self.unreadable_consents += 1
             logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
             for prospect in error.prospects:
                 if not is_prospect(prospect):
