@@ -22,6 +22,7 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
 from transfer_gate.wire.records import DecisionRecord
+from transfer_gate.wire.state import received_at
 
 _DECODER: Final = msgspec.json.Decoder(DecisionRecord)
 
@@ -143,6 +144,6 @@ async def _state(
 
 def _folded(state: ProspectState, record: ConsumerRecord[bytes | None, bytes | None]) -> ProspectState:
     try:
-        return fold(state, decode_consent(record.value, record.key), record.offset)
+        return fold(state, decode_consent(record.value, record.key), record.offset, received_at(record.timestamp))
     except UnreadableRecord:
         return fold_unreadable(state, record.offset)

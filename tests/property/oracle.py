@@ -159,7 +159,7 @@ def verdict(
 
     # 1.3
     consents = [e for e in events if isinstance(e, ConsentGiven)]
-    present = [e for e in consents if not future(e.event_time)]
+    present = [e for e in consents if not future(e.event_time) or e.state not in ("given", "renewed")]
     records: dict[str, ConsentGiven] = {}
     for e in present:
         best = records.get(e.record_id)
@@ -315,7 +315,7 @@ def verdict(
         )
         erased = any(isinstance(e, Erasure) and stands(e.event_time) for e in events)
         restrictions = [e.event_time for e in events if isinstance(e, Restriction)]
-        liftings = [e.event_time for e in events if isinstance(e, RestrictionLifted)]
+        liftings = [e.event_time for e in events if isinstance(e, RestrictionLifted) and not future(e.event_time)]
         restricted = bool(restrictions) and (not liftings or max(restrictions) >= max(liftings))
 
         controls = [control for control in n.controls if channel in control.channels] if n else []

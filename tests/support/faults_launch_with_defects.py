@@ -40,10 +40,12 @@ def _defective_decide(
     return decide(transfer, state, registry, now, stops)
 
 
-def _defective_fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectState:
+def _defective_fold(
+    state: ProspectState, event: ConsentEvent, offset: int, received_at: dt.datetime | None = None
+) -> ProspectState:
     if event.event_id.startswith("crash-"):
         raise KeyError(repr(event))
-    return fold(state, event, offset)
+    return fold(state, event, offset, received_at)
 
 
 judge.decide = _defective_decide  # type: ignore[attr-defined]

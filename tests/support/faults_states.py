@@ -5,7 +5,7 @@ from tests.support.faults_workers import Installation
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.state import encode_state
+from transfer_gate.wire.state import encode_state, received_at
 
 #: Partition and key of a prospect to the bytes of its state.
 States = dict[tuple[int, bytes], bytes]
@@ -33,5 +33,5 @@ async def states_of_events(place: Installation) -> States:
         except Unreadable:
             states[who] = fold_unreadable(before, record.offset)
         else:
-            states[who] = fold(before, event, record.offset)
+            states[who] = fold(before, event, record.offset, received_at(record.timestamp))
     return {who: encode_state(state) for who, state in states.items()}

@@ -1,6 +1,5 @@
 """The case files hold, and together they show every rule both ways."""
 
-import inspect
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,6 @@ from transfer_gate.cases.stops import stops_of
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.policy.catalogue import GUARD, RULES
 from transfer_gate.policy.explain import explain
-from transfer_gate.policy.fold import fold
 from transfer_gate.wire.decode import SchemaInvalid, decode_transfer
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -28,20 +26,8 @@ def _id(case: Case) -> str:
     return f"{case.path.relative_to(CASES)}:{case.line}"
 
 
-#: Cases that need the counted time of events, which the fold has to keep.
-COUNTED_TIME = {
-    "refused, dated two hours ahead",
-    "expired, dated two hours ahead",
-    "a lift of the year 2999 lifts no restriction",
-    "a withdrawal received after a consent that is dated ahead of its receipt",
-    "a withdrawal of the year 2999 is overcome by an act after its receipt",
-}
-
-
 @pytest.mark.parametrize("case", _cases(), ids=_id)
 def test_case(case: Case) -> None:
-    if case.name in COUNTED_TIME and "received_at" not in inspect.signature(fold).parameters:
-        pytest.xfail("the fold keeps no counted time yet")
     assert run(case).differences == ()
 
 

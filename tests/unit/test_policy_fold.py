@@ -1,11 +1,13 @@
 """Folding where two events say something about the same thing: which one counts (contract section 3)."""
 
+import datetime as dt
 import itertools
 import json
 from typing import Any, Final
 
 import pytest
 
+from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.legal_time import FAR_FUTURE
@@ -68,3 +70,32 @@ def test_of_two_oppositions_with_one_scope_the_later_one_counts(kind: str) -> No
         state = _folded(*events)
         (opposition,) = state.withdrawals if kind == "withdrawal" else state.objections
         assert opposition.event_id == "e-2"
+
+
+def at(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
+def test_an_event_that_is_dated_after_its_receipt_counts_at_its_earliest_receipt() -> None:
+    event = {"event_id": "c-1", "prospect_id": "p-1", "type": "consent", "event_time": "2026-10-02T18:00:00+02:00"}
+    body = {**event, "record_id": "r-1", "state": "refused", "proof": {"proof_id": "proof-1"}}
+    decoded = decode_consent(json.dumps(body).encode(), b"p-1")
+    first, second = at("2026-10-01T10:00:00+00:00"), at("2026-10-01T12:00:00+00:00")
+    states = [
+        fold(fold(EMPTY, decoded, 0, one), decoded, 1, other) for one, other in ((first, second), (second, first))
+    ]
+    assert states[0] == states[1]
+    (kept,) = states[0].consents
+    assert (kept.counted_at, states[0].proofs) == (first, {"proof-1": first})
+
+
+def test_a_lift_that_is_dated_in_the_future_is_left_out_until_then_and_then_counts_at_its_receipt() -> None:
+    def event(kind: str, when: str) -> ConsentEvent:
+        body = {"event_id": kind, "prospect_id": "p-1", "type": kind, "event_time": when}
+        return decode_consent(json.dumps(body).encode(), b"p-1")
+
+    received = at("2026-10-02T00:00:00+00:00")
+    state = fold(EMPTY, event("restriction", "2026-10-01T00:00:00Z"), 0, received)
+    state = fold(state, event("restriction_lifted", "2026-11-01T00:00:00Z"), 1, received)
+    assert state.lifted_by(at("2026-10-31T00:00:00+00:00")) is None
+    assert state.lifted_by(at("2026-11-01T00:00:00+00:00")) == received

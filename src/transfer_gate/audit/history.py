@@ -11,7 +11,7 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.slices import Slice
 from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.state import decode_state, encode_state
+from transfer_gate.wire.state import decode_state, encode_state, received_at
 
 #: `timestamp_type` of a record whose time is the broker's own, not the producer's.
 LOG_APPEND_TIME: Final = 1
@@ -110,5 +110,5 @@ def folded(state: ProspectState, records: Sequence[ConsumerRecord]) -> ProspectS
         except Unreadable:
             state = fold_unreadable(state, record.offset)
         else:
-            state = fold(state, event, record.offset)
+            state = fold(state, event, record.offset, received_at(record.timestamp))
     return state

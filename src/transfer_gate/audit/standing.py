@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from transfer_gate.model.consent import Consent
-from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
 from transfer_gate.model.terms import Channel
 
 _RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
@@ -39,7 +39,9 @@ def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | Non
     """
     if set(state.unreadable) - set(state.resolved):
         return "consent-unreadable"
-    if state.restricted_at is not None and (state.lifted_at is None or state.restricted_at >= state.lifted_at):
+    lifts = [lift.received_at for lift in state.future_lifts if lift.event_time <= horizon]
+    lifts += [] if state.lifted_at is None else [state.lifted_at]
+    if state.restricted_at is not None and state.restricted_at >= max(lifts, default=state.restricted_at):
         return "not-erased-or-restricted"
     newest = list(_newest(state.consents, horizon))
     act = _latest_act(newest, state, way)
@@ -49,7 +51,7 @@ def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | Non
         return "not-objected"
     refused = [
         Opposition(
-            event_time=consent.event_time,
+            event_time=consent.counted_at,
             event_id=consent.event_id,
             channels=consent.channels,
             party_ids=consent.party_ids,
@@ -61,10 +63,10 @@ def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | Non
     return "not-withdrawn" if _stands((*state.withdrawals, *refused), way, act) else None
 
 
-def _newest(consents: Iterable[Consent], horizon: dt.datetime) -> Iterator[Consent]:
-    by_record: dict[str, Consent] = {}
+def _newest(consents: Iterable[KeptConsent], horizon: dt.datetime) -> Iterator[KeptConsent]:
+    by_record: dict[str, KeptConsent] = {}
     for consent in consents:
-        if consent.event_time > horizon:
+        if consent.event_time > horizon and consent.state in {"given", "renewed"}:
             continue
         known = by_record.get(consent.record_id)
         if known is None or _order(consent) > _order(known):
@@ -72,8 +74,8 @@ def _newest(consents: Iterable[Consent], horizon: dt.datetime) -> Iterator[Conse
     yield from by_record.values()
 
 
-def _order(consent: Consent) -> tuple[dt.datetime, int, str]:
-    return consent.event_time, _RANK[consent.state], consent.event_id
+def _order(consent: KeptConsent) -> tuple[dt.datetime, int, str]:
+    return consent.counted_at, _RANK[consent.state], consent.event_id
 
 
 def _latest_act(consents: Iterable[Consent], state: ProspectState, way: Way) -> dt.datetime | None:

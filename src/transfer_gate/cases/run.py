@@ -1,12 +1,10 @@
 """Running a case: through the same decoding, folding and rules as the worker."""
 
 import datetime as dt
-import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
 
 from transfer_gate.cases.compare import differences
 from transfer_gate.cases.files import Case
@@ -22,10 +20,6 @@ from transfer_gate.policy.trace import plain
 from transfer_gate.policy.view import view_of
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
 from transfer_gate.wire.forms import is_nobody
-
-_fold: Final[Callable[..., ProspectState]] = (
-    fold if len(inspect.signature(fold).parameters) > 3 else lambda state, event, offset, *_: fold(state, event, offset)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +60,7 @@ def folded(
         except Unreadable:
             state = fold_unreadable(state, offset)
         else:
-            state = _fold(state, event, offset, *received[offset : offset + 1])
+            state = fold(state, event, offset, *received[offset : offset + 1])
     return state
 
 

@@ -257,7 +257,7 @@ class Facts:
     @property
     def restricted(self) -> bool:
         """Whether the newest of restriction and restriction_lifted is a restriction."""
-        restricted_at, lifted_at = self.state.restricted_at, self.state.lifted_at
+        restricted_at, lifted_at = self.state.restricted_at, self.state.lifted_by(self.horizon)
         return restricted_at is not None and (lifted_at is None or restricted_at >= lifted_at)
 
     # 1.6 Contact stops

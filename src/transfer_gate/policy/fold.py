@@ -23,7 +23,7 @@ from transfer_gate.model.consent import (
     Scope,
     Withdrawal,
 )
-from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.state import FutureLift, KeptConsent, Opposition, ProspectState
 from transfer_gate.policy.legal_time import utc
 
 #: Of equal times in one record the graver state wins (contract section 3).
@@ -34,29 +34,43 @@ Word = TypeVar("Word", bound=str)
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def fold(state: ProspectState, event: ConsentEvent, offset: int) -> ProspectState:  # noqa: ARG001 - see below
+def fold(
+    state: ProspectState,
+    event: ConsentEvent,
+    offset: int,  # noqa: ARG001 - see below
+    received_at: dt.datetime | None = None,
+) -> ProspectState:
     """The state after one more readable event, which stood at `offset` of `consent-events`.
 
     Returns the very same object when the event changes nothing. The offset of a readable event leaves no trace: a
     repeated event has another one, and must give the same state.
+
+    An event that is dated after its receipt, `received_at` (the broker's timestamp), counts at its receipt, of
+    repetitions at the earliest; None is a receipt that is not known, and never before the event's date. Repetitions of
+    an opposition that is dated in the future may count at their own receipt: later, and so graver.
     """
+    counted = utc(event.event_time)
+    if received_at is not None and received_at < counted:
+        counted = utc(received_at)
     match event:
         case ConsentGiven():
-            return _with_consent(state, event)
+            return _with_consent(state, event, counted)
         case Withdrawal():
-            withdrawals = _with_opposition(state.withdrawals, event)
+            withdrawals = _with_opposition(state.withdrawals, event, counted)
             return state if withdrawals is state.withdrawals else replace(state, withdrawals=withdrawals)
         case Objection():
-            objections = _with_opposition(state.objections, event)
+            objections = _with_opposition(state.objections, event, counted)
             return state if objections is state.objections else replace(state, objections=objections)
         case Erasure():
-            newest = _newest(state.erased_at, event.event_time)
+            newest = _newest(state.erased_at, counted)
             return state if newest == state.erased_at else replace(state, erased_at=newest)
         case Restriction():
-            newest = _newest(state.restricted_at, event.event_time)
+            newest = _newest(state.restricted_at, counted)
             return state if newest == state.restricted_at else replace(state, restricted_at=newest)
         case RestrictionLifted():
-            newest = _newest(state.lifted_at, event.event_time)
+            if received_at is None or counted < event.event_time:
+                return _with_future_lift(state, event, counted)
+            newest = _newest(state.lifted_at, counted)
             return state if newest == state.lifted_at else replace(state, lifted_at=newest)
         case Resolution():
             resolved = tuple(sorted({*state.resolved, *event.resolves}))
@@ -84,23 +98,43 @@ def fold_unreadable(state: ProspectState, offset: int) -> ProspectState:
     return replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
 
 
-def _with_consent(state: ProspectState, event: ConsentGiven) -> ProspectState:
-    consent = _version(event)
+def _with_future_lift(state: ProspectState, event: RestrictionLifted, counted: dt.datetime) -> ProspectState:
+    lift = FutureLift(event_time=utc(event.event_time), event_id=event.event_id, received_at=counted)
+    lifts = {(known.event_time, known.event_id): known for known in state.future_lifts}
+    known = lifts.get((lift.event_time, lift.event_id))
+    if known is not None and known.received_at <= counted:
+        return state
+    lifts[lift.event_time, lift.event_id] = lift
+    return replace(state, future_lifts=tuple(lifts[place] for place in sorted(lifts)))
+
+
+def _with_consent(state: ProspectState, event: ConsentGiven, counted: dt.datetime) -> ProspectState:
+    consent = _version(event, counted)
     consents = state.consents
-    if consent not in consents:
-        ordered = list(consents)
+    same = next((known for known in consents if _is_repeated(known, consent)), None)
+    if same is None or consent.counted_at < same.counted_at:
+        ordered = [known for known in consents if known is not same]
         bisect.insort(ordered, consent, key=_order)
         consents = tuple(ordered)
     proofs = state.proofs
     proof_id = consent.proof.proof_id if consent.proof else None
-    if proof_id is not None and (proof_id not in proofs or consent.event_time < proofs[proof_id]):
-        proofs = dict(sorted({**proofs, proof_id: consent.event_time}.items()))
+    if proof_id is not None and (proof_id not in proofs or counted < proofs[proof_id]):
+        proofs = dict(sorted({**proofs, proof_id: counted}.items()))
     if consents is state.consents and proofs is state.proofs:
         return state
     return replace(state, consents=consents, proofs=proofs)
 
 
-def _version(event: ConsentGiven) -> Consent:
+def _is_repeated(known: KeptConsent, consent: KeptConsent) -> bool:
+    """Whether both are the same event, whenever they were received."""
+    return (
+        known.event_id == consent.event_id
+        and known.record_id == consent.record_id
+        and replace(known, received_at=None) == replace(consent, received_at=None)
+    )
+
+
+def _version(event: ConsentGiven, counted: dt.datetime) -> KeptConsent:
     """What the state keeps of a consent event: everything but the prospect, times in UTC."""
     members = {name: getattr(event, name) for name in Consent.__struct_fields__}
     members["event_time"] = utc(event.event_time)
@@ -108,19 +142,23 @@ def _version(event: ConsentGiven) -> Consent:
         members["proof"] = replace(event.proof, kept_until=utc(event.proof.kept_until))
     if event.guardian is not None and event.guardian.event_time is not None:
         members["guardian"] = replace(event.guardian, event_time=utc(event.guardian.event_time))
-    return Consent(**members)
+    if counted < members["event_time"]:
+        members["received_at"] = counted
+    return KeptConsent(**members)
 
 
-def _order(consent: Consent) -> tuple[str, dt.datetime, int, str, bytes]:
+def _order(consent: KeptConsent) -> tuple[str, dt.datetime, int, str, bytes]:
     # Two events that share everything down to the id but differ in content are a defect of the source; their bytes
     # decide, so that the order of arrival does not.
-    return (consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id, _encode(consent))
+    return (consent.record_id, consent.counted_at, STATE_RANK[consent.state], consent.event_id, _encode(consent))
 
 
-def _with_opposition(known: tuple[Opposition, ...], event: Withdrawal | Objection) -> tuple[Opposition, ...]:
+def _with_opposition(
+    known: tuple[Opposition, ...], event: Withdrawal | Objection, counted: dt.datetime
+) -> tuple[Opposition, ...]:
     scope = event.scope or Scope()
     new = Opposition(
-        event_time=utc(event.event_time),
+        event_time=counted,
         event_id=event.event_id,
         channels=_part(scope.channels),
         party_ids=_part(scope.party_ids),
@@ -146,5 +184,4 @@ def _part(part: tuple[Word, ...] | Literal["all"] | None) -> tuple[Word, ...]:
 
 
 def _newest(known: dt.datetime | None, time: dt.datetime) -> dt.datetime:
-    time = utc(time)
     return time if known is None or time > known else known

@@ -3,20 +3,21 @@
 import datetime as dt
 
 from transfer_gate.model.consent import Consent
-from transfer_gate.model.state import Opposition, ProspectState
+from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
 
 
-def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[Consent], tuple[Opposition, ...]]:
+def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[KeptConsent], tuple[Opposition, ...]]:
     """The live records, and everything that counts as a withdrawal: the withdrawals and the refused records.
 
-    Of each record the greatest version counts that is not future, which is: not later than `horizon`. The state keeps
-    the versions of a record in ascending order (time, state, event id). An expired or invalidated record is nothing.
+    Of each record the greatest version counts; a `given` or `renewed` one that is dated after `horizon` is left
+    out, what takes away counts from its receipt. The state keeps the versions of a record in ascending order (counted
+    time, state, event id). An expired or invalidated record is nothing.
     """
-    records: dict[str, Consent] = {}
+    records: dict[str, KeptConsent] = {}
     for version in state.consents:
-        if version.event_time <= horizon:
+        if version.event_time <= horizon or version.state not in ("given", "renewed"):
             records[version.record_id] = version
-    live: list[Consent] = []
+    live: list[KeptConsent] = []
     withdrawals = state.withdrawals
     for record in records.values():
         if record.state in ("given", "renewed"):
@@ -33,9 +34,9 @@ def future_consents(state: ProspectState, horizon: dt.datetime) -> list[Consent]
     ]
 
 
-def _as_withdrawal(refused: Consent) -> Opposition:
+def _as_withdrawal(refused: KeptConsent) -> Opposition:
     return Opposition(
-        event_time=refused.event_time,
+        event_time=refused.counted_at,
         event_id=refused.event_id,
         channels=refused.channels,
         party_ids=_everything_or(refused.party_ids),

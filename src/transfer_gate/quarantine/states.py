@@ -16,7 +16,7 @@ from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.state import decode_state, encode_state
+from transfer_gate.wire.state import decode_state, encode_state, received_at
 
 States = dict[tuple[int, bytes], ProspectState]
 """State by partition and record key; what is not there is empty."""
@@ -61,7 +61,7 @@ async def packed_states_of(settings: Settings, wanted: Mapping[int, AbstractSet[
             async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
                 for record in records:
                     if record.key in wanted[record.partition]:
-                        _apply(states[record.partition], record.key, record.value, record.offset)
+                        _apply(states[record.partition], record.key, record.value, record.offset, record.timestamp)
     return states
 
 
@@ -69,14 +69,14 @@ def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[byt
     return {place: end for place, end in ends.items() if wanted.get(place.partition)}
 
 
-def _apply(states: dict[bytes, bytes], key: bytes, value: bytes | None, offset: int) -> None:
+def _apply(states: dict[bytes, bytes], key: bytes, value: bytes | None, offset: int, timestamp_ms: int) -> None:
     state = decode_state(states.get(key))
     try:
         event = decode_consent(value, key)
     except Unreadable:
         folded = fold_unreadable(state, offset)
     else:
-        folded = fold(state, event, offset)
+        folded = fold(state, event, offset, received_at(timestamp_ms))
         if erases(state, folded):
             folded = without_key(folded)
     states[key] = encode_state(folded)

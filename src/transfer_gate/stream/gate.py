@@ -41,6 +41,7 @@ from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.transaction import Committed, Fenced, PartitionStops, RoundFailed, TransactionalWriter
 from transfer_gate.wire.sealing import Sealing
+from transfer_gate.wire.state import StateTooNew
 
 logger = logging.getLogger(__name__)
 
@@ -499,7 +500,7 @@ class Gate:
         except RoundFailed as error:
             metrics.TRANSACTIONS.labels("fenced" if isinstance(error, Fenced) else "failed").inc()
             await self._doubt(partition.number, error)
-        except PartitionStops as error:
+        except (PartitionStops, StateTooNew) as error:
             self._stop(partition.number, error)
             if len(self.stopped) == self._partition_count:
                 await self._crash(error)

@@ -39,6 +39,7 @@ from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.headers import PREFIX
 from transfer_gate.wire.partitioner import stray_offset
 from transfer_gate.wire.sealing import UNSEALED, Sealing
+from transfer_gate.wire.state import received_at
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,7 @@ class Round:
             before = states.get(about)
             if isinstance(event, Resolution) and (self._consents_base or record.topic == self._book.strays):
                 event = replace(event, resolves=self._resolved(event, record))
-            after = fold(before, event, record.offset)
+            after = fold(before, event, record.offset, received_at(record.timestamp))
             states.put(about, after)
             if erases(before, after):
                 self._keys.destroy(about)

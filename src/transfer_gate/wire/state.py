@@ -4,6 +4,7 @@ Its first member is the number of its format. A program must not read a state of
 write it back without what it does not know, and a withdrawal may be among that.
 """
 
+import datetime as dt
 from typing import Final
 
 import msgspec
@@ -14,6 +15,10 @@ from transfer_gate.model.state import EMPTY, ProspectState, StateNumber
 #: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
 #: A state without a number is of format 1, whose members all have their meaning still.
 STATE_FORMAT: Final = 2
+
+#: 2000-01-01 and 3000-01-01 (UTC), ms since the epoch.
+_FIRST_MS: Final = 946_684_800_000
+_LAST_MS: Final = 32_503_680_000_000
 
 _DECODER: Final = msgspec.json.Decoder(ProspectState)
 _encode: Final = msgspec.json.Encoder().encode
@@ -51,3 +56,10 @@ def decode_state(raw: bytes | None) -> ProspectState:
                 do="run the newer version everywhere; an older one would write them back without what it can't read",
             )
     return _DECODER.decode(raw)
+
+
+def received_at(timestamp_ms: int) -> dt.datetime | None:
+    """When a record was received, by the broker's timestamp (ms since the epoch); None for a stamp that is no time of
+    this gate's: before 2000 no clock was right, and an event can't be older than all consents.
+    """
+    return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC) if _FIRST_MS <= timestamp_ms < _LAST_MS else None
