@@ -63,7 +63,7 @@ async def fill(gate: StreamGate, result: Run, *, huge: bool) -> None:
         result.good.append(event)
         await gate.send(topics.transfers, events.transfer("good", event), b"good")
 
-    for prospect in ("name", "attribute", "long", "zeros-1", "zeros-2"):
+    for prospect in ("name", "blocked", "attribute", "long", "zeros-1", "zeros-2"):
         await gate.consent(prospect)
     large = orjson.dumps(
         orjson.loads(events.transfer("attribute", "attribute")) | {"attributes": {"city": "x" * 3 * MIB}}
@@ -71,7 +71,7 @@ async def fill(gate: StreamGate, result: Run, *, huge: bool) -> None:
     long = orjson.loads(events.consent("long", "consent-long"))
     long["proof"] = long.get("proof", {}) | {"text_hash": "a" * 9 * MIB}
     await put("name", topics.transfers, (b"name", events.transfer("name", "name"), [(NAME, b"x")]), "none")
-    await put("name", topics.consents, (b"name", b"{", [(NAME, b"x")]), "none")
+    await put("name", topics.consents, (b"blocked", b"{", [(NAME, b"x")]), "none")
     await put("zeros", topics.transfers, (b"zeros-1", bytes(12 * MIB), []))
     await put("zeros", topics.consents, (b"zeros-2", bytes(12 * MIB), []))
     await put("long", topics.consents, (b"long", orjson.dumps(long), []))
@@ -83,7 +83,7 @@ async def fill(gate: StreamGate, result: Run, *, huge: bool) -> None:
         result.offsets["huge", topics.transfers] = await produce(
             gate.place.bootstrap_servers, topics.transfers, 0, data
         )
-    for prospect in ("name", "zeros-2", "long"):
+    for prospect in ("blocked", "zeros-2", "long"):
         await gate.send(topics.transfers, events.transfer(prospect, f"after-{prospect}"), prospect.encode())
 
 
@@ -101,8 +101,8 @@ async def test_a_header_name_that_is_not_utf_8_goes_to_quarantine_as_it_is(run: 
     record = held(result, "name", gate.topics.consents)
     assert record.headers[0] == (NAME.decode("utf-8", "surrogateescape"), b"x")
     assert sent(record, "tg-reason") == "consent-unreadable"
-    released = [body["event_id"] for body in result.outputs.released_to("acme", "name")]
-    assert released == ["name"], "the transfer was decided by its value, the one after the unreadable consent is held"
+    released = [body["event_id"] for body in result.outputs.released_to("acme", "name", "blocked")]
+    assert released == ["name"], "the transfer is decided by its value; the unreadable consent blocks its prospect"
 
 
 async def test_what_is_too_large_is_quarantined_by_reference_alone(run: tuple[Run, StreamGate]) -> None:

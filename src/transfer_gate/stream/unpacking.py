@@ -489,9 +489,11 @@ def _unlz4(packed: memoryview) -> Generator[bytes, None, None]:
             blocks.append((place, size, stored))
             place += size + (4 if flags & 0x10 else 0)
         place += 4 if flags & 0x04 else 0
-        if not flags & 0x20:  # each block may look back into the one before
-            if len(blocks) * largest > SNAPPY_BYTES:
-                raise _TooMuch
+        whole = len(blocks) * largest
+        linked = not flags & 0x20  # each block may look back into the one before
+        if linked and whole > SNAPPY_BYTES:
+            raise _TooMuch
+        if linked or whole <= BATCH_BYTES:
             yield bytes(cramjam.lz4.decompress(bytes(packed[begin:place])))
             continue
         for start, size, stored in blocks:
