@@ -12,6 +12,7 @@ from tests.support.faults_registry import write_registry
 from transfer_gate.errors import GateError
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
+from transfer_gate.stream import rounds
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
@@ -34,3 +35,25 @@ def test_a_table_that_can_not_be_read_stops_the_round_and_quarantines_nobody(tmp
     with pytest.raises(GateError, match="disk"):
         work.decide([record], 1)
     assert not work.batches.topics()
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "decided"), [("OUTPUT_BYTES", 1, 1), ("DECIDE_SECONDS", 0.0, 1), ("", 0, 3)]
+)
+def test_a_round_ends_where_its_outputs_or_its_time_end_but_decides_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, decided: int
+) -> None:
+    if bound:
+        monkeypatch.setattr(rounds, bound, value)
+    else:
+        monkeypatch.setattr(rounds, "DECIDE_SECONDS", 60.0)
+    book = Rulebook.of(Topics(), load_registry(write_registry(tmp_path, NOW)))
+    work = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
+    body = Events(NOW).transfer("p-1", "t-1")
+    records = [
+        ConsumerRecord(book.transfers, 0, offset, 0, 0, b"p-1", body, None, 3, len(body), ()) for offset in range(3)
+    ]
+    assert work.decide(records, 1) == decided
+    alone = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
+    alone.decide(records[:1], 1)
+    assert work.batches.records == alone.batches.records * decided

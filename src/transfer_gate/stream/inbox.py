@@ -9,9 +9,15 @@ from msgspec import Struct
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
-#: Bytes of values that may wait before fetching pauses, and that one round takes: large records count too.
+#: Bytes of keys, values and headers that may wait before fetching pauses, and that one round takes.
 WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
+
+
+def weight(record: Record) -> int:
+    """Bytes of its key, value and headers."""
+    size = max(0, record.serialized_key_size) + max(0, record.serialized_value_size)
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
 
 
 class Passed(NamedTuple):
@@ -69,11 +75,18 @@ class Inbox:
         first = records[0].offset if records else end
         if self.position is not None and first > self.position:
             self._passed.append(Passed(self.position, first))
-        size = sum(record.serialized_value_size for record in records)
+        size = sum(map(weight, records))
         self._batches.append(_Batch(records, end, size))
         self._bytes += size
         self.waiting += len(records)
         self.position = end
+
+    def put_back(self, records: Sequence[Record], end: int) -> None:
+        """Let the last records of what was taken, up to `end`, wait again, before all others."""
+        size = sum(map(weight, records))
+        self._batches.appendleft(_Batch(records, end, size))
+        self._bytes += size
+        self.waiting += len(records)
 
     def take_passed(self) -> list[Passed]:
         """What was passed over since somebody last asked, in order."""
@@ -85,8 +98,9 @@ class Inbox:
         if not self._batches:
             return None
         batch = self._batches.popleft()
-        if len(batch.records) > most:
-            batch = self._split(batch, most)
+        first = self._first(batch, most)
+        if first < len(batch.records):
+            batch = self._split(batch, first)
         records, end, size = batch.records, batch.end, batch.size
         if self._fits(len(records), size, most):
             taken = list(records)
@@ -99,6 +113,17 @@ class Inbox:
         self._bytes -= size
         return records, end
 
+    def _first(self, batch: _Batch, most: int) -> int:
+        """How many records of `batch` one round takes; one at least, however large."""
+        if batch.size <= ROUND_BYTES:
+            return min(most, len(batch.records))
+        size = 0
+        for count, record in enumerate(batch.records):
+            size += weight(record)
+            if count == most or (count and size > ROUND_BYTES):
+                return count
+        return len(batch.records)
+
     def _fits(self, count: int, size: int, most: int) -> bool:
         if not self._batches:
             return False
@@ -108,6 +133,6 @@ class Inbox:
     def _split(self, batch: _Batch, most: int) -> _Batch:
         """The first `most` records; the rest goes back to the front."""
         first, rest = batch.records[:most], batch.records[most:]
-        size = sum(record.serialized_value_size for record in first)
+        size = sum(map(weight, first))
         self._batches.appendleft(_Batch(rest, batch.end, batch.size - size))
         return _Batch(first, rest[0].offset, size)

@@ -183,6 +183,8 @@ class Partition:
         began = time.perf_counter()
         work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins)
         offsets: dict[str, int] = {}
+        transfers: Taken | None = None
+        replays: Taken | None = None
         if consents:
             work.fold(*consents)
             offsets[self._book.consents] = consents[1]
@@ -190,11 +192,11 @@ class Partition:
             work.fold_strays(strays[0], position or 0)
             offsets[self._book.strays] = strays[1]
         if ready and ready.transfers:
-            work.decide(ready.transfers[0], position or 0)
-            offsets[self._book.transfers] = ready.transfers[1]
+            transfers = self._rest_back(self._book.transfers, ready.transfers, work.decide, position or 0)
+            offsets[self._book.transfers] = transfers[1]
         if ready and ready.replays:
-            work.replay(ready.replays[0], position or 0)
-            offsets[self._book.replay] = ready.replays[1]
+            replays = self._rest_back(self._book.replay, ready.replays, work.replay, position or 0)
+            offsets[self._book.replay] = replays[1]
         work.close()
         computed = time.perf_counter() - began
         if (consents and consents[0]) or (strays and strays[0]) or ready:
@@ -207,8 +209,8 @@ class Partition:
         self._meter.round(
             work,
             consents[0] if consents else (),
-            ready.transfers[0] if ready and ready.transfers else (),
-            ready.replays[0] if ready and ready.replays else (),
+            transfers[0] if transfers else (),
+            replays[0] if replays else (),
             computed,
         )
         return True
@@ -244,6 +246,17 @@ class Partition:
         while (taken := self.inboxes[topic].take(self._round_records)) and not taken[0]:
             self._done[topic] = taken[1]
         return taken
+
+    def _rest_back(
+        self, topic: str, taken: Taken, decide: Callable[[Sequence[Record], int], int], position: int
+    ) -> Taken:
+        """What the round decides of `taken`. The rest waits again, and meets a barrier of its own."""
+        records, end = taken
+        count = decide(records, position)
+        if count == len(records):
+            return taken
+        self.inboxes[topic].put_back(records[count:], end)
+        return records[:count], records[count].offset
 
     async def _commit(self, work: Round, offsets: Mapping[str, int]) -> None:
         began = time.monotonic()

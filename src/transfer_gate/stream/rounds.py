@@ -4,6 +4,7 @@ I/O.
 
 import datetime as dt
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -23,7 +24,7 @@ from transfer_gate.model.consent import (
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.inbox import Record, weight
 from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
 from transfer_gate.stream.limits import is_prospect
@@ -42,6 +43,11 @@ from transfer_gate.wire.sealing import UNSEALED, Sealing
 from transfer_gate.wire.state import received_at
 
 logger = logging.getLogger(__name__)
+
+#: Bytes of outputs after which a round takes no further record, and seconds after which it does not: many partners make
+#: much of little, and nothing else runs on the loop meanwhile.
+OUTPUT_BYTES: Final = 16 << 20
+DECIDE_SECONDS: Final = 0.2
 
 #: Events that take something away from the day they are received.
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
@@ -189,18 +195,35 @@ class Round:
         offset: int = record.offset
         return offset if record.topic == self._book.strays else self._consents_base + offset
 
-    def decide(self, records: Sequence[Record], position: int) -> None:
-        """Decide transfers with every consent event below `position` of the consent topic applied."""
-        add, of, verdict = self.batches.add, self._outputs.of, self._judge.verdict
-        for record in records:
-            for output in of(verdict(record), record, position):
-                add(*output)
+    def decide(self, records: Sequence[Record], position: int) -> int:
+        """Decide transfers with every consent event below `position` of the consent topic applied.
 
-    def replay(self, records: Sequence[Record], position: int) -> None:
+        Returns how many of them, one at least: the others would make the round too large or too long.
+        """
+        add, of, verdict = self.batches.add, self._outputs.of, self._judge.verdict
+        size, until = 0, time.perf_counter() + DECIDE_SECONDS
+        for count, record in enumerate(records, 1):
+            outputs = of(verdict(record), record, position)
+            for output in outputs:
+                add(*output)
+                size += len(output[2] or b"")
+            size += weight(record) * len(outputs)  # keys and headers travel with each
+            if size >= OUTPUT_BYTES or time.perf_counter() >= until:
+                return count
+        return len(records)
+
+    def replay(self, records: Sequence[Record], position: int) -> int:
         """Decide quarantined records afresh, in the same way."""
-        for record in records:
-            for output in self._replays.take(record, position):
+        size, until = 0, time.perf_counter() + DECIDE_SECONDS
+        for count, record in enumerate(records, 1):
+            outputs = self._replays.take(record, position)
+            for output in outputs:
                 self.batches.add(*output)
+                size += len(output[2] or b"")
+            size += weight(record) * len(outputs)
+            if size >= OUTPUT_BYTES or time.perf_counter() >= until:
+                return count
+        return len(records)
 
     def close(self) -> None:
         """Add the changelog and ledger records of everything that changed."""
