@@ -16,7 +16,7 @@ ROUND_BYTES: Final = 8 << 20
 
 def weight(record: Record) -> int:
     """Bytes of its key, value and headers."""
-    size = max(0, record.serialized_key_size) + max(0, record.serialized_value_size)
+    size: int = max(0, record.serialized_key_size) + max(0, record.serialized_value_size)
     return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
 
 
