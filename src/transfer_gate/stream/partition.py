@@ -181,7 +181,7 @@ class Partition:
             return False
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
-        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins)
+        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins, time.perf_counter)
         offsets: dict[str, int] = {}
         transfers: Taken | None = None
         replays: Taken | None = None

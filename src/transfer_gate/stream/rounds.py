@@ -4,9 +4,8 @@ I/O.
 
 import datetime as dt
 import logging
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
@@ -60,6 +59,11 @@ class Tables(NamedTuple):
     ledger: Slice
 
 
+def _stopped() -> float:
+    """A timer for rounds that may take as long as they do."""
+    return 0.0
+
+
 class Round:
     """What one transaction of one partition will write. `at` (UTC) is when the gate began to decide."""
 
@@ -71,7 +75,10 @@ class Round:
         at: dt.datetime,
         sealing: Sealing = UNSEALED,
         origins: Origins = FIRST_TOPICS,
+        timer: Callable[[], float] = _stopped,
     ) -> None:
+        """`timer` counts seconds, to end a round that takes long."""
+        self._timer = timer
         self._book = book
         self._partition = partition
         self._nobody = view_of(book.registry).nobody
@@ -201,27 +208,27 @@ class Round:
         Returns how many of them, one at least: the others would make the round too large or too long.
         """
         add, of, verdict = self.batches.add, self._outputs.of, self._judge.verdict
-        size, until = 0, time.perf_counter() + DECIDE_SECONDS
+        size, until = 0, self._timer() + DECIDE_SECONDS
         for count, record in enumerate(records, 1):
             outputs = of(verdict(record), record, position)
             for output in outputs:
                 add(*output)
                 size += len(output[2] or b"")
             size += weight(record) * len(outputs)  # keys and headers travel with each
-            if size >= OUTPUT_BYTES or time.perf_counter() >= until:
+            if size >= OUTPUT_BYTES or self._timer() >= until:
                 return count
         return len(records)
 
     def replay(self, records: Sequence[Record], position: int) -> int:
         """Decide quarantined records afresh, in the same way."""
-        size, until = 0, time.perf_counter() + DECIDE_SECONDS
+        size, until = 0, self._timer() + DECIDE_SECONDS
         for count, record in enumerate(records, 1):
             outputs = self._replays.take(record, position)
             for output in outputs:
                 self.batches.add(*output)
                 size += len(output[2] or b"")
             size += weight(record) * len(outputs)
-            if size >= OUTPUT_BYTES or time.perf_counter() >= until:
+            if size >= OUTPUT_BYTES or self._timer() >= until:
                 return count
         return len(records)
 
