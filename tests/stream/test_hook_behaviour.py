@@ -110,6 +110,7 @@ async def test_every_agent_has_an_actor_of_its_own_for_each_partition(app: GateA
     assert {name: agent.isolated_partitions for name, agent in app.agents.items()} == {
         "consents": True,
         "replays": True,
+        "strays": True,
         "transfers": True,
     }
 

@@ -127,8 +127,9 @@ def test_a_number_beyond_every_float_in_an_unknown_field_does_no_harm(run: Run) 
     assert of_acme(run, "a number beyond every float")["channels"] == ["email", "sms"]
 
 
-def test_of_a_member_that_stands_twice_the_last_counts(run: Run) -> None:
-    assert of_acme(run, "channels named twice")["channels"] == ["sms"]
+def test_an_object_that_names_a_member_twice_is_undecodable(run: Run) -> None:
+    (record,) = run.outputs.held(run.sent["channels named twice"])
+    assert dict(record.headers)["tg-reason"] == b"undecodable"
 
 
 def test_an_unknown_partner_is_held_beside_a_known_one_that_is_served(run: Run) -> None:

@@ -115,7 +115,7 @@ def test_a_released_record_holds_what_the_partner_may_have_and_nothing_more(run:
         "attributes": source["attributes"],
         "policy": {"jurisdiction": "FR", "revision": run.revision},
     }
-    assert set(obligations) == {"use_before", "art14_due_at", "call_window", "max_call_attempts"}
+    assert set(obligations) == {"use_before", "art14_due_at", "call_window", "max_call_attempts", "call_slots"}
     assert at(obligations["use_before"]) == at(decision["decided_at"]) + dt.timedelta(days=30)
     assert dt.timedelta(27) < at(obligations["art14_due_at"]) - at(decision["decided_at"]) < dt.timedelta(32)
     assert (obligations["call_window"], obligations["max_call_attempts"]) == (None, None)
