@@ -52,6 +52,7 @@ OWN_TOPICS = [
     "transfer-gate-consent-changelog",
     "transfers-quarantine",
     "transfers-replay",
+    "transfer-gate-strays",
     "transfer-decisions",
     "transfer-gate-replay-ledger",
     "transfer-gate-audit",
