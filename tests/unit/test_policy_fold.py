@@ -99,3 +99,15 @@ def test_a_lift_that_is_dated_in_the_future_is_left_out_until_then_and_then_coun
     state = fold(state, event("restriction_lifted", "2026-11-01T00:00:00Z"), 1, received)
     assert state.lifted_by(at("2026-10-31T00:00:00+00:00")) is None
     assert state.lifted_by(at("2026-11-01T00:00:00+00:00")) == received
+
+
+def test_a_lift_that_is_repeated_after_its_date_still_counts_at_its_first_receipt() -> None:
+    def event(kind: str, when: str) -> ConsentEvent:
+        body = {"event_id": kind, "prospect_id": "p-1", "type": kind, "event_time": when}
+        return decode_consent(json.dumps(body).encode(), b"p-1")
+
+    lift = event("restriction_lifted", "2026-09-10T00:00:00Z")
+    state = fold(EMPTY, lift, 0, at("2026-09-01T00:00:00+00:00"))
+    state = fold(state, event("restriction", "2026-09-05T00:00:00Z"), 1, at("2026-09-05T00:00:00+00:00"))
+    assert fold(state, lift, 2, at("2026-09-11T00:00:00+00:00")) is state
+    assert state.lifted_by(at("2026-09-12T00:00:00+00:00")) == at("2026-09-01T00:00:00+00:00")

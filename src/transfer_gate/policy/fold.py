@@ -70,6 +70,8 @@ def fold(
         case RestrictionLifted():
             if received_at is None or counted < event.event_time:
                 return _with_future_lift(state, event, counted)
+            if any((lift.event_time, lift.event_id) == (counted, event.event_id) for lift in state.future_lifts):
+                return state  # repeated after its date: it counts at its earliest receipt
             newest = _newest(state.lifted_at, counted)
             return state if newest == state.lifted_at else replace(state, lifted_at=newest)
         case Resolution():
