@@ -38,9 +38,8 @@ class KeptConsent(Consent, frozen=True, kw_only=True):
 
 
 class FutureLift(Struct, frozen=True, gc=False, kw_only=True):
-    """A lift of a restriction that is dated after its receipt, or whose receipt is not known: left
-    out until `event_time`, then it counts at its
-    receipt.
+    """A lift of a restriction that is dated after its receipt, or whose receipt is not known: left out until
+    `event_time`, then it counts at its receipt.
     """
 
     event_time: dt.datetime

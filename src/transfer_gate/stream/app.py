@@ -82,10 +82,11 @@ def build_app(
             )
         ),
     )
+    book = Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits)
     gate = Gate(
         settings,
         options,
-        Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits),
+        book,
         table.slices,
         slice_factory(settings),
         sealing=sealing,
@@ -93,9 +94,8 @@ def build_app(
         crash=app.crash,
         allow_older_registry=allow_older_registry,
     )
-    app.batch_topics = frozenset({topics.transfers, topics.consents, topics.replay, topics.strays})
+    app.batch_topics = frozenset(book.inputs)
     app.consumer_options = {}
-    app.input_topic = topics.transfers
     app.may_fetch = gate.may_fetch
     app.on_assigned = gate.open
     app.on_released = gate.release

@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from faust.types import TP
+from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
@@ -332,13 +333,11 @@ class Gate:
                 )
         require_offsets(self._book.transfers, self._book.consents, number, committed, worked=worked)
         lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
-        self._notes[number] = Noted(
-            note.life,
-            note.changelog_end,
-            note.ledger_end,
-            identities[self._book.transfers].partitions,
-            lives,
-            self._book.registry_order,
+        self._notes[number] = replace(
+            note,
+            partitions=identities[self._book.transfers].partitions,
+            topics=lives,
+            registry=self._book.registry_order,
         )
 
     def _stop(self, number: int, error: GateError) -> None:
@@ -468,9 +467,7 @@ class Gate:
             "input topics were deleted and made anew: they are read from their beginning, under new names",
             extra={"partition": number, "topics": ", ".join(anew)},
         )
-        kept = Noted(
-            note.life, note.changelog_end, note.ledger_end, note.partitions, {**note.topics, **lives}, note.registry
-        )
+        kept = replace(note, topics={**note.topics, **lives})
         offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
         notes = dict.fromkeys(offsets, str(kept))
         await self._writers[number].commit(

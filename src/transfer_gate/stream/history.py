@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from transfer_gate.stream.transaction import Committed, PartitionStops
 
@@ -95,13 +96,13 @@ def note_of(committed: Mapping[str, Committed], consents: str, identities: Mappi
     """
     found = next((note for topic in (consents, *committed) if (note := _read(committed.get(topic)))), None)
     if found is None:
-        return Noted(secrets.token_hex(8))
+        return noted(None)
     if _read(committed.get(consents)) is not None:
         return found
     known = found.topics.get(consents)
     if consents not in committed and known is not None and known.topic_id != identities.get(consents):
         return found
-    return Noted(secrets.token_hex(8), partitions=found.partitions, topics=found.topics, registry=found.registry)
+    return replace(found, life=noted(None).life, changelog_end=0, ledger_end=0)
 
 
 def _read(committed: Committed | None) -> Noted | None:

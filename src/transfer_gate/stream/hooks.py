@@ -138,7 +138,6 @@ class GateApp(faust.App):
     on_assigned: Callable[[set[int]], Awaitable[bool]]
     #: Called before partitions are given up, or the app stops: end the rounds that run.
     on_released: Callable[[], Awaitable[None]]
-    input_topic: str
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)

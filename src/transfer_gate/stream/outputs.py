@@ -99,7 +99,7 @@ class Outputs:
             if decision.quarantined:
                 outputs.append(
                     self._quarantine(
-                        record, decision.partner_id, decision.quarantined, position, stage, decision_id, again
+                        record, source, decision.partner_id, decision.quarantined, position, stage, decision_id, again
                     )
                 )
             evidence = DecisionRecord(
@@ -146,7 +146,7 @@ class Outputs:
             replay_run=again.run,
         )
         return [
-            self._quarantine(record, "", held, position, stage, decision_id, again),
+            self._quarantine(record, source, "", held, position, stage, decision_id, again),
             (self._book.decisions, _evidence_key(record.key), encode(evidence), _NO_HEADERS),
         ]
 
@@ -157,12 +157,17 @@ class Outputs:
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
-        reason: Reason = "too-large" if unheld(record) == "too-large" else "consent-unreadable"
-        return self._quarantine(record, "", {ANY_CHANNEL: (reason,)}, position, "consent", None, FIRST)
+        return self._of_consent(
+            record, "too-large" if unheld(record) == "too-large" else "consent-unreadable", position
+        )
 
     def of_stray_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that stands in another partition than its key's."""
-        return self._quarantine(record, "", {ANY_CHANNEL: ("key-misplaced",)}, position, "consent", None, FIRST)
+        return self._of_consent(record, "key-misplaced", position)
+
+    def _of_consent(self, record: Record, reason: Reason, position: int) -> Output:
+        source, held = self._source(record, FIRST), {ANY_CHANNEL: (reason,)}
+        return self._quarantine(record, source, "", held, position, "consent", None, FIRST)
 
     def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
         partner, release = decision.partner_id, decision.release
@@ -189,6 +194,7 @@ class Outputs:
     def _quarantine(
         self,
         record: Record,
+        source: SourcePlace,
         partner: str,
         reasons: Mapping[str, tuple[Reason, ...]] | Mapping[Channel, tuple[Reason, ...]],
         position: int,
@@ -196,7 +202,6 @@ class Outputs:
         decision_id: str | None,
         again: Again,
     ) -> Output:
-        source = self._source(record, again)
         name, partition, offset = source.name, record.partition, record.offset
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1

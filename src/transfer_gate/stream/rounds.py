@@ -28,7 +28,7 @@ from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
 from transfer_gate.stream.limits import is_prospect
 from transfer_gate.stream.origins import FIRST_TOPICS, Origins
-from transfer_gate.stream.outputs import Outputs, place_of
+from transfer_gate.stream.outputs import Output, Outputs, place_of
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
 from transfer_gate.stream.rulebook import Rulebook
@@ -207,27 +207,23 @@ class Round:
 
         Returns how many of them, one at least: the others would make the round too large or too long.
         """
-        add, of, verdict = self.batches.add, self._outputs.of, self._judge.verdict
+        of, verdict = self._outputs.of, self._judge.verdict
+        return self._lay_out(records, lambda record: of(verdict(record), record, position))
+
+    def replay(self, records: Sequence[Record], position: int) -> int:
+        """Decide quarantined records afresh, in the same way."""
+        return self._lay_out(records, lambda record: self._replays.take(record, position))
+
+    def _lay_out(self, records: Sequence[Record], outputs_of: Callable[[Record], list[Output]]) -> int:
+        """Add what each record writes, until the round is large or takes long; returns how many records that were."""
+        add = self.batches.add
         size, until = 0, self._timer() + DECIDE_SECONDS
         for count, record in enumerate(records, 1):
-            outputs = of(verdict(record), record, position)
+            outputs = outputs_of(record)
             for output in outputs:
                 add(*output)
                 size += len(output[2] or b"")
             size += weight(record) * len(outputs)  # keys and headers travel with each
-            if size >= OUTPUT_BYTES or self._timer() >= until:
-                return count
-        return len(records)
-
-    def replay(self, records: Sequence[Record], position: int) -> int:
-        """Decide quarantined records afresh, in the same way."""
-        size, until = 0, self._timer() + DECIDE_SECONDS
-        for count, record in enumerate(records, 1):
-            outputs = self._replays.take(record, position)
-            for output in outputs:
-                self.batches.add(*output)
-                size += len(output[2] or b"")
-            size += weight(record) * len(outputs)
             if size >= OUTPUT_BYTES or self._timer() >= until:
                 return count
         return len(records)

@@ -42,7 +42,7 @@ class Rulebook(Struct, frozen=True, gc=False):
     @property
     def registry_order(self) -> str:
         """`published_at/revision`, for the note of a commit; empty for a registry that is not published."""
-        published = getattr(self.registry.policy, "published_at", None)
+        published = self.registry.policy.published_at
         if published is None:
             return ""
         return f"{published.astimezone(dt.UTC).isoformat(timespec='microseconds')}/{self.registry.revision}"

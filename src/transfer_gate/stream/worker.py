@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from collections.abc import Mapping
 from typing import Final
 
 from transfer_gate import __version__
@@ -47,12 +48,13 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     """
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
+    configs = await _configs_of(settings, registry)
     app, gate = build_app(
         settings,
         registry,
         partitions,
-        await _sealing_of(settings),
-        await _limits_of(settings, registry),
+        _sealing_of(settings, configs),
+        Limits.of(configs),
         allow_older_registry=allow_older_registry,
     )
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
@@ -101,7 +103,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     logger.info("worker stopped")
 
 
-async def _sealing_of(settings: Settings) -> Sealing:
+def _sealing_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> Sealing:
     """With what payloads in quarantine are sealed. Raises InvalidInput for an unusable key file."""
     if settings.quarantine_key_file is None:
         logger.warning(
@@ -110,19 +112,16 @@ async def _sealing_of(settings: Settings) -> Sealing:
         )
         return UNSEALED
     masters = load_master_keys(settings.quarantine_key_file)
-    async with open_cluster(settings) as cluster:
-        configs = await cluster.configs([settings.topics.quarantine])
     kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
     kept_days = kept_ms // _DAY_MS + 1
     return Sealing(masters, kept_days if kept_ms >= 0 and kept_days < _FOR_EVER_DAYS else None)
 
 
-async def _limits_of(settings: Settings, registry: Registry) -> Limits:
-    """What the topics that the gate writes take."""
+async def _configs_of(settings: Settings, registry: Registry) -> dict[str, dict[str, str]]:
+    """Settings in force of the topics that the gate writes."""
     topics = settings.topics
-    written = (*topics.of_prospects(registry), topics.ledger)
     async with open_cluster(settings) as cluster:
-        return Limits.of(await cluster.configs(written))
+        return await cluster.configs((*topics.of_prospects(registry), topics.ledger))
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:
