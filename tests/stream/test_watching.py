@@ -52,15 +52,17 @@ async def test_what_stands_behind_an_open_transaction_is_lag_until_it_ends(gate:
 
 async def test_a_barrier_that_waits_says_for_how_long_and_how_much(gate: StreamGate) -> None:
     topics, worker, events = gate.topics, gate.worker, gate.events
+    prospect = next(name for name in map("wait-{}".format, range(99)) if gate.home(name) == 0)
     await gate.settled()
     async with open_producer(gate.place.bootstrap_servers, f"watching-{uuid.uuid4().hex}") as upstream:
         async with upstream.transaction():
-            await upstream.send_and_wait(topics.consents, events.consent("wait-1", "c-1"), b"wait-1", partition=0)
-            await gate.send(topics.transfers, events.transfer("wait-1", "t-3"), b"wait-1")
+            consent = events.consent(prospect, "c-1")
+            await upstream.send_and_wait(topics.consents, consent, prospect.encode(), partition=0)
+            await gate.send(topics.transfers, events.transfer(prospect, "t-3"), prospect.encode())
             await worker.until(lambda: of(gate, WAITING_SECONDS) > 0.3, "waiting for a while")
             assert of(gate, WAITING_RECORDS) == 1
             assert of(gate, OLDEST_SECONDS) > 0.3
         await worker.until(lambda: of(gate, WAITING_SECONDS) == 0, "waiting no more")
     assert of(gate, WAITING_RECORDS) == 0
     assert of(gate, OLDEST_SECONDS) == 0
-    await leave(gate, "wait-2")
+    await leave(gate, "left")
