@@ -37,6 +37,7 @@ def test_a_table_that_can_not_be_read_stops_the_round_and_quarantines_nobody(tmp
     assert not work.batches.topics()
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("bound", "value", "decided"), [("OUTPUT_BYTES", 1, 1), ("DECIDE_SECONDS", 0.0, 1), ("", 0, 3)]
 )
