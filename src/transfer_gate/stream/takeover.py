@@ -1,0 +1,315 @@
+"""Taking partitions over: shut earlier owners out, read what the group has committed and noted, compare it with the
+topics as they are, bring the tables up to date. What does not fit stops its partition before it decides anything.
+"""
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from transfer_gate.errors import GateError
+from transfer_gate.observe import metrics
+from transfer_gate.settings import Settings
+from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.history import HistoryLost, Life, Noted, note_of, require_events, require_offsets
+from transfer_gate.stream.identity import Identities, RegistryOlder, TopicWatch, partitions_changed
+from transfer_gate.stream.restore import ends_of, restore
+from transfer_gate.stream.rounds import Tables
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.slices import MemorySlice, Slice
+from transfer_gate.stream.table import SliceFactory
+from transfer_gate.stream.transaction import Committed, PartitionStops, TransactionalWriter
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def _restored(number: int, left: int, read: int) -> None:
+    metrics.RESTORE_REMAINING.labels(str(number)).set(left)
+    metrics.RESTORED.inc(read)
+
+
+class Owned(Struct, frozen=True):
+    """A partition that may go on: what the group has committed of it, by topic, what every commit will note, and by
+    what it is written.
+    """
+
+    committed: Mapping[str, Committed]
+    note: Noted
+    tables: Tables
+    writer: TransactionalWriter
+
+
+class TakenOver(Struct, frozen=True):
+    """The outcome of a take-over. `identities`: the topics that it was compared with; `records`: how many of changelog
+    and ledger were read.
+    """
+
+    identities: Identities
+    owned: Mapping[int, Owned]
+    stopped: Mapping[int, PartitionStops]
+    records: int
+    partition_count: int
+
+
+#: What a worker takes over that is given no partition.
+NOTHING_TAKEN: Final = TakenOver({}, {}, {}, 0, 0)
+
+
+class TakeOver:
+    """Takes partitions over, and keeps for each of them its writer and its two tables."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        book: Rulebook,
+        slices: dict[int, Slice],
+        new_slice: SliceFactory,
+        *,
+        watch: TopicWatch,
+        watermarks: Watermarks,
+        deleted: Deleted,
+        clock: Callable[[], dt.datetime],
+        allow_older_registry: bool,
+    ) -> None:
+        """`slices` is the consent table by partition, which others look at."""
+        self._settings = settings
+        self._options = options
+        self._book = book
+        self._new_slice = new_slice
+        self._watch = watch
+        self._watermarks = watermarks
+        self._deleted = deleted
+        self._clock = clock
+        self._allow_older_registry = allow_older_registry
+        self._slices = slices
+        #: The replay ledger by partition.
+        self._ledgers: dict[int, Slice] = {}
+        self._writers: dict[int, TransactionalWriter] = {}
+        #: By partition: the note of the last commit, and which of its name each input topic is.
+        self._notes: dict[int, Noted] = {}
+        self._lives: dict[int, dict[str, Life]] = {}
+        self._stopped: dict[int, PartitionStops] = {}
+
+    async def keep(self, numbers: set[int], stopped: set[int]) -> None:
+        """Give up writers and tables of all partitions but these, and the tables of those that have stopped."""
+        self._close_tables(stopped & set(self._slices))
+        self._close_tables(set(self._slices) - numbers)
+        for gone in set(self._writers) - numbers:
+            await self._writers.pop(gone).close()
+
+    async def close(self) -> None:
+        """Give everything up."""
+        self._close_tables(set(self._slices))
+        for writer in self._writers.values():
+            await writer.close()
+
+    async def run(self, numbers: set[int]) -> TakenOver:
+        """Fence, read what is committed, compare, restore.
+
+        Raises GateError when nothing but a person can help any partition, RoundFailed and errors of aiokafka when the
+        cluster does not answer.
+        """
+        self._stopped = {}
+        topics = (
+            self._book.changelog,
+            self._book.ledger,
+            self._book.quarantine,
+            self._book.decisions,
+            *self._book.partner_topics.values(),
+        )
+        for number in numbers - set(self._writers):
+            self._writers[number] = TransactionalWriter(
+                self._options,
+                f"{self._settings.app_id}-{number}",
+                self._settings.app_id,
+                self._settings.transaction_timeout_seconds,
+            )
+        identities = await self._watch.look()
+        await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,)))
+        committed = await self._committed(numbers - set(self._stopped), identities)
+        await self._deleted.tell(committed)
+        for number in set(committed) - set(self._slices):  # both or none, should one of them fail to open
+            self._slices[number], self._ledgers[number] = (
+                self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)
+            )
+        read = await self._catch_up(set(committed))
+        for number in set(committed) - set(self._stopped):
+            self._check(number, lambda number: self._require_known(number, committed[number], identities))
+        # Faust would wait for ever until the table of a partition that has stopped is recovered.
+        for number, end in (await ends_of(self._options, self._book.changelog, set(self._stopped))).items():
+            self._close_tables({number} & set(self._slices))
+            self._slices[number], self._ledgers[number] = MemorySlice(end), MemorySlice()
+        owned = {
+            number: Owned(
+                found, self._notes[number], Tables(self._slices[number], self._ledgers[number]), self._writers[number]
+            )
+            for number, found in committed.items()
+            if number not in self._stopped
+        }
+        return TakenOver(identities, owned, self._stopped, read, identities[self._book.transfers].partitions)
+
+    async def _each(self, numbers: set[int], work: Callable[[int], Awaitable[T]]) -> dict[int, T]:
+        """What `work` returns for each partition; one that can't go on is stopped and left out. Ends once **all** have
+        ended: a fence that is left behind could undo a later one.
+        """
+        ordered = sorted(numbers)
+        ended = await asyncio.gather(*map(work, ordered), return_exceptions=True)
+        done: dict[int, T] = {}
+        errors: list[BaseException] = []
+        for number, result in zip(ordered, ended, strict=True):
+            if isinstance(result, PartitionStops):
+                self._stopped[number] = result
+            elif isinstance(result, BaseException):
+                errors.append(result)
+            else:
+                done[number] = result
+        if errors:
+            raise min(errors, key=lambda error: not isinstance(error, GateError))
+        return done
+
+    def _check(self, number: int, check: Callable[[int], None]) -> None:
+        try:
+            check(number)
+        except PartitionStops as error:
+            self._stopped[number] = error
+
+    def _require_known(self, number: int, committed: Mapping[str, Committed], identities: Identities) -> None:
+        """Hold that the logs are those of the last commit, all of them, and that the group knows where it stands.
+        Raises HistoryLost, OffsetsLost.
+        """
+        note = self._notes[number]
+        worked = next(iter(self._slices[number].items()), None) is not None
+        for topic in (self._book.changelog, self._book.ledger):
+            life = note.topics.get(topic)
+            if life is not None and life.topic_id != identities[topic].topic_id and note.changelog_end:
+                raise HistoryLost(
+                    f"partition {number} of {topic} is not the log that was committed to: the topic was deleted and "
+                    "made anew, and what it held is gone: withdrawals and objections, or what was replayed",
+                    do="stop all workers, see docs/reference/what-happens-when.md for having the history folded anew",
+                )
+        require_offsets(self._book.transfers, self._book.consents, number, committed, worked=worked)
+        lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
+        self._notes[number] = replace(
+            note,
+            partitions=identities[self._book.transfers].partitions,
+            topics=lives,
+            registry=self._book.registry_order,
+        )
+
+    def _close_tables(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self._slices.pop(number).close()
+            self._ledgers.pop(number).close()
+
+    async def _catch_up(self, numbers: set[int]) -> int:
+        """Bring both tables of every partition up to the ends of their topics; returns the records read."""
+        if not numbers:
+            return 0
+        metrics.RESTORE_REMAINING.clear()
+        metrics.RESTORING.set(len(numbers))
+        try:
+            try:
+                read = await self._restore(numbers)
+            except PartitionStops:
+                # One of them: each for itself, so that the others go on.
+                read = sum((await self._each(numbers, lambda number: self._restore({number}))).values())
+            for number in numbers:
+                metrics.RESTORE_REMAINING.labels(str(number)).set(0)
+        finally:
+            metrics.RESTORING.set(0)
+        return read
+
+    async def _restore(self, numbers: set[int]) -> int:
+        read = 0
+        for topic, tables, reach in (
+            (self._book.changelog, self._slices, attrgetter("changelog")),
+            (self._book.ledger, self._ledgers, attrgetter("ledger")),
+        ):
+            reaches = {number: reach(self._notes[number]) for number in numbers}
+            read += await restore(
+                self._options, topic, {number: tables[number] for number in numbers}, reaches, _restored
+            )
+        return read
+
+    async def _committed(self, numbers: set[int], identities: Identities) -> dict[int, dict[str, Committed]]:
+        """What the group has committed of each partition that may go on; a topic that was made anew is begun anew."""
+        ids = {topic: found.topic_id for topic, found in identities.items()}
+
+        async def read(number: int) -> dict[str, Committed]:
+            committed = await self._writers[number].committed(self._book.inputs, number)
+            note = self._notes[number] = note_of(committed, self._book.consents, ids)
+            found = identities[self._book.transfers].partitions
+            if note.partitions and note.partitions != found:
+                raise partitions_changed(note.partitions, found)
+            self._require_order(number, note)
+            return await self._begin_anew(number, committed, note, ids)
+
+        self._notes, self._lives = {}, {}
+        committed = await self._each(numbers, read)
+        begins = await self._watermarks.all_begins(set(committed)) if committed else {}
+
+        async def no_hole(number: int) -> dict[str, Committed]:
+            ends = await self._watermarks.ends(number)
+            topics = (self._book.consents, self._book.strays)
+            for topic, begin, end in zip(topics, begins[number], ends, strict=True):
+                folded = committed[number].get(topic)
+                require_events(topic, number, folded.offset if folded else None, begin, end)
+            return committed[number]
+
+        return await self._each(set(committed), no_hole)
+
+    def _require_order(self, number: int, note: Noted) -> None:
+        """Hold that no newer registry has decided here. Raises RegistryOlder."""
+        ours, theirs = self._book.registry_order, note.registry
+        if not ours or not theirs or ours == theirs or self._allow_older_registry:
+            return
+        (published, _, revision), (noted_at, _, other) = ours.partition("/"), theirs.partition("/")
+        if published > noted_at:
+            return
+        older = "older than" if published < noted_at else "published at the same time as"
+        raise RegistryOlder(
+            f"partition {number}: the registry of this worker (revision {revision}, published_at {published}) is "
+            f"{older} the one that decided here last (revision {other}, published_at {noted_at}): a partner that was "
+            "suspended since could be served again",
+            do="give this worker the newer registry; raise published_at in policy.yaml with every change; for a "
+            "deliberate rollback start it with --allow-older-registry",
+        )
+
+    async def _begin_anew(
+        self, number: int, committed: dict[str, Committed], note: Noted, ids: Mapping[str, str]
+    ) -> dict[str, Committed]:
+        """Number the lives of the input topics, and set the group's offset of one that was made anew to its beginning,
+        before the consumer asks for it.
+        """
+        lives = self._lives[number] = {
+            topic: Life(ids[topic], known.number + (known.topic_id != ids[topic]))
+            if (known := note.topics.get(topic)) is not None
+            else Life(ids[topic])
+            for topic in self._book.inputs
+        }
+        anew = [
+            topic for topic in self._book.inputs if lives[topic].topic_id != note.topics.get(topic, lives[topic])[0]
+        ]
+        if not anew:
+            return committed
+        logger.warning(
+            "input topics were deleted and made anew: they are read from their beginning, under new names",
+            extra={"partition": number, "topics": ", ".join(anew)},
+        )
+        kept = replace(note, topics={**note.topics, **lives})
+        offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
+        notes = dict.fromkeys(offsets, str(kept))
+        await self._writers[number].commit(
+            Batches(number, int(self._clock().timestamp() * 1000)), offsets, lambda: notes
+        )
+        return {topic: Committed(offset, notes[topic]) for topic, offset in offsets.items()}
