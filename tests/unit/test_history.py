@@ -3,8 +3,8 @@
 import pytest
 
 from transfer_gate.stream.history import (
+    CommitNote,
     HistoryLost,
-    Noted,
     OffsetsLost,
     noted,
     require_events,
@@ -15,9 +15,9 @@ from transfer_gate.stream.transaction import Committed
 
 
 def test_a_note_says_up_to_where_the_logs_reach_and_in_which_life() -> None:
-    note = str(Noted("first", 12, 5))
+    note = str(CommitNote("first", 12, 5))
     assert note == "life=first changelog=12 ledger=5"
-    assert noted(Committed(3, note)) == Noted("first", 12, 5)
+    assert noted(Committed(3, note)) == CommitNote("first", 12, 5)
     assert (noted(Committed(3, note)).changelog, noted(Committed(3, note)).ledger) == ((12, "first"), (5, "first"))
 
 
@@ -81,7 +81,7 @@ def test_a_log_that_lacks_something_is_refused(reach: int, held: int, begin: int
     assert "reset the group's offsets of consent-events" in caught.value.do
 
 
-OURS = Committed(0, str(Noted("first", 12, 5)))
+OURS = Committed(0, str(CommitNote("first", 12, 5)))
 WITHOUT_NOTE = Committed(0, "")
 
 

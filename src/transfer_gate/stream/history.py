@@ -41,7 +41,7 @@ class Life(NamedTuple):
     number: int = 0
 
 
-class Noted(Struct, frozen=True):
+class CommitNote(Struct, frozen=True):
     """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
     deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which
     partition count, on which topics, by which registry (`published_at/revision`), and in which format of states.
@@ -53,6 +53,7 @@ class Noted(Struct, frozen=True):
     partitions: int = 0
     topics: Mapping[str, Life] = {}
     registry: str = ""
+    state_format: int = 0
 
     def __str__(self) -> str:
         said = f"life={self.life} changelog={self.changelog_end} ledger={self.ledger_end}"
@@ -61,7 +62,9 @@ class Noted(Struct, frozen=True):
         if self.topics:
             lives = ",".join(f"{topic}:{life.topic_id}:{life.number}" for topic, life in self.topics.items())
             said += f" topics={lives}"
-        return f"{said} registry={self.registry}" if self.registry else said
+        if self.registry:
+            said += f" registry={self.registry}"
+        return f"{said} format={self.state_format}" if self.state_format else said
 
     @property
     def changelog(self) -> Reach:
@@ -82,22 +85,22 @@ class HistoryLost(PartitionStops):
     """Records that tell what people want are gone from a log: nobody can know what they said."""
 
 
-def noted(consents: Committed | None) -> Noted:
+def noted(consents: Committed | None) -> CommitNote:
     """Read the note beside a committed offset. Where there is none, as at a first start, another life begins."""
-    return _read(consents) or Noted(secrets.token_hex(8))
+    return read_note(consents) or CommitNote(secrets.token_hex(8))
 
 
-def note_of(committed: Mapping[str, Committed], consents: str, identities: Mapping[str, str]) -> Noted:
+def note_of(committed: Mapping[str, Committed], consents: str, identities: Mapping[str, str]) -> CommitNote:
     """The note that holds for a partition, of those beside the committed offsets of its input topics.
 
     `identities`: topic to its id now. An offset of `consents` without a note was set by an operator: then the table is
     made anew, and so it is when that offset is gone although the topic is still the one that was noted. A topic that
     was made anew has lost its offset with its records; what was applied of it stays.
     """
-    found = next((note for topic in (consents, *committed) if (note := _read(committed.get(topic)))), None)
+    found = next((note for topic in (consents, *committed) if (note := read_note(committed.get(topic)))), None)
     if found is None:
         return noted(None)
-    if _read(committed.get(consents)) is not None:
+    if read_note(committed.get(consents)) is not None:
         return found
     known = found.topics.get(consents)
     if consents not in committed and known is not None and known.topic_id != identities.get(consents):
@@ -105,17 +108,19 @@ def note_of(committed: Mapping[str, Committed], consents: str, identities: Mappi
     return replace(found, life=noted(None).life, changelog_end=0, ledger_end=0)
 
 
-def _read(committed: Committed | None) -> Noted | None:
+def read_note(committed: Committed | None) -> CommitNote | None:
+    """The note beside a committed offset; None where there is none of the gate's."""
     parts = dict(part.partition("=")[::2] for part in (committed.note if committed else "").split())
     try:
         topics = [text.rsplit(":", 2) for text in parts.get("topics", "").split(",") if text]
-        return Noted(
+        return CommitNote(
             parts["life"],
             int(parts["changelog"]),
             int(parts["ledger"]),
             int(parts.get("partitions", "0")),
             {topic: Life(topic_id, int(number)) for topic, topic_id, number in topics},
             parts.get("registry", ""),
+            int(parts.get("format", "0")),
         )
     except (KeyError, ValueError):
         return None
@@ -132,7 +137,7 @@ def require_offsets(
     of `consents` tells that the group is not forgotten: then transfers were not looked at yet, or their topic was made
     anew, and they are to be read from their beginning.
     """
-    if not worked or transfers in committed or _read(committed.get(consents)) is not None:
+    if not worked or transfers in committed or read_note(committed.get(consents)) is not None:
         return
     raise OffsetsLost(
         f"partition {partition}: the group has no offset of {transfers} any more, but the states in its changelog say "

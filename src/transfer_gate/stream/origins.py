@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from transfer_gate.stream.history import Noted
+from transfer_gate.stream.history import CommitNote
 from transfer_gate.stream.rulebook import Rulebook
 
 #: Offsets of the n-th later `consent-events` are kept in states with n above this bit: no offset ever reaches it.
@@ -25,7 +25,7 @@ class Origins(Struct, frozen=True):
     consents_base: int = 0
 
     @classmethod
-    def of(cls, book: Rulebook, note: Noted) -> "Origins":
+    def of(cls, book: Rulebook, note: CommitNote) -> "Origins":
         """Origins by the lives that a commit notes."""
         later = {topic: life for topic, life in note.topics.items() if topic in book.inputs and life.number}
         consents = later.get(book.consents)

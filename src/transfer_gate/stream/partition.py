@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.stream.history import Noted, require_events, require_log
+from transfer_gate.stream.history import CommitNote, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
@@ -88,7 +88,7 @@ class Partition:
         inbox_records: int,
         clock: Callable[[], dt.datetime],
         sealing: Sealing = UNSEALED,
-        note: Noted | None = None,
+        note: CommitNote | None = None,
     ) -> None:
         """`note`: what every commit notes, its ends apart."""
         self.number = number
@@ -103,7 +103,7 @@ class Partition:
         self._book = book
         self._tables = tables
         self._sealing = sealing
-        self._note = note or Noted(tables.consent.life)
+        self._note = note or CommitNote(tables.consent.life)
         self._origins = Origins.of(book, self._note)
         self._writer = writer
         self._watermark = watermark

@@ -1,4 +1,4 @@
-"""Three Kafka requests that aiokafka 0.14 lacks, in the versions that the gate needs.
+"""Kafka requests that aiokafka 0.14 lacks, in the versions that the gate needs.
 
 The base classes are untyped for mypy, because aiokafka ships no py.typed.
 """
@@ -72,6 +72,19 @@ class StableOffsets(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
     def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
         """Make the request that goes over the wire."""
         return request_struct_class(self._group_id, self._topics, True, {})
+
+
+class GroupOffsets(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
+    """What a group has committed of every partition of every topic, whatever is pending."""
+
+    API_KEY = 9
+
+    def __init__(self, group_id: str) -> None:
+        self._group_id = group_id
+
+    def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
+        """Make the request that goes over the wire."""
+        return request_struct_class(self._group_id, None, False, {})
 
 
 class DescribeTransactionsResponseV0(Response):  # type: ignore[misc]

@@ -18,7 +18,15 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.deleted import Deleted
-from transfer_gate.stream.history import HistoryLost, Life, Noted, note_of, require_events, require_offsets
+from transfer_gate.stream.history import (
+    CommitNote,
+    HistoryLost,
+    Life,
+    note_of,
+    read_note,
+    require_events,
+    require_offsets,
+)
 from transfer_gate.stream.identity import Identities, RegistryOlder, TopicWatch, partitions_changed
 from transfer_gate.stream.restore import ends_of, restore
 from transfer_gate.stream.rounds import Tables
@@ -26,10 +34,13 @@ from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice, Slice
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.transaction import Committed, PartitionStops, TransactionalWriter
+from transfer_gate.wire.state import STATE_FORMAT, StateTooNew, format_too_new
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+#: What keeps one partition from going on, and no other.
+STOPS: Final = (PartitionStops, StateTooNew)
 
 
 def _restored(number: int, left: int, read: int) -> None:
@@ -43,7 +54,7 @@ class Owned(Struct, frozen=True):
     """
 
     committed: Mapping[str, Committed]
-    note: Noted
+    note: CommitNote
     tables: Tables
     writer: TransactionalWriter
 
@@ -55,7 +66,7 @@ class TakenOver(Struct, frozen=True):
 
     identities: Identities
     owned: Mapping[int, Owned]
-    stopped: Mapping[int, PartitionStops]
+    stopped: Mapping[int, GateError]
     records: int
     partition_count: int
 
@@ -96,9 +107,9 @@ class TakeOver:
         self._ledgers: dict[int, Slice] = {}
         self._writers: dict[int, TransactionalWriter] = {}
         #: By partition: the note of the last commit, and which of its name each input topic is.
-        self._notes: dict[int, Noted] = {}
+        self._notes: dict[int, CommitNote] = {}
         self._lives: dict[int, dict[str, Life]] = {}
-        self._stopped: dict[int, PartitionStops] = {}
+        self._stopped: dict[int, GateError] = {}
 
     async def keep(self, numbers: set[int], stopped: set[int]) -> None:
         """Give up writers and tables of all partitions but these, and the tables of those that have stopped."""
@@ -167,7 +178,7 @@ class TakeOver:
         done: dict[int, T] = {}
         errors: list[BaseException] = []
         for number, result in zip(ordered, ended, strict=True):
-            if isinstance(result, PartitionStops):
+            if isinstance(result, STOPS):
                 self._stopped[number] = result
             elif isinstance(result, BaseException):
                 errors.append(result)
@@ -180,7 +191,7 @@ class TakeOver:
     def _check(self, number: int, check: Callable[[int], None]) -> None:
         try:
             check(number)
-        except PartitionStops as error:
+        except STOPS as error:
             self._stopped[number] = error
 
     def _require_known(self, number: int, committed: Mapping[str, Committed], identities: Identities) -> None:
@@ -189,9 +200,9 @@ class TakeOver:
         """
         note = self._notes[number]
         worked = next(iter(self._slices[number].items()), None) is not None
-        for topic in (self._book.changelog, self._book.ledger):
+        for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             life = note.topics.get(topic)
-            if life is not None and life.topic_id != identities[topic].topic_id and note.changelog_end:
+            if life is not None and life.topic_id != identities[topic].topic_id and reach.end:
                 raise HistoryLost(
                     f"partition {number} of {topic} is not the log that was committed to: the topic was deleted and "
                     "made anew, and what it held is gone: withdrawals and objections, or what was replayed",
@@ -204,6 +215,7 @@ class TakeOver:
             partitions=identities[self._book.transfers].partitions,
             topics=lives,
             registry=self._book.registry_order,
+            state_format=STATE_FORMAT,
         )
 
     def _close_tables(self, numbers: set[int]) -> None:
@@ -220,7 +232,7 @@ class TakeOver:
         try:
             try:
                 read = await self._restore(numbers)
-            except PartitionStops:
+            except STOPS:
                 # One of them: each for itself, so that the others go on.
                 read = sum((await self._each(numbers, lambda number: self._restore({number}))).values())
             for number in numbers:
@@ -248,13 +260,16 @@ class TakeOver:
         async def read(number: int) -> dict[str, Committed]:
             committed = await self._writers[number].committed(self._book.inputs, number)
             note = self._notes[number] = note_of(committed, self._book.consents, ids)
-            found = identities[self._book.transfers].partitions
-            if note.partitions and note.partitions != found:
-                raise partitions_changed(note.partitions, found)
-            self._require_order(number, note)
+            if note.state_format > STATE_FORMAT:
+                raise format_too_new(f"the group's note of partition {number}", note.state_format)
+            for registry in registries:
+                self._require_order(number, registry)
             return await self._begin_anew(number, committed, note, ids)
 
         self._notes, self._lives = {}, {}
+        if not numbers:
+            return {}
+        registries = await self._registries(numbers, identities)
         committed = await self._each(numbers, read)
         begins = await self._watermarks.all_begins(set(committed)) if committed else {}
 
@@ -268,9 +283,23 @@ class TakeOver:
 
         return await self._each(set(committed), no_hole)
 
-    def _require_order(self, number: int, note: Noted) -> None:
-        """Hold that no newer registry has decided here. Raises RegistryOlder."""
-        ours, theirs = self._book.registry_order, note.registry
+    async def _registries(self, numbers: set[int], identities: Identities) -> list[str]:
+        """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that
+        was never decided has no note, and stands among others that were.
+
+        Raises PartitionsChanged when one was decided under another partition count.
+        """
+        committed = await self._writers[min(numbers)].committed_anywhere()
+        notes = [read_note(found) for (topic, _), found in committed.items() if topic in self._book.inputs]
+        found = identities[self._book.transfers].partitions
+        for note in notes:
+            if note is not None and note.partitions and note.partitions != found:
+                raise partitions_changed(note.partitions, found)
+        return sorted({note.registry for note in notes if note is not None and note.registry}, reverse=True)
+
+    def _require_order(self, number: int, theirs: str) -> None:
+        """Hold that no newer registry has decided in this group. Raises RegistryOlder."""
+        ours = self._book.registry_order
         if not ours or not theirs or ours == theirs or self._allow_older_registry:
             return
         (published, _, revision), (noted_at, _, other) = ours.partition("/"), theirs.partition("/")
@@ -279,14 +308,15 @@ class TakeOver:
         older = "older than" if published < noted_at else "published at the same time as"
         raise RegistryOlder(
             f"partition {number}: the registry of this worker (revision {revision}, published_at {published}) is "
-            f"{older} the one that decided here last (revision {other}, published_at {noted_at}): a partner that was "
+            f"{older} the one that decided here last (revision {other}, published_at {noted_at}; in this partition or "
+            "another): a partner that was "
             "suspended since could be served again",
             do="give this worker the newer registry; raise published_at in policy.yaml with every change; for a "
             "deliberate rollback start it with --allow-older-registry",
         )
 
     async def _begin_anew(
-        self, number: int, committed: dict[str, Committed], note: Noted, ids: Mapping[str, str]
+        self, number: int, committed: dict[str, Committed], note: CommitNote, ids: Mapping[str, str]
     ) -> dict[str, Committed]:
         """Number the lives of the input topics, and set the group's offset of one that was made anew to its beginning,
         before the consumer asks for it.
@@ -300,13 +330,15 @@ class TakeOver:
         anew = [
             topic for topic in self._book.inputs if lives[topic].topic_id != note.topics.get(topic, lives[topic])[0]
         ]
-        if not anew:
+        if anew:
+            logger.warning(
+                "input topics were deleted and made anew: they are read from their beginning, under new names",
+                extra={"partition": number, "topics": ", ".join(anew)},
+            )
+        elif not (self._allow_older_registry and committed and note.registry > self._book.registry_order):
             return committed
-        logger.warning(
-            "input topics were deleted and made anew: they are read from their beginning, under new names",
-            extra={"partition": number, "topics": ", ".join(anew)},
-        )
-        kept = replace(note, topics={**note.topics, **lives})
+        # A rollback is noted at once, also where nothing comes in: no later worker needs the permission once more.
+        kept = replace(note, topics={**note.topics, **lives}, registry=self._book.registry_order)
         offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
         notes = dict.fromkeys(offsets, str(kept))
         await self._writers[number].commit(

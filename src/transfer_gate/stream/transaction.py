@@ -35,7 +35,7 @@ from msgspec import Struct
 from transfer_gate.errors import GateError
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.produce import ProduceRequest
-from transfer_gate.stream.protocol import DescribeTransaction, StableOffsets
+from transfer_gate.stream.protocol import DescribeTransaction, GroupOffsets, StableOffsets
 from transfer_gate.stream.refusal import DENIED, AccessDenied, access_denied, resource_of
 
 logger = logging.getLogger(__name__)
@@ -219,6 +219,28 @@ class TransactionalWriter:
                 await self._settle(partition)
                 settled = True
             wait = await self._pause(wait)  # markers take a few milliseconds
+
+    async def committed_anywhere(self) -> dict[tuple[str, int], Committed]:
+        """What the group has committed, by topic and partition, of all topics that we may see. Call it after `fence`.
+
+        Offsets that a transaction has pending count as they were before it: the transactions of other owners go on.
+        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        request, wait = GroupOffsets(self._group_id), FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
+                self._raise_for(response.error_code, needs="Read")
+                found: dict[tuple[str, int], Committed] = {}
+                for topic, partitions, _ in response.topics:
+                    for number, offset, _, note, code, _ in partitions:
+                        self._raise_for(code, topic, needs="Read")
+                        if offset >= 0:
+                            found[topic, number] = Committed(offset, note or "")
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            return found
 
     async def _look_back(self) -> None:
         """Learn how the latest transaction ended, or will end by the fence, which forgets it."""

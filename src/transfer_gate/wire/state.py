@@ -50,12 +50,17 @@ def decode_state(raw: bytes | None) -> ProspectState:
     if not raw.startswith(_CURRENT):
         found = _FORMAT_OF.decode(raw).format
         if found > STATE_FORMAT:
-            raise StateTooNew(
-                f"the consent changelog holds states of format {found}, and this version reads up to {STATE_FORMAT}: "
-                "a newer version wrote them",
-                do="run the newer version everywhere; an older one would write them back without what it can't read",
-            )
+            raise format_too_new("the consent changelog", found)
     return _DECODER.decode(raw)
+
+
+def format_too_new(where: str, found: int) -> StateTooNew:
+    """The refusal to work on states of a later format."""
+    return StateTooNew(
+        f"{where} tells of states of format {found}, and this version reads up to {STATE_FORMAT}: a newer version "
+        "wrote them",
+        do="run the newer version everywhere; an older one would write them back without what it can't read",
+    )
 
 
 def received_at(timestamp_ms: int) -> dt.datetime | None:

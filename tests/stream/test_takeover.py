@@ -1,0 +1,145 @@
+"""What a take-over compares before a partition may decide: the notes that commits left beside the group's offsets."""
+
+import asyncio
+import datetime as dt
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from tests.support.faults_clients import open_producer
+from tests.support.faults_registry import write_registry
+from tests.support.faults_workers import Installation
+from transfer_gate.errors import GateError
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import load_settings
+from transfer_gate.stream.app import build_app
+from transfer_gate.stream.gate import Gate
+from transfer_gate.stream.history import CommitNote, HistoryLost, Life, read_note
+from transfer_gate.stream.identity import PartitionsChanged, RegistryOlder
+from transfer_gate.stream.transaction import Committed
+from transfer_gate.wire.state import STATE_FORMAT, StateTooNew
+
+NEWER = "2999-01-01T00:00:00.000000+00:00/other"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+    """Topics of two partitions; what the group has committed in them is each test's own."""
+    folder = tmp_path_factory.mktemp("takeover")
+    registry = write_registry(folder / "registry", dt.datetime.now(dt.UTC))
+    made = Installation(bootstrap_servers, registry, folder, partitions=2)
+    await asyncio.to_thread(made.apply_topics)
+    yield made
+    made.close()
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@asynccontextmanager
+async def owner(place: Installation, *, allow_older_registry: bool = False) -> AsyncIterator[Gate]:
+    """A gate in this process, that is given partitions by hand."""
+    with mock.patch.dict(os.environ, place._environment):
+        settings = load_settings(None)
+    _, gate = build_app(settings, load_registry(settings.registry), 2, allow_older_registry=allow_older_registry)
+    await gate.start()
+    try:
+        yield gate
+    finally:
+        await gate.close()
+
+
+async def note(place: Installation, partition: int, note: CommitNote | None) -> None:
+    """Have the group committed nothing of the consents of a partition but offset 0, with this note beside it."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=place.bootstrap_servers, group_id=place.app_id, enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        where = TopicPartition(place.topics.consents, partition)
+        consumer.assign([where])
+        await consumer.commit({where: OffsetAndMetadata(0, "" if note is None else str(note))})
+    finally:
+        await consumer.stop()
+
+
+async def noted(place: Installation, partition: int) -> CommitNote | None:
+    """What stands beside the offset of consents."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=place.bootstrap_servers, group_id=place.app_id)
+    await consumer.start()
+    try:
+        where = TopicPartition(place.topics.consents, partition)
+        found: Any = await consumer._coordinator.fetch_committed_offsets([where])
+        return read_note(Committed(found[where].offset, found[where].metadata))
+    finally:
+        await consumer.stop()
+
+
+async def test_a_worker_that_is_given_only_partitions_without_a_note_meets_the_count_of_the_others(
+    place: Installation,
+) -> None:
+    """Topics that grew: the new partitions have no note, and their prospects' withdrawals stand in the old ones."""
+    await note(place, 0, CommitNote("a", partitions=1))
+    await note(place, 1, None)
+    async with owner(place) as gate:
+        with pytest.raises(PartitionsChanged, match="under 1 partitions, and the topics have 2 now"):
+            await gate.open({1})
+
+
+async def test_a_newer_registry_that_decided_in_another_partition_refuses_this_one(place: Installation) -> None:
+    await note(place, 0, CommitNote("a", partitions=2, registry=NEWER))
+    await note(place, 1, CommitNote("b", partitions=2))
+    async with owner(place) as gate:
+        await gate.open({1})
+        assert stopped(gate) == {1: RegistryOlder}
+
+
+async def test_a_rollback_is_noted_at_once_and_needs_permission_no_second_time(place: Installation) -> None:
+    for number in range(2):
+        await note(place, number, CommitNote(str(number), partitions=2, registry=NEWER))
+    async with owner(place, allow_older_registry=True) as gate:
+        assert await gate.open({0, 1})
+        assert stopped(gate) == {}
+    for number in range(2):
+        found = await noted(place, number)
+        assert found is not None
+        assert found.registry < NEWER
+        assert found.life == str(number)
+    async with owner(place) as gate:
+        assert await gate.open({0, 1})
+        assert stopped(gate) == {}
+
+
+async def test_a_replay_ledger_made_anew_and_grown_past_is_missed_where_no_consent_was_folded(
+    place: Installation,
+) -> None:
+    async with open_producer(place.bootstrap_servers) as producer:
+        for number in range(3):
+            await producer.send_and_wait(place.topics.ledger, b"{}", key=b"%d" % number, partition=1)
+    former = {place.topics.ledger: Life("AAAAAAAAAAAAAAAAAAAAAA")}
+    await note(place, 0, None)
+    await note(place, 1, CommitNote("b", changelog_end=0, ledger_end=2, partitions=2, topics=former))
+    async with owner(place) as gate:
+        await gate.open({1})
+        assert stopped(gate) == {1: HistoryLost}
+        assert "is not the log that was committed to" in str(gate.stopped[1])
+
+
+async def test_a_partition_whose_note_tells_of_a_newer_format_of_states_stops(place: Installation) -> None:
+    await note(place, 0, None)
+    await note(place, 1, CommitNote("b", partitions=2, state_format=STATE_FORMAT + 1))
+    async with owner(place) as gate:
+        await gate.open({0, 1})
+        assert stopped(gate) == {1: StateTooNew}
+        assert set(gate.partitions) == {0}
+
+
+def stopped(gate: Gate) -> dict[int, type[GateError]]:
+    return {number: type(error) for number, error in gate.stopped.items()}
