@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from unittest import mock
@@ -18,8 +18,9 @@ from tests.support.stream_topics import delete_group, delete_records, remake_top
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.epochs import LeaderEpochs, Place
 from transfer_gate.stream.fetching import FETCH_WAIT_MS
-from transfer_gate.stream.history import HistoryLost
+from transfer_gate.stream.history import CommitNote, HistoryLost, Life
 from transfer_gate.stream.inbox import Passed, Record
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.meter import Meter
@@ -260,6 +261,20 @@ async def test_consents_that_were_deleted_while_a_worker_stood_before_them_let_n
         await partition.run()
 
 
+async def test_under_a_new_leader_that_lacks_what_was_applied_nothing_is_decided(registry: Registry) -> None:
+    """Cut and written up to exactly the old place while the worker ran: no offset and no batch tells."""
+
+    async def ends(asked: Mapping[Place, int]) -> dict[Place, int]:
+        return dict.fromkeys(asked, 3)
+
+    epochs = LeaderEpochs(ends)
+    partition = alone(registry, Log(0, 5), committed=5, epochs=epochs, epoch=1)
+    epochs.learn(mock.Mock(topics=[(0, "consent-events", "id", False, [(0, 0, 1, 2)])]))
+    partition.receive("prospect-transfers", [record_at(0)], 1)
+    with pytest.raises(HistoryLost, match="up to offset 5, and the log of that epoch ends at 3 now"):
+        await partition.run()
+
+
 async def test_offsets_of_markers_and_aborted_records_are_no_hole(registry: Registry) -> None:
     partition = alone(registry, Log(5, 9), committed=5)
     partition.receive("consent-events", [], 9)
@@ -284,7 +299,9 @@ class Log(NamedTuple):
         return self.last, 0
 
 
-def alone(registry: Registry, log: Log, committed: int) -> Partition:
+def alone(
+    registry: Registry, log: Log, committed: int, epochs: LeaderEpochs | None = None, epoch: int = -1
+) -> Partition:
     """A partition without a broker, whose group has committed consents up to an offset."""
     book = Rulebook.of(Topics(), registry)
     return Partition(
@@ -298,6 +315,8 @@ def alone(registry: Registry, log: Log, committed: int) -> Partition:
         round_records=10,
         inbox_records=10,
         clock=lambda: dt.datetime.now(dt.UTC),
+        note=CommitNote("a", topics={book.consents: Life("id", 0, epoch)}),
+        epochs=epochs,
     )
 
 

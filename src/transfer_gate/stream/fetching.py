@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from functools import partial
+from itertools import starmap
 from typing import Any, Final
 
 import aiokafka
@@ -21,6 +22,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from msgspec import Struct
 
+from transfer_gate.stream.epochs import Reached
 from transfer_gate.stream.inbox import Record
 
 #: The broker holds an empty fetch for this long; data ends it at once.
@@ -68,10 +70,13 @@ GroupCoordinator._send_req = _ask_for_an_answer
 
 
 class Fetch(Struct, frozen=True):
-    """What one fetch brought of one partition: its records, and the position after them."""
+    """What one fetch brought of one partition: its records, the position after them, and up to where it read of the
+    batches of each leader epoch, in order.
+    """
 
     records: list[Record]
     end: int
+    epochs: tuple[Reached, ...] = ()
 
 
 def tune(fetcher: Any) -> None:
@@ -160,7 +165,8 @@ class FetchThread(AIOKafkaConsumerThread):
                 continue
             if batch or self._told.get(place) != state.position:
                 self._told[place] = state.position
-                fetched[TP(*place)] = Fetch(batch, state.position)
+                epochs, state.leader_epochs = getattr(state, "leader_epochs", {}), {}
+                fetched[TP(*place)] = Fetch(batch, state.position, tuple(starmap(Reached, sorted(epochs.items()))))
         return fetched
 
     @property

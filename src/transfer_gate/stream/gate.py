@@ -18,6 +18,7 @@ from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
 from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.epochs import LeaderEpochs
 from transfer_gate.stream.fetching import Fetch
 from transfer_gate.stream.identity import Identities, TopicWatch, change_between, identities_of
 from transfer_gate.stream.lag import Lag
@@ -89,6 +90,7 @@ class Gate:
         watched = (*book.inputs, book.changelog, book.ledger)
         self._watch = TopicWatch(options, watched)
         self.watermarks = Watermarks(options, (book.consents, book.strays), watched, self._change)
+        self._epochs = LeaderEpochs(self._watch.epoch_ends)
         self._lag = Lag(options, book.inputs)
         self._meter = Meter(book)
         self._deleted = Deleted(self._lag, (book.transfers, book.replay))
@@ -150,6 +152,7 @@ class Gate:
 
     def _change(self, metadata: Any) -> Exception | None:
         """Why metadata of the topics keep this worker from deciding; None when they are those of the take-over."""
+        self._epochs.learn(metadata)
         return None if self._identities is None else change_between(self._identities, identities_of(metadata))
 
     async def _follow_identities(self) -> None:
@@ -193,7 +196,7 @@ class Gate:
         if partition is None:
             return  # given up meanwhile; the next owner reads it from the committed offset
         try:
-            partition.receive(topic, fetch.records, fetch.end)
+            partition.receive(topic, fetch.records, fetch.end, fetch.epochs)
         except ValueError as error:
             await self._doubt(number, error)
             return
@@ -282,6 +285,7 @@ class Gate:
             clock=self._clock,
             sealing=self._sealing,
             note=owned.note,
+            epochs=self._epochs,
         )
 
     async def _run(self, partition: Partition) -> None:

@@ -34,11 +34,12 @@ class Reach(NamedTuple):
 
 class Life(NamedTuple):
     """Which topic of its name a log is: its id (KIP-516), and how many stood under the name before it, as far as the
-    gate has seen.
+    gate has seen; and the leader epoch of the last batch that was taken of it (KIP-320), -1 where that is not known.
     """
 
     topic_id: str
     number: int = 0
+    epoch: int = -1
 
 
 class CommitNote(Struct, frozen=True):
@@ -60,7 +61,9 @@ class CommitNote(Struct, frozen=True):
         if self.partitions:
             said += f" partitions={self.partitions}"
         if self.topics:
-            lives = ",".join(f"{topic}:{life.topic_id}:{life.number}" for topic, life in self.topics.items())
+            lives = ",".join(
+                f"{topic}:{life.topic_id}:{life.number}:{life.epoch}" for topic, life in self.topics.items()
+            )
             said += f" topics={lives}"
         if self.registry:
             said += f" registry={self.registry}"
@@ -112,13 +115,13 @@ def read_note(committed: Committed | None) -> CommitNote | None:
     """The note beside a committed offset; None where there is none of the gate's."""
     parts = dict(part.partition("=")[::2] for part in (committed.note if committed else "").split())
     try:
-        topics = [text.rsplit(":", 2) for text in parts.get("topics", "").split(",") if text]
+        topics = [text.split(":") for text in parts.get("topics", "").split(",") if text]
         return CommitNote(
             parts["life"],
             int(parts["changelog"]),
             int(parts["ledger"]),
             int(parts.get("partitions", "0")),
-            {topic: Life(topic_id, int(number)) for topic, topic_id, number in topics},
+            {topic: Life(topic_id, *map(int, numbers)) for topic, topic_id, *numbers in topics},
             parts.get("registry", ""),
             int(parts.get("format", "0")),
         )
@@ -168,6 +171,23 @@ def require_events(topic: str, partition: int, applied: int | None, begin: int, 
         f"partition {partition} of {topic} {found}",
         do=f"publish the consent history anew; {_FOLD_ANEW}; "
         "raise retention.ms of the topic (`transfer-gate topics apply` lists what it should be)",
+    )
+
+
+def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int) -> None:
+    """Hold that the batches that were taken under a leader epoch, up to before the offset `reached`, are still there:
+    that the log of that epoch and earlier ones goes up to `end`, -1 where the leader does not know it. Raises
+    HistoryLost.
+    """
+    if end >= reached:
+        return
+    raise HistoryLost(
+        f"partition {partition} of {topic} lost records that were acknowledged: under leader epoch {epoch} they were "
+        f"taken up to offset {reached}, and the log of that epoch ends at {max(end, 0)} now. Others may stand in their "
+        "places, unread",
+        do="find out how the cluster lost them (an unclean election, a disk that was set back) and what they were; for "
+        f"consent-events: {_FOLD_ANEW}, once its whole history is published again; for another topic: set the group's "
+        f"offset of this partition to {max(end, 0)} (kafka-consumer-groups --reset-offsets --to-offset)",
     )
 
 

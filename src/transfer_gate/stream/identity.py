@@ -5,21 +5,25 @@ topic with more partitions has other places for the same keys.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
+from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
-from transfer_gate.stream.protocol import TopicIds, topic_ids_of
+from transfer_gate.stream.protocol import OffsetForLeaderEpoch, TopicIds, topic_ids_of
 from transfer_gate.stream.transaction import PartitionStops, RoundFailed
 
 #: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.
 _WAIT_SECONDS: Final = 0.2
 _TIMEOUT_SECONDS: Final = 30.0
+#: How long a leader may not know an epoch: one that was just elected, or just deposed, seconds.
+_EPOCH_SECONDS: Final = 5.0
 
 
 class TopicIdentity(Struct, frozen=True):
@@ -82,6 +86,7 @@ class TopicWatch:
     async def start(self) -> None:
         """Connect. Raises aiokafka's connection errors when no broker answers."""
         await self._client.bootstrap()
+        await self._client.set_topics(self._topics)
 
     async def close(self) -> None:
         """Disconnect."""
@@ -101,5 +106,33 @@ class TopicWatch:
             missing = sorted(set(self._topics) - set(found))
             if time.monotonic() > deadline:
                 raise RoundFailed(f"the cluster does not know these topics: {', '.join(missing)}")
+            self._client.force_metadata_update()
+            await asyncio.sleep(_WAIT_SECONDS)
+
+    async def epoch_ends(self, asked: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """By topic and partition: the offset after the last record of the leader epoch that is asked for, or of an
+        earlier one; -1 where the leader knows no epoch so late. Raises RoundFailed when there is no answer in time.
+        """
+        began = time.monotonic()
+        found: dict[tuple[str, int], int] = {}
+        while True:
+            by_leader: dict[int, dict[str, dict[int, int]]] = {}
+            for (topic, number), epoch in asked.items():
+                leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
+                if (topic, number) not in found and leader is not None and leader != -1:
+                    by_leader.setdefault(leader, {}).setdefault(topic, {})[number] = epoch
+            for leader, epochs in by_leader.items():
+                with contextlib.suppress(kafka.KafkaError):
+                    response = await self._client.send(leader, OffsetForLeaderEpoch(epochs))
+                    found |= {
+                        (topic, number): end
+                        for topic, partitions in response.topics
+                        for code, number, _, end in partitions
+                        if code == 0 and (end >= 0 or time.monotonic() - began > _EPOCH_SECONDS)
+                    }
+            if len(found) == len(asked):
+                return found
+            if time.monotonic() - began > _TIMEOUT_SECONDS:
+                raise RoundFailed("the cluster does not tell where the epochs of leaders end")
             self._client.force_metadata_update()
             await asyncio.sleep(_WAIT_SECONDS)

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple, TypeAlias
 from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
+from transfer_gate.stream.epochs import Reached
+
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 #: Bytes of keys, values and headers that may wait before fetching pauses, and that one round takes.
@@ -41,9 +43,10 @@ class Inbox:
     Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_bytes", "_limit", "_passed", "position", "waiting")
+    __slots__ = ("_batches", "_bytes", "_limit", "_passed", "position", "reached", "waiting")
 
-    def __init__(self, limit: int, position: int | None = None) -> None:
+    def __init__(self, limit: int, position: int | None = None, epoch: int = -1) -> None:
+        """`epoch`: leader epoch of the last batch before `position`, -1 where it is not known."""
         self._batches: deque[_Batch] = deque()
         self._limit = limit
         self._bytes = 0
@@ -52,6 +55,8 @@ class Inbox:
         #: Offset after everything that was put or committed before; None when neither is known.
         self.position = position
         self._passed: list[Passed] = []
+        #: Up to where batches of each leader epoch were put, the newest last; the first is that of what is done with.
+        self.reached: list[Reached] = [] if position is None or epoch < 0 else [Reached(epoch, position)]
 
     @property
     def full(self) -> bool:
@@ -63,11 +68,14 @@ class Inbox:
         """Timestamp of the record that waits first, ms; None when none waits."""
         return next((batch.records[0].timestamp for batch in self._batches if batch.records), None)
 
-    def put(self, records: Sequence[Record], end: int) -> None:
+    def put(self, records: Sequence[Record], end: int, epochs: Sequence[Reached] = ()) -> None:
         """Append what one fetch brought; `end` is the consumer's position after it. May be empty.
 
-        Raises ValueError when offsets go backwards: records would be decided twice.
+        Raises ValueError when offsets go backwards: records would be decided twice; or leader epochs: then the log was
+        cut in between.
         """
+        if self.reached and epochs and epochs[0].epoch < self.reached[-1].epoch:
+            raise ValueError(f"a batch of leader epoch {epochs[0].epoch} came behind one of {self.reached[-1].epoch}")
         if self.position is not None and records and records[0].offset < self.position:
             raise ValueError(f"offset {records[0].offset} was fetched again, already at {self.position}")
         if not records and self.position is not None and end < self.position:
@@ -80,6 +88,18 @@ class Inbox:
         self._bytes += size
         self.waiting += len(records)
         self.position = end
+        for epoch in epochs:
+            if self.reached and self.reached[-1].epoch == epoch.epoch:
+                self.reached.pop()
+            self.reached.append(epoch)
+
+    def epoch_before(self, offset: int) -> int:
+        """Leader epoch under which everything before `offset` stood, -1 where it is not known; what stood under earlier
+        ones is forgotten. Offsets only ever grow.
+        """
+        while len(self.reached) > 1 and self.reached[0].end < offset:
+            del self.reached[0]
+        return self.reached[0].epoch if self.reached and offset <= self.reached[0].end else -1
 
     def put_back(self, records: Sequence[Record], end: int) -> None:
         """Let the last records of what was taken, up to `end`, wait again, before all others."""

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from transfer_gate.stream.epochs import LeaderEpochs, Reached
 from transfer_gate.stream.history import CommitNote, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.meter import Meter
@@ -89,11 +90,16 @@ class Partition:
         clock: Callable[[], dt.datetime],
         sealing: Sealing = UNSEALED,
         note: CommitNote | None = None,
+        epochs: LeaderEpochs | None = None,
     ) -> None:
-        """`note`: what every commit notes, its ends apart."""
+        """`note`: what every commit notes, its ends and leader epochs apart."""
+        self._epochs = epochs
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
-        self.inboxes = {topic: Inbox(inbox_records, committed.get(topic)) for topic in book.inputs}
+        known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
+        self.inboxes = {
+            topic: Inbox(inbox_records, committed.get(topic), known.get(topic, -1)) for topic in book.inputs
+        }
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
         #: The same of consent events that came home.
@@ -117,9 +123,9 @@ class Partition:
         #: committed too: once the log is cleaned up they would look like events that were deleted unread.
         self._committed = dict(self._done)
 
-    def receive(self, topic: str, records: Sequence[Record], end: int) -> None:
-        """Take one fetch of an input topic. Raises ValueError when its offsets go backwards."""
-        self.inboxes[topic].put(records, end)
+    def receive(self, topic: str, records: Sequence[Record], end: int, epochs: Sequence[Reached] = ()) -> None:
+        """Take one fetch of an input topic. Raises ValueError when its offsets or leader epochs go backwards."""
+        self.inboxes[topic].put(records, end, epochs)
         self._work.set()
 
     def leave(self) -> None:
@@ -171,7 +177,7 @@ class Partition:
             return False
         if self._waiting is None:
             self._waiting = await self._meet_barrier()
-        await self._require_no_hole()
+        await self._require_whole_logs()
         consents = self.inboxes[self._book.consents].take(self._round_records)
         strays = self.inboxes[self._book.strays].take(self._round_records)
         position = consents[1] if consents else self.applied
@@ -231,6 +237,25 @@ class Partition:
                 raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
         return Waiting(transfers, replays, at, since, need, need_strays)
 
+    async def _require_whole_logs(self) -> None:
+        """Hold that nothing of the inputs is missing: neither deleted before us nor cut off behind us. Raises
+        HistoryLost, and RoundFailed when the cluster does not answer.
+        """
+        while True:
+            await self._require_no_hole()
+            epochs = self._epochs
+            if epochs is None:
+                return
+            doubtful = [
+                (topic, tuple(inbox.reached))
+                for topic, inbox in self.inboxes.items()
+                if epochs.doubtful(topic, self.number, inbox.reached)
+            ]
+            if not doubtful:
+                return  # without waiting for anything since: nothing else was fetched
+            for topic, reached in doubtful:
+                await epochs.require(topic, self.number, reached)
+
     async def _require_no_hole(self) -> None:
         """Hold that consent events which were passed over were none that retention deleted while we stood before them:
         a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
@@ -262,7 +287,7 @@ class Partition:
         began = time.monotonic()
         # All offsets go with every round: a note stands beside that of consents.
         reached = {topic: end for topic, end in {**self._done, **offsets}.items() if end is not None}
-        await self._writer.commit(work.batches, reached, self._notes, tuple(work.elsewhere.values()))
+        await self._writer.commit(work.batches, reached, lambda: self._notes(reached), tuple(work.elsewhere.values()))
         # Only now the table may know: a failed transaction leaves it as it was.
         for topic, table, changes in (
             (self._book.changelog, self._tables.consent, work.changes),
@@ -274,11 +299,17 @@ class Partition:
         self._committed = dict(self._done)
         self._meter.committed(time.monotonic() - began)
 
-    def _notes(self) -> Mapping[str, str]:
+    def _notes(self, reached: Mapping[str, int]) -> Mapping[str, str]:
+        lives = {
+            topic: life._replace(epoch=self.inboxes[topic].epoch_before(reached[topic])) if topic in reached else life
+            for topic, life in self._note.topics.items()
+        }
         changelog = self._reach(self._book.changelog, self._tables.consent)
         ledger = self._reach(self._book.ledger, self._tables.ledger)
-        note = str(replace(self._note, life=self._tables.consent.life, changelog_end=changelog, ledger_end=ledger))
-        return dict.fromkeys(self._book.inputs, note)
+        note = replace(
+            self._note, life=self._tables.consent.life, changelog_end=changelog, ledger_end=ledger, topics=lives
+        )
+        return dict.fromkeys(self._book.inputs, str(note))
 
     def _reach(self, topic: str, table: Slice) -> int:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""

@@ -4,12 +4,13 @@ The base classes are untyped for mypy, because aiokafka ships no py.typed.
 """
 
 import base64
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
 
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema
+from aiokafka.protocol.types import Array, Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, String
 from aiokafka.protocol.types import TaggedFields as Tags
 
 _TEXT: Final = CompactString("utf-8")
@@ -133,6 +134,59 @@ class DescribeTransaction(Request[DescribeTransactionsRequestV0]):  # type: igno
     def build(self, request_struct_class: type[DescribeTransactionsRequestV0]) -> DescribeTransactionsRequestV0:
         """Make the request that goes over the wire."""
         return request_struct_class([self._transactional_id], {})
+
+
+class OffsetForLeaderEpochResponseV3(Response):  # type: ignore[misc]
+    """Up to where the records of an epoch, or of the last one before it, reach; -1 where the leader knows none."""
+
+    API_KEY = 23
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                (
+                    "partitions",
+                    Array(("error_code", Int16), ("partition", Int32), ("leader_epoch", Int32), ("end_offset", Int64)),
+                ),
+            ),
+        ),
+    )
+
+
+class OffsetForLeaderEpochRequestV3(RequestStruct):  # type: ignore[misc]
+    """KIP-320: the first version for consumers, who are no replica."""
+
+    API_KEY = 23
+    API_VERSION = 3
+    RESPONSE_TYPE = OffsetForLeaderEpochResponseV3
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                ("partitions", Array(("partition", Int32), ("current_leader_epoch", Int32), ("leader_epoch", Int32))),
+            ),
+        ),
+    )
+
+
+class OffsetForLeaderEpoch(Request[OffsetForLeaderEpochRequestV3]):  # type: ignore[misc]
+    """Where epochs end: topic to partition to epoch."""
+
+    API_KEY = 23
+
+    def __init__(self, epochs: Mapping[str, Mapping[int, int]]) -> None:
+        self._topics = [
+            (topic, [(number, -1, epoch) for number, epoch in asked.items()]) for topic, asked in epochs.items()
+        ]
+
+    def build(self, request_struct_class: type[OffsetForLeaderEpochRequestV3]) -> OffsetForLeaderEpochRequestV3:
+        """Make the request that goes over the wire."""
+        return request_struct_class(-1, self._topics)
 
 
 class TopicId(AbstractType[str]):  # type: ignore[misc]

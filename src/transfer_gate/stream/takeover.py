@@ -24,6 +24,7 @@ from transfer_gate.stream.history import (
     Life,
     note_of,
     read_note,
+    require_epoch,
     require_events,
     require_offsets,
 )
@@ -46,6 +47,12 @@ STOPS: Final = (PartitionStops, StateTooNew)
 def _restored(number: int, left: int, read: int) -> None:
     metrics.RESTORE_REMAINING.labels(str(number)).set(left)
     metrics.RESTORED.inc(read)
+
+
+def _life_of(known: Life | None, topic_id: str) -> Life:
+    if known is None:
+        return Life(topic_id)
+    return known if known.topic_id == topic_id else Life(topic_id, known.number + 1)
 
 
 class Owned(Struct, frozen=True):
@@ -281,7 +288,18 @@ class TakeOver:
                 require_events(topic, number, folded.offset if folded else None, begin, end)
             return committed[number]
 
-        return await self._each(set(committed), no_hole)
+        committed = await self._each(set(committed), no_hole)
+        await self._each(set(committed), lambda number: self._require_epochs(number, committed[number]))
+        return {number: found for number, found in committed.items() if number not in self._stopped}
+
+    async def _require_epochs(self, number: int, committed: Mapping[str, Committed]) -> None:
+        """Hold that what the group has taken of each input stands there still (KIP-320). Raises HistoryLost."""
+        lives = self._lives[number]
+        asked = {(topic, number): lives[topic].epoch for topic in committed if lives[topic].epoch >= 0}
+        if not asked:
+            return
+        for (topic, _), end in (await self._watch.epoch_ends(asked)).items():
+            require_epoch(topic, number, lives[topic].epoch, committed[topic].offset, end)
 
     async def _registries(self, numbers: set[int], identities: Identities) -> list[str]:
         """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that
@@ -322,10 +340,7 @@ class TakeOver:
         before the consumer asks for it.
         """
         lives = self._lives[number] = {
-            topic: Life(ids[topic], known.number + (known.topic_id != ids[topic]))
-            if (known := note.topics.get(topic)) is not None
-            else Life(ids[topic])
-            for topic in self._book.inputs
+            topic: _life_of(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
         }
         anew = [
             topic for topic in self._book.inputs if lives[topic].topic_id != note.topics.get(topic, lives[topic])[0]

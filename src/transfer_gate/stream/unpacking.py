@@ -61,6 +61,7 @@ _CHUNK: Final = 256 << 10
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _LENGTH: Final = struct.Struct(">i")
 _OVERHEAD: Final = 12
+_EPOCH_AT: Final = 12
 _MAGIC_AT: Final = 16
 _ATTRIBUTES_AT: Final = 21
 _CODEC, _LOG_APPEND_TIME = 0x07, 0x08
@@ -121,6 +122,22 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
     """Records of one fetch of a partition. Yields None where a look has to end though nothing was found."""
 
     next_fetch_offset: int
+    #: Leader epoch of the batch that is read (KIP-320), -1 for none; and by epoch the offset after what was read of it.
+    epoch = -1
+    _epochs: dict[int, int] | None = None
+
+    def take_epochs(self) -> dict[int, int]:
+        """By leader epoch: the offset after what was read since this was last asked."""
+        epochs, self._epochs = self._epochs or {}, None
+        if self.epoch >= 0:
+            epochs[self.epoch] = self.next_fetch_offset
+        return epochs
+
+    def _begin_epoch(self, view: memoryview) -> None:
+        epoch = _LENGTH.unpack_from(view, _EPOCH_AT)[0] if view[_MAGIC_AT] >= 2 else -1
+        if epoch != self.epoch:
+            self._epochs = self.take_epochs()
+            self.epoch = epoch
 
     def _unpack_records(self) -> Iterator[ConsumerRecord | None]:
         # As aiokafka's own (KIP-98: aborted and control batches), but for batches that it can't or must not unpack.
@@ -133,6 +150,7 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
             view, position = view[:size], position + size
             batch = records.next_batch()
             base, after = batch.base_offset, batch.next_offset
+            self._begin_epoch(view)
             if self._check_crcs and not batch.validate_crc():
                 tries = _fetched_twice[place, base] = _fetched_twice.get((place, base), 0) + 1
                 if tries < CRC_TRIES:
@@ -315,6 +333,12 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
         self._update_position()
         self._partition_records = None
         return found
+
+    def _update_position(self) -> None:
+        super()._update_position()
+        # aiokafka has no place for it; who asks for positions takes it from there (`stream.fetching`).
+        state = self._assignment.state_value(self._topic_partition)
+        state.leader_epochs = {**getattr(state, "leader_epochs", {}), **self._partition_records.take_epochs()}
 
     def getone(self) -> ConsumerRecord | None:
         """The next record."""
