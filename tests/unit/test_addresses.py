@@ -1,6 +1,9 @@
 """Canonical forms of e-mail addresses (contract section 2)."""
 
+import idna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from transfer_gate.model.addresses import canonical_domain, canonical_email, stopped_email
 
@@ -82,3 +85,14 @@ def test_an_address_that_is_more_or_less_than_an_address_has_no_canonical_form(a
 def test_only_stops_fold_the_local_part() -> None:
     assert canonical_email("Claire.Durand@Courriel.EXAMPLE.") == "Claire.Durand@courriel.example"
     assert stopped_email("Claire.Durand@Courriel.EXAMPLE.") == "claire.durand@courriel.example"
+
+
+@given(st.text(alphabet="abxnz019-.AB_", max_size=80))
+def test_a_plain_domain_is_what_idna_makes_of_it(domain: str) -> None:
+    canonical = canonical_domain(domain)
+
+    try:
+        expected = idna.encode(domain, uts46=True, std3_rules=True).decode().removesuffix(".")
+    except (idna.IDNAError, UnicodeError):
+        expected = None
+    assert canonical == expected

@@ -6,7 +6,8 @@ from typing import Final
 
 import idna
 
-_LDH: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+#: An empty label, and hyphens where IDNA looks closer.
+_NOT_PLAIN: Final = ("..", ".-", "-.", "--")
 _MAX_DOMAIN: Final = 253
 _MAX_LABEL: Final = 63
 #: Brackets, comments and separators of lists: an address in one of these is more than an address.
@@ -21,8 +22,7 @@ def canonical_domain(domain: str) -> str | None:
     """
     if domain.isascii():
         plain = domain.lower().removesuffix(".")
-        labels = plain.split(".")
-        if len(plain) <= _MAX_DOMAIN and all(_is_plain(label) for label in labels):
+        if _is_plain(plain):
             return plain
     if _has_unseen(domain):
         return None
@@ -57,17 +57,21 @@ def is_local_part(local: str) -> bool:
     return local != "" and "@" not in local and _SPECIAL.isdisjoint(local) and not _has_unseen(local)
 
 
-def _is_plain(label: str) -> bool:
-    """Letters, digits and hyphens where IDNA asks no further question."""
+def _is_plain(domain: str) -> bool:
+    """Whether an ASCII domain in lower case consists of letters, digits and single hyphens, so that IDNA has no
+    further question.
+    """
+    framed = f".{domain}."
     return (
-        0 < len(label) <= _MAX_LABEL
-        and _LDH.issuperset(label)
-        and label[0] != "-"
-        and label[-1] != "-"
-        and label[2:4] != "--"
+        domain.replace("-", "").replace(".", "").isalnum()
+        and not any(wrong in framed for wrong in _NOT_PLAIN)
+        and len(domain) <= _MAX_DOMAIN
+        and (len(domain) <= _MAX_LABEL or max(map(len, domain.split("."))) <= _MAX_LABEL)
     )
 
 
 def _has_unseen(text: str) -> bool:
     """Whether a control, format or white-space character stands in the text."""
+    if text.isascii():
+        return " " in text or not text.isprintable()
     return any(character.isspace() or unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in text)
