@@ -36,8 +36,9 @@ class Astray:
         self._settings = settings
         self._read: dict[TopicPartition, int] = {}
         self._events: dict[bytes, list[ConsumerRecord]] = {}
-        #: `stray_offset` of an event to when it was written to the partition of its key, ms.
-        self._home: dict[int, int] = {}
+        #: `stray_offset` and timestamp (ms) of an event to when it was written to the partition of its key, ms. The
+        #: timestamp tells it from one that stood there before the topic was made anew.
+        self._home: dict[tuple[int, int], int] = {}
 
     async def read(self, begins: Offsets, ends: Offsets, placement: Placement) -> None:
         """Read on, to `ends` of `consent-events` and of the strays. Raises BrokerUnavailable."""
@@ -55,10 +56,11 @@ class Astray:
         if record.topic == self._settings.topics.strays:
             sent = dict(record.headers)
             try:
-                place = int(sent[names.SOURCE_PARTITION]), int(sent[names.SOURCE_OFFSET])
+                name = stray_offset(int(sent[names.SOURCE_PARTITION]), int(sent[names.SOURCE_OFFSET]))
+                received = int(sent[names.SOURCE_TIMESTAMP_MS])
             except (KeyError, ValueError, TypeError):
                 return
-            self._home.setdefault(stray_offset(*place), record.timestamp)
+            self._home.setdefault((name, received), record.timestamp)
         elif record.key is not None and placement.misplaced(record.key, record.partition):
             own = replace(record, offset=stray_offset(record.partition, record.offset))
             self._events.setdefault(record.key, []).append(own)
@@ -69,7 +71,7 @@ class Astray:
         on_their_way: list[ConsumerRecord] = []
         at_home: list[ConsumerRecord] = []
         for record in self._events.get(key, ()):
-            home = self._home.get(record.offset)
+            home = self._home.get((record.offset, record.timestamp))
             if home is not None and home <= decided_ms:
                 at_home.append(record)
             if record.partition == partition or record.timestamp >= before_ms:

@@ -22,15 +22,18 @@ from transfer_gate.quarantine.sending import applied
 from transfer_gate.quarantine.states import states_of
 from transfer_gate.quarantine.unreadable import (
     UnreadableEvent,
+    end_of_strays,
+    home_of,
     looks_like,
     nameable,
     publish_resolution,
+    readable,
     unreadable_at,
 )
 from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
-from transfer_gate.wire import ids
 from transfer_gate.wire.masking import MASK
+from transfer_gate.wire.partitioner import place_known_as
 
 
 @click.group()
@@ -60,7 +63,8 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
         payloads = await payloads_of(settings, found)
         if text is not None:
             await acts.record(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
-        return [_row(one, payload, reveal=reveal) for one, payload in zip(found, payloads, strict=True)]
+        both = zip(found, payloads, strict=True)
+        return [_row(one, payload, reveal=reveal) for one, payload in both if not _came_home(one, payload)]
 
     rows = asyncio.run(run())
     if not rows:
@@ -130,23 +134,47 @@ async def _resolve(
     details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
     await acts.record(settings, "consent resolve", "started", why=why, ticket=ticket, details=details)
     reached = await publish_resolution(settings, key or b"", partition, numbers, by=operator(settings), why=why)
-    if not await applied(settings, settings.topics.consents, {partition: reached}, patience):
+    home = await home_of(settings, key or b"", partition)
+    if not await _applied(settings, partition, reached, home, patience):
         await acts.record(settings, "consent resolve", "not applied yet", why=why, ticket=ticket, details=details)
         raise PartiallyFailed(
             "the resolution is published, but no gate has applied it yet",
             do="start a worker, then run this command again to clear the copies from quarantine",
         )
-    copies = [ids.quarantine_id(settings.topics.consents, partition, offset) for offset in numbers]
+    copies = await _copies_of(settings, events)
     await _settle_copies(settings, copies, partition, why, ticket, patience, details)
-    await _say_what_blocks(settings, key or b"", partition)
+    await _say_what_blocks(settings, key or b"", home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
+
+
+async def _applied(settings: Settings, partition: int, reached: int, home: int, patience: float) -> bool:
+    """Whether the resolution counts where its prospect is decided: what stands elsewhere has to come home first."""
+    if not await applied(settings, settings.topics.consents, {partition: reached}, patience):
+        return False
+    if partition == home:
+        return True
+    return await applied(settings, settings.topics.strays, {home: await end_of_strays(settings, home)}, patience)
+
+
+async def _copies_of(settings: Settings, events: Sequence[UnreadableEvent]) -> list[str]:
+    """Ids of the open copies of these events of one partition. Place and time tell them from copies of events that
+    stood there before the topic was made anew.
+    """
+    partition = events[0].partition
+    wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
+    view = await browse.look(settings, wanted, partition=partition)
+    return [
+        one.held.quarantine_id
+        async for one in browse.found_in(settings, wanted, view)
+        if (one.held.source.offset, one.held.source_timestamp_ms) in stood
+    ]
 
 
 async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> None:
     state = (await states_of(settings, {partition: {key}})).get((partition, key), EMPTY)
     left = sorted(set(state.unreadable) - set(state.resolved))
     if left:
-        places = ", ".join(str(browse.Place(partition, offset)) for offset in left)
+        places = ", ".join(str(browse.Place(*place_known_as(name, partition))) for name in left)
         echo(f"still blocked, by the unreadable events at {places}", err=True)
 
 
@@ -161,9 +189,9 @@ async def _settle_copies(
 ) -> None:
     """Discard the copies in quarantine, so that nobody looks at them again; those that are gone by age are settled."""
     wanted = Filter(ids=frozenset(copies))
-    chosen = await choose(settings, wanted, partition=partition, consents=True)
-    told = dict(details or {}) | {"copies": chosen.count}
-    if chosen.count:
+    chosen = await choose(settings, wanted, partition=partition, consents=True) if copies else None
+    told = dict(details or {}) | {"copies": chosen.count if chosen else 0}
+    if chosen and chosen.count:
         outcome = await discard(settings, wanted, chosen, why, patience, consents=True)
         if outcome.discarded < chosen.count:
             await acts.record(settings, "consent resolve", "copies left", why=why, ticket=ticket, details=told)
@@ -193,6 +221,11 @@ def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
         raise RefusedByGuard("resolving lifts a block on transfers", do="read the lines above, then give --yes")
     if not click.confirm("Resolve?", err=True):
         raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")
+
+
+def _came_home(one: Found, payload: Payload) -> bool:
+    """Whether it is the copy of an event that only stood in another partition: it counts at home, and blocks nobody."""
+    return one.held.reason == "key-misplaced" and payload.readable and readable(payload.value, one.record.key)
 
 
 def _row(one: Found, payload: Payload, *, reveal: bool) -> dict[str, Any]:

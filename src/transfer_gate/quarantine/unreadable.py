@@ -17,6 +17,7 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire.decode import Unreadable, decode_consent, without_values
+from transfer_gate.wire.partitioner import Placement
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
@@ -76,6 +77,25 @@ async def unreadable_at(settings: Settings, key: bytes, offsets: Iterable[int]) 
     return events
 
 
+async def home_of(settings: Settings, key: bytes, partition: int) -> int:
+    """The partition in which this prospect (record key) is decided; `partition` where its key may stand anywhere.
+
+    Raises BrokerUnavailable.
+    """
+    async with open_cluster(settings) as cluster:
+        found = (await cluster.topics()).get(settings.topics.consents)
+    home = Placement(settings.partitioner, found.partitions if found else None).home(key)
+    return partition if home is None else home
+
+
+async def end_of_strays(settings: Settings, home: int) -> int:
+    """The offset below which all events stand that are committed on their way to this partition, or were."""
+    topic = settings.topics.strays
+    async with broker_errors(settings):
+        _, ends = await bounds(settings, {topic: home + 1}, committed_only=True)
+    return ends[TopicPartition(topic, home)]
+
+
 async def _records(settings: Settings, place: TopicPartition, offsets: list[int]) -> AsyncIterator[ConsumerRecord]:
     for offset in offsets:
         async for records in committed_records(settings, {place: offset + 1}, {place: offset}):
@@ -99,6 +119,15 @@ def as_unreadable(record: ConsumerRecord) -> UnreadableEvent | None:
             looks_like=looks_like(record.value or b""),
         )
     return None
+
+
+def readable(value: bytes | None, key: bytes | None) -> bool:
+    """Whether the gate can read a consent event of this value and key."""
+    try:
+        decode_consent(value, key)
+    except Unreadable:
+        return False
+    return True
 
 
 def looks_like(value: bytes) -> tuple[str, ...]:

@@ -24,6 +24,11 @@ class Origins(Struct, frozen=True):
     topic_ids: Mapping[str, str] = {}
     consents_base: int = 0
 
+    @property
+    def consents_life(self) -> int:
+        """How many topics stood under the name of `consent-events` before this one."""
+        return self.consents_base >> LIFE_BIT
+
     @classmethod
     def of(cls, book: Rulebook, note: CommitNote) -> "Origins":
         """Origins by the lives that a commit notes."""

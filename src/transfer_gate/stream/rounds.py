@@ -37,7 +37,7 @@ from transfer_gate.stream.strays import events_of, headers_of
 from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.headers import PREFIX
-from transfer_gate.wire.partitioner import stray_offset
+from transfer_gate.wire.partitioner import beside_stray
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 from transfer_gate.wire.state import received_at
 
@@ -85,6 +85,7 @@ class Round:
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
         self._consents_base = origins.consents_base
+        self._consents_life = origins.consents_life
         self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
         self._judge = Judge(book, self._states, at, partition)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
@@ -140,11 +141,13 @@ class Round:
 
     def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
         """An event that can't be read names somebody of another partition: it blocks them there."""
+        self._at_home_of(prospect).add(self._book.strays, prospect, None, self._place_of(record))
+
+    def _place_of(self, record: Record) -> list[tuple[str, bytes | None]]:
+        """Where an event stood at first, as headers."""
         if record.topic == self._book.strays:
-            headers = [header for header in record.headers if header[0].startswith(PREFIX)]
-        else:
-            headers = headers_of(record, whole=False)
-        self._at_home_of(prospect).add(self._book.strays, prospect, None, headers)
+            return [header for header in record.headers if header[0].startswith(PREFIX)]
+        return headers_of(record, self._consents_life, whole=False)
 
     def _at_home_of(self, key: bytes | None) -> Batches:
         home = self._book.placement.home(key)
@@ -157,9 +160,10 @@ class Round:
 
     def _send_home(self, record: Record) -> None:
         topic = self._book.strays
-        headers, value = record.headers if record.topic == topic else headers_of(record), record.value
+        again = record.topic == topic
+        headers, value = record.headers if again else headers_of(record, self._consents_life), record.value
         if unheld(record) is not None or not self._book.limits.fits(topic, record.key, value, headers):
-            headers, value = headers_of(record, whole=False), None  # blocks its prospect, as it would have at home
+            headers, value = self._place_of(record), None  # blocks its prospect, as it would have at home
         self._at_home_of(record.key).add(topic, record.key, value, headers)
 
     def _fold(self, record: Record, position: int, *, copied: bool = False) -> None:
@@ -194,7 +198,7 @@ class Round:
     def _resolved(self, event: Resolution, record: Record) -> tuple[int, ...]:
         """A resolution names offsets of the topic and the partition in which it was written."""
         if record.topic == self._book.strays:
-            return tuple(stray_offset(record.partition, offset) for offset in event.resolves)
+            return tuple(beside_stray(record.offset, offset) for offset in event.resolves)
         return tuple(self._consents_base + offset for offset in event.resolves)
 
     def _known_as(self, record: Record) -> int:

@@ -17,14 +17,17 @@ from transfer_gate.wire.partitioner import stray_offset
 _UNKNOWN_PARTITION: Final = (1 << 14) - 1
 
 
-def headers_of(record: Record, *, whole: bool = True) -> list[tuple[str, bytes | None]]:
-    """Headers of the record that brings `record` home: its own, if it travels as a `whole`, and where it stood."""
+def headers_of(record: Record, life: int, *, whole: bool = True) -> list[tuple[str, bytes | None]]:
+    """Headers of the record that brings `record` home: its own, if it travels as a `whole`, and where it stood, in
+    which `life` of its topic (`Origins.consents_life`).
+    """
     return [
         *(names.without_ours(record.headers) if whole else ()),
         (names.SOURCE_TOPIC, record.topic.encode()),
         (names.SOURCE_PARTITION, b"%d" % record.partition),
         (names.SOURCE_OFFSET, b"%d" % record.offset),
         (names.SOURCE_TIMESTAMP_MS, b"%d" % record.timestamp),
+        *([(names.SOURCE_LIFE, b"%d" % life)] if life else ()),
     ]
 
 
@@ -35,16 +38,17 @@ def events_of(records: Sequence[Record]) -> list[Record]:
 
 def _event_of(record: Record) -> Record:
     ours = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
+    life = 0
     try:
         partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
-        received = int(ours[names.SOURCE_TIMESTAMP_MS])
+        received, life = int(ours[names.SOURCE_TIMESTAMP_MS]), int(ours.get(names.SOURCE_LIFE, b"0"))
     except (KeyError, ValueError):
         # Not written by a gate. It may all the same have been a withdrawal.
-        partition, offset, received = _UNKNOWN_PARTITION, record.offset, record.timestamp
+        partition, offset, received, life = _UNKNOWN_PARTITION, record.offset, record.timestamp, 0
     return ConsumerRecord(
         topic=record.topic,
         partition=record.partition,
-        offset=stray_offset(partition, offset),
+        offset=stray_offset(partition, offset, life),
         timestamp=received,
         timestamp_type=record.timestamp_type,
         key=record.key,

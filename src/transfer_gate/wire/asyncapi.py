@@ -107,7 +107,10 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             ("send", "receive"),
             "delete",
             _AS_SOURCE,
-            {"description": "The consent event, byte for byte; headers `tg-source-*` say where it stood, and when."},
+            {
+                "description": "The consent event, byte for byte; headers `tg-source-*` say where it stood, and when; "
+                "`tg-source-life` how many topics of that name were deleted before, if any."
+            },
         ),
         "changelog": _Channel(
             topics.changelog,

@@ -23,6 +23,8 @@ SOURCE_TOPIC: Final = "tg-source-topic"
 SOURCE_PARTITION: Final = "tg-source-partition"
 SOURCE_OFFSET: Final = "tg-source-offset"
 SOURCE_TOPIC_ID: Final = "tg-source-topic-id"
+#: On the topic of strays: how many topics of the name stood before the source's.
+SOURCE_LIFE: Final = "tg-source-life"
 SOURCE_TIMESTAMP_MS: Final = "tg-source-timestamp-ms"
 DECISION_ID: Final = "tg-decision-id"
 POLICY_REVISION: Final = "tg-policy-revision"

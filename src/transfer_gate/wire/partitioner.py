@@ -47,11 +47,33 @@ def murmur2(data: bytes) -> int:
     return h
 
 
-def stray_offset(partition: int, offset: int) -> int:
+#: Where in a stray's name its life and its partition begin; an offset below 2**40 is 10**12 events in one partition.
+_LIFE_AT: Final = 40
+_PARTITION_AT: Final = 48
+_STRAY: Final = 1 << 62
+_LATEST_LIFE: Final = (1 << _PARTITION_AT - _LIFE_AT) - 1
+
+
+def stray_offset(partition: int, offset: int, life: int = 0) -> int:
     """The offset by which the state of a prospect knows an event that stood in another partition: beyond all offsets of
     the prospect's own partition, also those of later topics of the name (`stream.origins`).
+
+    `life`: how many topics of the name stood before the event's own, as its partition counts them. From the 255th on
+    they share a name.
     """
-    return 1 << 62 | partition << 48 | offset
+    return _STRAY | partition << _PARTITION_AT | min(life, _LATEST_LIFE) << _LIFE_AT | offset
+
+
+def beside_stray(name: int, offset: int) -> int:
+    """The `stray_offset` of another event of the same topic and partition as the one that is known by `name`."""
+    return name >> _LIFE_AT << _LIFE_AT | offset
+
+
+def place_known_as(name: int, partition: int) -> tuple[int, int]:
+    """Partition and offset of an event that a state in `partition` knows by `name`, whichever topic it stood in."""
+    if name & _STRAY:
+        return (name ^ _STRAY) >> _PARTITION_AT, name & (1 << _LIFE_AT) - 1
+    return partition, name & (1 << _PARTITION_AT) - 1
 
 
 class Placement:
