@@ -122,8 +122,8 @@ def test_a_pod_may_do_nothing_that_it_need_not(component: str) -> None:
 
 
 async def test_probes_ask_paths_that_answer_on_the_port_that_is_open() -> None:
-    runner = await serve_health("127.0.0.1", 0, lambda: True)
-    port = runner.addresses[0][1]
+    server = serve_health("127.0.0.1", 0, lambda: True)
+    port = server.port
 
     def status(path: str) -> int:
         try:
@@ -142,7 +142,7 @@ async def test_probes_ask_paths_that_answer_on_the_port_that_is_open() -> None:
         (monitor,) = manifests("ServiceMonitor")
         assert await asyncio.to_thread(status, monitor["spec"]["endpoints"][0]["path"]) == 200
     finally:
-        await runner.cleanup()
+        await server.close()
 
 
 def test_one_port_everywhere() -> None:

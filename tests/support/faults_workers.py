@@ -31,6 +31,7 @@ Launcher = Literal[
     "with_defects",
     "with_settable_clock",
     "with_slow_restore",
+    "with_busy_loop",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
@@ -102,6 +103,10 @@ class Worker:
         code = await asyncio.to_thread(self._process.wait, patience)
         self.ended_by_us = True
         return code
+
+    def answers(self, path: str) -> str | None:
+        """The body of a 200 at this path of the metrics port within two seconds, else None."""
+        return self._get(path)
 
     @property
     def ready(self) -> bool:

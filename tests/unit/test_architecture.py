@@ -62,7 +62,7 @@ LIBRARIES: Final = {
     "aiokafka": "stream stream.clients admin evidence verify quarantine audit local",
     "prometheus_client": "observe stream",
     "structlog": "observe",
-    "aiohttp": "observe local",
+    "aiohttp": "local",
     # Bytes become model, and model becomes bytes, in wire; the sample data are bytes of a source system.
     "orjson": "wire cases local",
     "yaml": "yamlfile wire",

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-import time
+import threading
+import urllib.request
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,7 +15,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.observe.health import serve_health
-from transfer_gate.observe.pulse import BEAT_SECONDS, Pulse
+from transfer_gate.observe.pulse import Pulse
+from transfer_gate.stream.worker import STUCK_SECONDS
 
 
 @dataclass
@@ -41,7 +44,7 @@ async def program() -> AsyncIterator[Program]:
         served.asked += 1
         asked.set(served.asked)
 
-    runner = await serve_health(
+    server = serve_health(
         "127.0.0.1",
         0,
         lambda: served.ready,
@@ -49,10 +52,9 @@ async def program() -> AsyncIterator[Program]:
         refresh=refresh,
         registry=registry,
     )
-    host, port = runner.addresses[0][:2]
-    served.url = f"http://{host}:{port}"
+    served.url = f"http://127.0.0.1:{server.port}"
     yield served
-    await runner.cleanup()
+    await server.close()
 
 
 async def test_ready_and_alive_are_two_questions(program: Program) -> None:
@@ -72,19 +74,66 @@ async def test_every_answer_is_fresh_also_when_many_ask_at_once(program: Program
 
 async def test_a_port_that_is_taken_is_told(program: Program) -> None:
     with pytest.raises(InvalidInput, match="can't be opened"):
-        await serve_health("127.0.0.1", int(program.url.rpartition(":")[2]), lambda: True)
+        serve_health("127.0.0.1", int(program.url.rpartition(":")[2]), lambda: True)
 
 
-async def test_a_blocked_loop_makes_the_pulse_late() -> None:
-    pulse = Pulse()
-    assert pulse.late == 0
-    beating = asyncio.create_task(pulse.beat())
+async def test_a_busy_loop_keeps_nobody_from_an_answer(program: Program) -> None:
+    program.ready = True
+    assert await program.get("/readyz") == (200, "ready\n")
+    answered = threading.Event()
+    answers: list[tuple[int, bytes]] = []
+
+    def ask() -> None:
+        for path in ("/healthz", "/readyz", "/metrics", "/readyz"):
+            with urllib.request.urlopen(program.url + path, timeout=10) as answer:  # noqa: S310 - http, to ourselves
+                answers.append((answer.status, answer.read()))
+        answered.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert answered.wait(30), "the loop stands here until all were answered"
+    thread.join()
+    assert answers[0] == (200, b"ok\n")
+    assert answers[1] == answers[3] == (200, b"ready\n"), "as of when the loop last turned"
+    assert answers[2][1].endswith(b"# EOF\n")
     await asyncio.sleep(0)
-    assert pulse.late == 0
-    time.sleep(BEAT_SECONDS + 0.2)  # noqa: ASYNC251 - this is what must be noticed
-    assert pulse.late >= 0.2
-    await asyncio.sleep(0.01)
-    assert pulse.late == 0
+    program.ready = False
+    assert await program.get("/readyz") == (503, "not ready\n")
+    assert program.asked == 0, "a question that came too late changes nothing later"
+
+
+async def test_heads_and_other_paths(program: Program) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.head(program.url + "/healthz") as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+        async with session.get(program.url + "/other") as answer:
+            assert answer.status == 404
+
+
+def test_silence_is_told_from_any_thread() -> None:
+    now = 100.0
+    pulse = Pulse(lambda: now)
+    assert pulse.silent == 0, "it has not begun"
+    assert pulse.timer() == 100.0
+    now = 161.0
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: pulse.silent).result() == 61.0 > STUCK_SECONDS
+    pulse.timer()  # a record was decided
+    assert pulse.silent == 0
+
+
+async def test_a_loop_that_turns_beats() -> None:
+    turned = asyncio.Event()
+    times = iter(range(1000))
+
+    def clock() -> float:
+        now = float(next(times))
+        if now > 3:
+            turned.set()
+        return now
+
+    beating = asyncio.create_task(Pulse(clock).beat())
+    await asyncio.wait_for(turned.wait(), 30)
     beating.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await beating

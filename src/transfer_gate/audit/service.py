@@ -21,9 +21,7 @@ async def run_auditor(settings: Settings, auditor: Auditor) -> None:
     """
     for outcome in OUTCOMES:
         AUDIT_RECORDS.labels(outcome)  # a counter that must stay 0 has to be there to be watched
-    health = await serve_health(
-        settings.metrics_host, settings.metrics_port, lambda: auditor.caught_up, registry=AUDITOR
-    )
+    health = serve_health(settings.metrics_host, settings.metrics_port, lambda: auditor.caught_up, registry=AUDITOR)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +36,7 @@ async def run_auditor(settings: Settings, auditor: Auditor) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await following
         auditor.close()
-        await health.cleanup()
+        await health.close()
     logger.info("auditor stopped: %s", auditor.tally.as_counts())
 
 

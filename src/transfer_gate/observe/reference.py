@@ -21,8 +21,12 @@ Linux). What to look at, and what wakes somebody, is in `deploy/monitoring/`; wh
 
 ## Health
 
-`/healthz` is 200 while the stream has not crashed and the event loop's last beat (one each 0.25 s) is less than 5 s
-overdue, else 503; no answer at all means the same.
+All three are answered by threads of their own, within a second, also while the event loop is busy with a long decision:
+`/readyz` and the gauges of partitions then say what was so when the loop last turned.
+
+`/healthz` is 200 while the stream has not crashed and the worker gets on: its event loop turned (a beat each 0.25 s),
+or a record was folded or decided, within the last 60 s. Else 503; no answer at all means the same. A decision that
+takes seconds is slow, not dead.
 
 `/readyz` is 200 once the group has given this worker its partitions (maybe none: then it is a standby), they are fenced
 and restored, and each knows up to where consent is applied, so that it decides. It is 503 before that, in every

@@ -1,7 +1,8 @@
 """The Faust app: which topics, which agents, which table."""
 
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import faust
@@ -34,8 +35,11 @@ def build_app(
     limits: Limits = ANY_SIZE,
     *,
     allow_older_registry: bool = False,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> tuple[GateApp, Gate]:
-    """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share."""
+    """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share; `timer`
+    counts the seconds of a round, and is looked at for every record.
+    """
     topics = settings.topics
     options = client_options(settings)
     timeout = settings.session_timeout_seconds
@@ -93,6 +97,7 @@ def build_app(
         rejoin=app.rejoin,
         crash=app.crash,
         allow_older_registry=allow_older_registry,
+        timer=timer,
     )
     app.batch_topics = frozenset(book.inputs)
     app.consumer_options = {}

@@ -71,6 +71,7 @@ class Gate:
         crash: Callable[[BaseException], Any],
         clock: Callable[[], dt.datetime] = utc_now,
         allow_older_registry: bool = False,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._settings = settings
         self._options = options
@@ -79,6 +80,7 @@ class Gate:
         self._rejoin = rejoin
         self._crash = crash
         self._clock = clock
+        self._timer = timer
         self._running: dict[int, asyncio.Task[None]] = {}
         self.partitions: dict[int, Partition] = {}
         #: The topics of the last take-over; None while partitions are taken over.
@@ -283,6 +285,7 @@ class Gate:
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,
+            timer=self._timer,
             sealing=self._sealing,
             note=owned.note,
             epochs=self._epochs,

@@ -88,6 +88,7 @@ class Partition:
         round_records: int,
         inbox_records: int,
         clock: Callable[[], dt.datetime],
+        timer: Callable[[], float] = time.perf_counter,
         sealing: Sealing = UNSEALED,
         note: CommitNote | None = None,
         epochs: LeaderEpochs | None = None,
@@ -116,6 +117,7 @@ class Partition:
         self._meter = meter
         self._round_records = round_records
         self._clock = clock
+        self._timer = timer
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -187,7 +189,7 @@ class Partition:
             return False
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
-        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins, time.perf_counter)
+        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins, self._timer)
         offsets: dict[str, int] = {}
         transfers: Taken | None = None
         replays: Taken | None = None

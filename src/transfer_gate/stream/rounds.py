@@ -77,7 +77,7 @@ class Round:
         origins: Origins = FIRST_TOPICS,
         timer: Callable[[], float] = _stopped,
     ) -> None:
-        """`timer` counts seconds, to end a round that takes long."""
+        """`timer` counts seconds, to end a round that takes long; it is looked at for every record."""
         self._timer = timer
         self._book = book
         self._partition = partition
@@ -123,6 +123,7 @@ class Round:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
         misplaced, number = self._book.placement.misplaced, self._partition
         for record in records:
+            self._timer()  # a record after the other is progress
             if misplaced(record.key, number) and is_prospect(record.key):
                 self.strays += 1
                 logger.warning("a consent event stands outside the partition of its key", extra=place_of(record))
@@ -134,6 +135,7 @@ class Round:
     def fold_strays(self, records: Sequence[Record], position: int) -> None:
         """Apply consent events that came home. Their copies in quarantine were written where they stood."""
         for record, event in zip(records, events_of(records), strict=True):
+            self._timer()
             if self._book.placement.misplaced(record.key, self._partition):
                 self._send_home(record)  # by another partitioner, or another count: never applied where nobody looks
             else:

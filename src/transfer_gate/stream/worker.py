@@ -30,8 +30,9 @@ logger = logging.getLogger(__name__)
 #: A stop that takes longer than this is cut short; the rounds themselves end within RELEASE_SECONDS of
 #: `stream.partition`.
 STOP_SECONDS: Final = 9.0
-#: A loop whose pulse is later than this is stuck. The longest round takes a few tenths of a second.
-LATEST_BEAT_SECONDS: Final = 5.0
+#: A worker that is silent for longer than this, without a turn of the loop and without a record that was decided, is
+#: stuck. A decision that takes seconds is slow, not dead: a restart would only begin it again.
+STUCK_SECONDS: Final = 60.0
 _DAY_MS: Final = 86_400_000
 #: A retention of a hundred years is one without limit; beyond some more, dates end.
 _FOR_EVER_DAYS: Final = 36_500
@@ -49,6 +50,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
     configs = await _configs_of(settings, registry)
+    pulse = Pulse()
     app, gate = build_app(
         settings,
         registry,
@@ -56,6 +58,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         _sealing_of(settings, configs),
         Limits.of(configs),
         allow_older_registry=allow_older_registry,
+        timer=pulse.timer,
     )
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
     gc.set_threshold(*GC_THRESHOLDS)
@@ -63,14 +66,13 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     metrics.BUILD.info({"version": __version__, "compiled": compiled, "revision": registry.revision})
     metrics.REGISTRY_INFO.info({"revision": registry.revision, "jurisdiction": registry.policy.jurisdiction})
     metrics.REGISTRY_PARTNERS.set(len(registry.partners))
-    pulse = Pulse()
     beating = asyncio.create_task(pulse.beat())
-    health = await serve_health(
+    health = serve_health(
         settings.metrics_host,
         settings.metrics_port,
         lambda: gate.ready,
         why_not=gate.why_not_ready,
-        alive=lambda: app.crash_reason is None and pulse.late < LATEST_BEAT_SECONDS,
+        alive=lambda: app.crash_reason is None and pulse.silent < STUCK_SECONDS,
         refresh=gate.tell,
     )
     stop = asyncio.Event()
@@ -98,7 +100,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         except TimeoutError:
             logger.warning("the stop took longer than %s s and was cut short; nothing is lost", STOP_SECONDS)
         await gate.close()
-        await health.cleanup()
+        await health.close()
         beating.cancel()
     logger.info("worker stopped")
 
