@@ -5,6 +5,7 @@ import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.support.faults_clients import open_producer
 from tests.support.faults_registry import write_registry
 from tests.support.faults_workers import Installation
+from tests.support.stream_gate import open_gate
 from transfer_gate.errors import GateError
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
@@ -23,6 +25,7 @@ from transfer_gate.stream.app import build_app
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.history import CommitNote, HistoryLost, Life, read_note
 from transfer_gate.stream.identity import PartitionsChanged, RegistryOlder
+from transfer_gate.stream.members import GroupShared
 from transfer_gate.stream.transaction import Committed
 from transfer_gate.wire.state import STATE_FORMAT, StateTooNew
 
@@ -139,6 +142,30 @@ async def test_a_partition_whose_note_tells_of_a_newer_format_of_states_stops(pl
         await gate.open({0, 1})
         assert stopped(gate) == {1: StateTooNew}
         assert set(gate.partitions) == {0}
+
+
+async def test_a_second_gate_under_the_same_app_id_is_refused_and_the_first_goes_on(
+    bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Neither at its start nor, should both have started at once, when it is given partitions."""
+    async with open_gate(bootstrap_servers, tmp_path, partitions=2) as first:
+        folder = tmp_path / "second"
+        folder.mkdir()
+        other = f"{first.place.app_id}-other."
+        names = {"app_id": first.place.app_id, "topic_prefix": other}
+        second = Installation(bootstrap_servers, tmp_path / "registry", folder, partitions=2, **names)
+        await asyncio.to_thread(second.apply_topics)
+        async with owner(second) as gate:
+            with pytest.raises(GroupShared, match=f"other topics: .*{first.topics.consents}"):
+                await gate.open({0, 1})
+        refused = second.start_worker()
+        assert await refused.ended() == 1, refused.tail()
+        log = refused.log.read_text(encoding="utf-8")
+        assert first.topics.transfers in log
+        assert "TRANSFER_GATE_APP_ID of its own" in log
+        assert "Traceback" not in log
+        await first.send(first.topics.transfers, first.events.transfer("p-1", "t-1"), b"p-1")
+        await first.settled()
 
 
 def stopped(gate: Gate) -> dict[int, type[GateError]]:

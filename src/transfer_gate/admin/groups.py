@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupIdNotFound,
@@ -45,6 +46,28 @@ async def members(send: Send, group: str) -> int:
         return len(found)
 
     return await _patiently(ask)
+
+
+async def subscriptions(send: Send, group: str) -> list[frozenset[str]]:
+    """The topics that each member of the group reads; empty for a member while the group rebalances."""
+
+    async def ask() -> list[frozenset[str]]:
+        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
+        ((code, *_),) = response.groups
+        if code != GroupIdNotFound.errno:
+            _raise_for(code)
+        return subscriptions_of(response)
+
+    return await _patiently(ask)
+
+
+def subscriptions_of(response: Any) -> list[frozenset[str]]:
+    """The same of a response to DescribeGroups for one group."""
+    ((_, _, _, _, _, found, *_),) = response.groups
+    return [
+        frozenset(ConsumerProtocolMemberMetadata.decode(metadata).subscription if metadata else ())
+        for _, _, _, metadata, *_ in found
+    ]
 
 
 async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from transfer_gate.admin.groups import subscriptions_of
 from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
@@ -29,6 +30,7 @@ from transfer_gate.stream.history import (
     require_offsets,
 )
 from transfer_gate.stream.identity import Identities, RegistryOlder, TopicWatch, partitions_changed
+from transfer_gate.stream.members import require_own_members
 from transfer_gate.stream.restore import ends_of, restore
 from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.rulebook import Rulebook
@@ -276,6 +278,8 @@ class TakeOver:
         self._notes, self._lives = {}, {}
         if not numbers:
             return {}
+        members = subscriptions_of(await self._writers[min(numbers)].describe_group())
+        require_own_members(self._settings.app_id, self._book.inputs, members)
         registries = await self._registries(numbers, identities)
         committed = await self._each(numbers, read)
         begins = await self._watermarks.all_begins(set(committed)) if committed else {}

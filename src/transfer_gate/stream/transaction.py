@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -241,6 +242,20 @@ class TransactionalWriter:
                 wait = await self._pause(wait)
                 continue
             return found
+
+    async def describe_group(self) -> Any:
+        """The coordinator's response to DescribeGroups for our group. Raises RoundFailed when it does not answer in
+        time, AccessDenied.
+        """
+        request, wait = DescribeGroupsRequest([self._group_id]), FIRST_WAIT
+        while True:
+            try:
+                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
+                self._raise_for(response.groups[0][0], needs="Read")
+            except _RetryLater:
+                wait = await self._pause(wait)
+                continue
+            return response
 
     async def _look_back(self) -> None:
         """Learn how the latest transaction ended, or will end by the fence, which forgets it."""

@@ -22,6 +22,7 @@ from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.limits import Limits
+from transfer_gate.stream.members import require_own_members
 from transfer_gate.stream.refusal import DENIED, denied
 from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
 
@@ -120,9 +121,11 @@ def _sealing_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) ->
 
 
 async def _configs_of(settings: Settings, registry: Registry) -> dict[str, dict[str, str]]:
-    """Settings in force of the topics that the gate writes."""
+    """Settings in force of the topics that the gate writes. Raises GroupShared when another gate uses the app id."""
     topics = settings.topics
     async with open_cluster(settings) as cluster:
+        inputs = (topics.consents, topics.transfers, topics.replay, topics.strays)
+        require_own_members(settings.app_id, inputs, await cluster.group_subscriptions(settings.app_id))
         return await cluster.configs((*topics.of_prospects(registry), topics.ledger))
 
 
