@@ -139,9 +139,10 @@ def verdict(
     t: dt.datetime,
     partner_id: str,
     stops: ContactStops = NO_STOPS,
+    received: Sequence[dt.datetime | None] = (),
 ) -> Verdict:
     """The verdict on one partner. `events` are by offset; None is an event that can't be read; `stops` are those of the
-    contact points of the transfer."""
+    contact points of the transfer; `received` is when each event was received, None where that is not known."""
     policy = registry.policy
     partner = registry.partners.get(partner_id)
     skew = dt.timedelta(seconds=policy.clock_skew_seconds)
@@ -157,14 +158,19 @@ def verdict(
     def related(a: str | None, b: str | None) -> bool:
         return a is not None and b is not None and (a == b or b in policy.related_offers.get(a, ()))
 
+    # 1.1
+    def counted(e: ConsentEvent) -> dt.datetime:
+        receipts = [r for r, other in zip(received, events, strict=False) if other == e and r is not None]
+        return min([e.event_time, *receipts])
+
     # 1.3
     consents = [e for e in events if isinstance(e, ConsentGiven)]
     present = [e for e in consents if not future(e.event_time) or e.state not in ("given", "renewed")]
     records: dict[str, ConsentGiven] = {}
     for e in present:
         best = records.get(e.record_id)
-        if best is None or (e.event_time, RANK[e.state], e.event_id) > (
-            best.event_time,
+        if best is None or (counted(e), RANK[e.state], e.event_id) > (
+            counted(best),
             RANK[best.state],
             best.event_id,
         ):
@@ -259,7 +265,7 @@ def verdict(
         proof = c.proof if c else None
         act = None
         if c is not None and proof is not None and proof.proof_id is not None:
-            act = min(e.event_time for e in consents if e.proof is not None and e.proof.proof_id == proof.proof_id)
+            act = min(counted(e) for e in consents if e.proof is not None and e.proof.proof_id == proof.proof_id)
         validity_end = plus_duration(c.event_time, c.validity) if c is not None and c.validity is not None else None
         version = (c.notice_version if c else None) if basis == "consent" else event.notice_version
         n = registry.notices.get(version) if version is not None else None
@@ -304,18 +310,18 @@ def verdict(
                 and scoped(
                     *((e.scope.channels, e.scope.party_ids, e.scope.purposes) if e.scope else (None, None, None))
                 )
-                and stands(e.event_time)
+                and stands(counted(e))
                 for e in events
                 if isinstance(e, Withdrawal | Objection)
             )
 
         refused = any(
-            e.state == "refused" and scoped(e.channels, e.party_ids, e.purposes) and stands(e.event_time)
+            e.state == "refused" and scoped(e.channels, e.party_ids, e.purposes) and stands(counted(e))
             for e in records.values()
         )
-        erased = any(isinstance(e, Erasure) and stands(e.event_time) for e in events)
-        restrictions = [e.event_time for e in events if isinstance(e, Restriction)]
-        liftings = [e.event_time for e in events if isinstance(e, RestrictionLifted) and not future(e.event_time)]
+        erased = any(isinstance(e, Erasure) and stands(counted(e)) for e in events)
+        restrictions = [counted(e) for e in events if isinstance(e, Restriction)]
+        liftings = [counted(e) for e in events if isinstance(e, RestrictionLifted) and not future(e.event_time)]
         restricted = bool(restrictions) and (not liftings or max(restrictions) >= max(liftings))
 
         controls = [control for control in n.controls if channel in control.channels] if n else []

@@ -6,6 +6,7 @@ A scenario has the shape of a case file's case (contract section 8), so that a c
 import copy
 import datetime as dt
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -495,19 +496,40 @@ class World:
     registry: Registry
     transfer: Transfer
     events: list[ConsentEvent | None] = field(default_factory=list)
+    #: When each was received; empty where that is not known.
+    received: list[dt.datetime | None] = field(default_factory=list)
 
     @property
     def state(self) -> ProspectState:
         """The folded events."""
-        return folded(list(enumerate(self.events)))
+        return folded([(offset, event, received) for offset, (event, received) in enumerate(self.pairs)])
+
+    @property
+    def pairs(self) -> list[tuple[ConsentEvent | None, dt.datetime | None]]:
+        """Each event with its receipt."""
+        return list(zip(self.events, self.received or [None] * len(self.events), strict=True))
 
 
-def folded(events: list[tuple[int, ConsentEvent | None]]) -> ProspectState:
-    """The state after these (offset, event) in this order; None is an event that can't be read."""
+Received = tuple[int, ConsentEvent | None, dt.datetime | None]
+"""Offset, event (None is one that can't be read), and receipt (None is one that is not known)."""
+
+
+def folded(events: Sequence[Received]) -> ProspectState:
+    """The state after these events in this order."""
     state = EMPTY
-    for offset, event in events:
-        state = fold_unreadable(state, offset) if event is None else fold(state, event, offset)
+    for offset, event, received in events:
+        state = fold_unreadable(state, offset) if event is None else fold(state, event, offset, received)
     return state
+
+
+@st.composite
+def received_events(draw: st.DrawFn, most: int = 3) -> tuple[list[Objects], list[dt.datetime | None]]:
+    """More consent events, many of which are repeated, and the receipt of each: in the order of nothing."""
+    events = [draw(more_events(100 + number)) for number in range(draw(st.integers(0, most)))]
+    if events:
+        events += draw(st.lists(st.sampled_from(events), max_size=most))
+    receipts = st.one_of(st.none(), st.sampled_from(INSTANTS).map(dt.datetime.fromisoformat))
+    return events, [draw(receipts) for _ in events]
 
 
 def world(scenario: Objects) -> World:
@@ -523,4 +545,5 @@ def world(scenario: Objects) -> World:
         registry=registry_from_objects(scenario["registry"]),
         transfer=decode_transfer(json.dumps(scenario["transfer"]).encode()),
         events=events,
+        received=scenario.get("received", []),
     )

@@ -1,12 +1,14 @@
 """The decision is what rules.md says, read a second time by the oracle."""
 
+import datetime as dt
+
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.oracle import Verdict, verdict
-from tests.property.scenarios import CLEAN, KINDS, Objects, put, scenarios, world
+from tests.property.scenarios import CLEAN, KINDS, Objects, put, received_events, scenarios, world
 from transfer_gate.cases.stops import WrittenStop, stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.policy.decide import decide
@@ -39,7 +41,7 @@ def _check(scenario: Objects) -> None:
     decisions = decide(here.transfer, here.state, here.registry, here.t, stops)
     assert [decision.partner_id for decision in decisions] == list(here.transfer.partner_ids)
     for decision in decisions:
-        expected = verdict(here.transfer, here.events, here.registry, here.t, decision.partner_id, stops)
+        expected = verdict(here.transfer, here.events, here.registry, here.t, decision.partner_id, stops, here.received)
         expected.contact = {name: point for name, point in expected.contact.items() if point is not None}
         assert _as_verdict(decision) == expected
         assert decision.rule_errors == ()
@@ -66,3 +68,14 @@ def test_the_decision_is_what_rules_md_says(scenario: Objects) -> None:
 @given(st.data())
 def test_the_decision_is_what_rules_md_says_when_much_is_wrong_at_once(data: st.DataObject) -> None:
     _check(data.draw(scenarios(most_changes=25)))
+
+
+@settings(max_examples=700, deadline=None)
+@given(scenarios(), received_events())
+def test_the_decision_is_what_rules_md_says_of_events_received_before_their_date_and_again(
+    scenario: Objects, more: tuple[list[Objects], list[dt.datetime | None]]
+) -> None:
+    events, received = more
+    scenario["received"] = [*[None] * len(scenario["consents"]), *received]
+    scenario["consents"] += events
+    _check(scenario)

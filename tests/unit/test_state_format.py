@@ -15,9 +15,8 @@ from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire.state import STATE_FORMAT, StateTooNew, decode_state, encode_state
 
-OBJECTED: Final = ProspectState(
-    objections=(Opposition(event_time=dt.datetime(2026, 3, 10, tzinfo=dt.UTC), event_id="o-1"),)
-)
+MARCH: Final = dt.datetime(2026, 3, 10, tzinfo=dt.UTC)
+OBJECTED: Final = ProspectState(objections=(Opposition(event_time=MARCH, event_id="o-1"),))
 
 
 @pytest.mark.parametrize("state", [EMPTY, OBJECTED], ids=["empty", "objected"])
@@ -43,6 +42,30 @@ def test_a_state_that_a_newer_version_wrote_is_refused_and_stays_as_it_is(newer:
     assert list(overlay.changes()) == []
 
 
-def test_a_state_of_the_version_before_has_no_number_and_is_read() -> None:
-    assert decode_state(msgspec.json.encode(OBJECTED)) == OBJECTED
+def test_states_of_the_formats_before_are_read_with_all_that_they_forbid() -> None:
+    def at(day: int) -> str:
+        return f"2026-03-{day:02}T00:00:00Z"
+
+    consent = {"event_id": "c-1", "record_id": "r-1", "state": "given"}
+    former = {
+        "consents": [
+            consent | {"event_time": at(9), "received_at": at(2)},
+            consent | {"event_id": "c-2", "event_time": at(4)},
+        ],
+        "objections": [{"event_time": at(10), "event_id": "o-1"}],
+        "erased_at": at(11),
+        "restricted_at": at(12),
+        "lifted_at": at(13),
+        "future_lifts": [{"event_time": at(30), "event_id": "l-1", "received_at": at(14)}],
+        "unreadable": [7],
+    }
+    for number in ({}, {"format": 1}, {"format": 2}):
+        state = decode_state(msgspec.json.encode(number | former))
+        assert [version.event_id for version in state.consents] == ["c-2", "c-1"]
+        assert state.objections == OBJECTED.objections
+        assert [state.erased_at, state.restricted_at] == [MARCH.replace(day=11), MARCH.replace(day=12)]
+        assert state.lifted_by(MARCH.replace(day=29)) == MARCH.replace(day=13)
+        assert state.lifted_by(MARCH.replace(day=30)) == MARCH.replace(day=14)
+        assert state.blocked()
+        assert decode_state(encode_state(state)) == state
     assert decode_state(b"{}") == EMPTY

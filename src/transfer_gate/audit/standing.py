@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from transfer_gate.model.consent import Consent
-from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
+from transfer_gate.model.state import KeptConsent, KeptEvent, Opposition, ProspectState
 from transfer_gate.model.terms import Channel
 
 _RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
@@ -39,19 +39,19 @@ def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | Non
     """
     if set(state.unreadable) - set(state.resolved):
         return "consent-unreadable"
-    lifts = [lift.received_at for lift in state.future_lifts if lift.event_time <= horizon]
-    lifts += [] if state.lifted_at is None else [state.lifted_at]
-    if state.restricted_at is not None and state.restricted_at >= max(lifts, default=state.restricted_at):
+    lifts = [_counted(lift) for lift in state.lifts if lift.event_time <= horizon]
+    restricted = [_counted(restriction) for restriction in state.restrictions]
+    if restricted and max(restricted) >= max(lifts, default=max(restricted)):
         return "not-erased-or-restricted"
     newest = list(_newest(state.consents, horizon))
     act = _latest_act(newest, state, way)
-    if state.erased_at is not None and not _before(state.erased_at, act):
+    if any(not _before(_counted(erasure), act) for erasure in state.erasures):
         return "not-erased-or-restricted"
     if _stands(state.objections, way, act):
         return "not-objected"
     refused = [
         Opposition(
-            event_time=consent.counted_at,
+            event_time=_counted(consent),  # no receipt: it is this already
             event_id=consent.event_id,
             channels=consent.channels,
             party_ids=consent.party_ids,
@@ -75,7 +75,7 @@ def _newest(consents: Iterable[KeptConsent], horizon: dt.datetime) -> Iterator[K
 
 
 def _order(consent: KeptConsent) -> tuple[dt.datetime, int, str]:
-    return consent.counted_at, _RANK[consent.state], consent.event_id
+    return _counted(consent), _RANK[consent.state], consent.event_id
 
 
 def _latest_act(consents: Iterable[Consent], state: ProspectState, way: Way) -> dt.datetime | None:
@@ -98,7 +98,7 @@ def _stands(oppositions: Iterable[Opposition], way: Way, act: dt.datetime | None
         (not x.channels or way.channel in x.channels)
         and _names(x.purposes, frozenset({way.purpose}), way.purposes)
         and _names(x.party_ids, way.brands, way.parties)
-        and not _before(x.event_time, act)
+        and not _before(_counted(x), act)
         for x in oppositions
     )
 
@@ -113,6 +113,11 @@ def _names(scope: tuple[str, ...], meant: frozenset[str], known: frozenset[str] 
         or not words.isdisjoint(names)
         or (known is not None and not words <= known)
     )
+
+
+def _counted(kept: KeptEvent | KeptConsent) -> dt.datetime:
+    """The earlier of its date and its receipt (1.1)."""
+    return kept.event_time if kept.received_at is None else min(kept.event_time, kept.received_at)
 
 
 def _before(time: dt.datetime, act: dt.datetime | None) -> bool:

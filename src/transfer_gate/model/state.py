@@ -5,20 +5,39 @@ repetition gives the same state. It holds no clock: which consents lie in the fu
 """
 
 import datetime as dt
+from typing import Final
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from transfer_gate.model.consent import Consent
 from transfer_gate.model.terms import Channel, Identifier, PartyId, Token
 
+#: Of equal times in one record the graver state wins (contract section 3).
+STATE_RANK: Final = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
 
-class Opposition(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A withdrawal or an objection at its counted time; an empty part of its scope means all. Of equal scopes only the
-    newest is kept.
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class KeptEvent(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An erasure, a restriction or a lift of one. `received_at` is its earliest receipt, where that is before its date:
+    there it counts (rules.md 1.1).
     """
 
     event_time: dt.datetime
     event_id: Identifier
+    received_at: dt.datetime | None = None
+
+    @property
+    def counted_at(self) -> dt.datetime:
+        """The earlier of `event_time` and receipt (rules.md 1.1)."""
+        return self.event_time if self.received_at is None else self.received_at
+
+
+class Opposition(KeptEvent, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A withdrawal or an objection; an empty part of its scope means all."""
+
     channels: tuple[Channel, ...] = ()
     party_ids: tuple[PartyId, ...] = ()
     purposes: tuple[Token, ...] = ()
@@ -37,16 +56,6 @@ class KeptConsent(Consent, frozen=True, kw_only=True):
         return self.event_time if self.received_at is None else self.received_at
 
 
-class FutureLift(Struct, frozen=True, gc=False, kw_only=True):
-    """A lift of a restriction that is dated after its receipt, or whose receipt is not known: left out until
-    `event_time`, then it counts at its receipt.
-    """
-
-    event_time: dt.datetime
-    event_id: Identifier
-    received_at: dt.datetime
-
-
 class SealingKey(Struct, frozen=True, gc=False, kw_only=True):
     """The key under which payloads in quarantine are encrypted, itself encrypted under a master key (`wire.sealing`).
 
@@ -62,11 +71,13 @@ class SealingKey(Struct, frozen=True, gc=False, kw_only=True):
 class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Everything the gate remembers of one prospect. Times are UTC.
 
-    - `consents`: every version of every record, by (record_id, counted time, state rank, event_id); a version that is
-      dated in the future today replaces its predecessor only when its time has come, so none can be thrown away.
-    - `withdrawals`, `objections`: by scope.
-    - `erased_at`, `restricted_at`, `lifted_at`: the newest of each kind, by counted time; `future_lifts`: lifts
-      dated after their receipt, by (event_time, event_id).
+    Every event stands here once, with its earliest receipt where that is before its date. Which of them counts most is
+    asked when a decision is made: a repetition with an earlier receipt may make another one the newest, and a consent
+    that is dated in the future today replaces its predecessor only when its time has come.
+
+    - `consents`: the versions of all records, by (record_id, event_time, state rank, event_id).
+    - `withdrawals`, `objections`: by (event_time, event_id, scope).
+    - `erasures`, `restrictions`, `lifts`: by (event_time, event_id).
     - `proofs`: proof id to the earliest counted time under it (rules.md 1.3, *act*).
     - `unreadable`, `resolved`: offsets of `consent-events`; the prospect is blocked by unreadable ones not
       resolved.
@@ -76,23 +87,88 @@ class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     consents: tuple[KeptConsent, ...] = ()
     withdrawals: tuple[Opposition, ...] = ()
     objections: tuple[Opposition, ...] = ()
-    erased_at: dt.datetime | None = None
-    restricted_at: dt.datetime | None = None
-    lifted_at: dt.datetime | None = None
-    future_lifts: tuple[FutureLift, ...] = ()
+    erasures: tuple[KeptEvent, ...] = ()
+    restrictions: tuple[KeptEvent, ...] = ()
+    lifts: tuple[KeptEvent, ...] = ()
     proofs: dict[str, dt.datetime] = {}
     unreadable: tuple[int, ...] = ()
     resolved: tuple[int, ...] = ()
     sealing_key: SealingKey | None = None
 
+    @property
+    def erased_at(self) -> dt.datetime | None:
+        """Counted time of the newest erasure."""
+        return max([event.counted_at for event in self.erasures]) if self.erasures else None
+
+    @property
+    def restricted_at(self) -> dt.datetime | None:
+        """Counted time of the newest restriction."""
+        return max([event.counted_at for event in self.restrictions]) if self.restrictions else None
+
     def lifted_by(self, horizon: dt.datetime) -> dt.datetime | None:
         """When the restriction was lifted last, lifts that are dated after `horizon` left out."""
-        lifts = [lift.received_at for lift in self.future_lifts if lift.event_time <= horizon]
-        return max((*lifts, self.lifted_at) if self.lifted_at is not None else lifts, default=None)
+        return max([lift.counted_at for lift in self.lifts if lift.event_time <= horizon], default=None)
 
     def blocked(self) -> bool:
         """Whether an unreadable consent event, which might have been a withdrawal, stands unresolved."""
         return bool(self.unreadable) and not set(self.unreadable) <= set(self.resolved)
+
+
+#: Stands for the id of an event of a former state, which did not keep it.
+_NOT_KEPT = "-"
+
+
+class FormerState(ProspectState, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A state of format 1 or 2: of each kind but consents the newest only, at its counted time."""
+
+    erased_at: dt.datetime | None = None  # was a member, is worked out
+    restricted_at: dt.datetime | None = None
+    lifted_at: dt.datetime | None = None
+    future_lifts: tuple[KeptEvent, ...] = ()
+
+    def renewed(self) -> ProspectState:
+        """The same in the format of now."""
+        lifts = [replace(lift, received_at=_if_before(lift.received_at, lift.event_time)) for lift in self.future_lifts]
+        return ProspectState(
+            consents=tuple(sorted(self.consents, key=order_of_version)),
+            withdrawals=tuple(sorted(self.withdrawals, key=order_of_opposition)),
+            objections=tuple(sorted(self.objections, key=order_of_opposition)),
+            erasures=_newest(self.erased_at),
+            restrictions=_newest(self.restricted_at),
+            lifts=tuple(sorted((*lifts, *_newest(self.lifted_at)), key=order_of_event)),
+            proofs=self.proofs,
+            unreadable=self.unreadable,
+            resolved=self.resolved,
+            sealing_key=self.sealing_key,
+        )
+
+
+def order_of_event(event: KeptEvent) -> tuple[dt.datetime, str]:
+    """By what erasures, restrictions and lifts are told apart, and stand in order."""
+    return event.event_time, event.event_id
+
+
+def order_of_opposition(opposition: Opposition) -> tuple[dt.datetime, str, tuple[tuple[str, ...], ...]]:
+    """By what oppositions are told apart, and stand in order."""
+    scope = (opposition.channels, opposition.party_ids, opposition.purposes)
+    return opposition.event_time, opposition.event_id, scope
+
+
+def order_of_version(consent: KeptConsent) -> tuple[str, dt.datetime, int, str, bytes]:
+    """By what versions of consents are told apart, and stand in order.
+
+    Two that share everything down to the id but differ in content are a defect of the source; their bytes decide.
+    """
+    content = _encode(consent if consent.received_at is None else replace(consent, received_at=None))
+    return consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id, content
+
+
+def _if_before(received_at: dt.datetime | None, event_time: dt.datetime) -> dt.datetime | None:
+    return received_at if received_at is not None and received_at < event_time else None
+
+
+def _newest(time: dt.datetime | None) -> tuple[KeptEvent, ...]:
+    return () if time is None else (KeptEvent(event_time=time, event_id=_NOT_KEPT),)
 
 
 class StateNumber(Struct, frozen=True, gc=False):

@@ -276,7 +276,7 @@ class Facts:
 
     def _standing(self, oppositions: Iterable[Opposition]) -> Opposition | None:
         for x in oppositions:
-            if self._is_covered_by(x.channels, x.party_ids, x.purposes) and not self._overcome(x.event_time):
+            if self._is_covered_by(x.channels, x.party_ids, x.purposes) and not self._overcome(x.counted_at):
                 return x
         return None
 

@@ -6,9 +6,9 @@ is the same to the byte. It has no clock: which consents lie in the future is fo
 
 import bisect
 import datetime as dt
-from typing import Final, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
 from transfer_gate.model.consent import (
@@ -16,6 +16,7 @@ from transfer_gate.model.consent import (
     ConsentEvent,
     ConsentGiven,
     Erasure,
+    Event,
     Objection,
     Resolution,
     Restriction,
@@ -23,15 +24,19 @@ from transfer_gate.model.consent import (
     Scope,
     Withdrawal,
 )
-from transfer_gate.model.state import FutureLift, KeptConsent, Opposition, ProspectState
+from transfer_gate.model.state import (
+    KeptConsent,
+    KeptEvent,
+    Opposition,
+    ProspectState,
+    order_of_event,
+    order_of_opposition,
+    order_of_version,
+)
 from transfer_gate.policy.legal_time import utc
 
-#: Of equal times in one record the graver state wins (contract section 3).
-STATE_RANK: Final = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
-
 Word = TypeVar("Word", bound=str)
-
-_encode = msgspec.json.Encoder(order="sorted").encode
+Kept = TypeVar("Kept", bound=KeptConsent | KeptEvent)
 
 
 def fold(
@@ -46,43 +51,31 @@ def fold(
     repeated event has another one, and must give the same state.
 
     An event that is dated after its receipt, `received_at` (the broker's timestamp), counts at its receipt, of
-    repetitions at the earliest; None is a receipt that is not known, and never before the event's date. Repetitions of
-    an opposition that is dated in the future may count at their own receipt: later, and so graver.
+    repetitions at the earliest; None is a receipt that is not known, and never before the event's date.
     """
-    counted = utc(event.event_time)
-    if received_at is not None and received_at < counted:
-        counted = utc(received_at)
-    match event:
-        case ConsentGiven():
-            return _with_consent(state, event, counted)
-        case Withdrawal():
-            withdrawals = _with_opposition(state.withdrawals, event, counted)
-            return state if withdrawals is state.withdrawals else replace(state, withdrawals=withdrawals)
-        case Objection():
-            objections = _with_opposition(state.objections, event, counted)
-            return state if objections is state.objections else replace(state, objections=objections)
-        case Erasure():
-            newest = _newest(state.erased_at, counted)
-            return state if newest == state.erased_at else replace(state, erased_at=newest)
-        case Restriction():
-            newest = _newest(state.restricted_at, counted)
-            return state if newest == state.restricted_at else replace(state, restricted_at=newest)
-        case RestrictionLifted():
-            if received_at is None or counted < event.event_time:
-                return _with_future_lift(state, event, counted)
-            if any((lift.event_time, lift.event_id) == (counted, event.event_id) for lift in state.future_lifts):
-                return state  # repeated after its date: it counts at its earliest receipt
-            newest = _newest(state.lifted_at, counted)
-            return state if newest == state.lifted_at else replace(state, lifted_at=newest)
-        case Resolution():
-            resolved = tuple(sorted({*state.resolved, *event.resolves}))
-            return state if resolved == state.resolved else replace(state, resolved=resolved)
+    if isinstance(event, ConsentGiven):
+        return _with_consent(state, event, _early(event, received_at))
+    if isinstance(event, Resolution):
+        resolved = tuple(sorted({*state.resolved, *event.resolves}))
+        return state if resolved == state.resolved else replace(state, resolved=resolved)
+    if isinstance(event, Withdrawal | Objection):
+        name = "withdrawals" if isinstance(event, Withdrawal) else "objections"
+        return _with(state, name, _opposition(event, received_at), order_of_opposition)
+    if isinstance(event, Erasure):
+        return _with(state, "erasures", _kept(event, received_at), order_of_event)
+    if isinstance(event, Restriction):
+        return _with(state, "restrictions", _kept(event, received_at), order_of_event)
+    if isinstance(event, RestrictionLifted):
+        return _with(state, "lifts", _kept(event, received_at), order_of_event)
+    raise TypeError(type(event).__name__)
 
 
 def erases(before: ProspectState, after: ProspectState) -> bool:
-    """Whether what was folded in between is an erasure that is news; one that is told again says nothing of what came
-    since."""
-    return after.erased_at != before.erased_at
+    """Whether what was folded in between is an erasure that is news; one that is repeated says nothing of what came
+    since, not even where its date has come meanwhile."""
+    if after.erasures is before.erasures or after.erased_at is None:
+        return False
+    return before.erased_at is None or after.erased_at > before.erased_at
 
 
 def without_key(state: ProspectState) -> ProspectState:
@@ -100,25 +93,29 @@ def fold_unreadable(state: ProspectState, offset: int) -> ProspectState:
     return replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
 
 
-def _with_future_lift(state: ProspectState, event: RestrictionLifted, counted: dt.datetime) -> ProspectState:
-    lift = FutureLift(event_time=utc(event.event_time), event_id=event.event_id, received_at=counted)
-    lifts = {(known.event_time, known.event_id): known for known in state.future_lifts}
-    known = lifts.get((lift.event_time, lift.event_id))
-    if known is not None and known.received_at <= counted:
-        return state
-    lifts[lift.event_time, lift.event_id] = lift
-    return replace(state, future_lifts=tuple(lifts[place] for place in sorted(lifts)))
+def _with(state: ProspectState, name: str, event: Kept, order: Callable[[Kept], Any]) -> ProspectState:
+    known: tuple[Kept, ...] = getattr(state, name)
+    events = _joined(known, event, order)
+    return state if events is known else replace(state, **{name: events})
 
 
-def _with_consent(state: ProspectState, event: ConsentGiven, counted: dt.datetime) -> ProspectState:
-    consent = _version(event, counted)
-    consents = state.consents
-    same = next((known for known in consents if _is_repeated(known, consent)), None)
-    if same is None or consent.counted_at < same.counted_at:
-        ordered = [known for known in consents if known is not same]
-        bisect.insort(ordered, consent, key=_order)
-        consents = tuple(ordered)
-    proofs = state.proofs
+def _joined(known: tuple[Kept, ...], event: Kept, order: Callable[[Kept], Any]) -> tuple[Kept, ...]:
+    """Events in `order` with one more, each once and with its earliest receipt; the same object if that is known."""
+    if not known:
+        return (event,)
+    key = order(event)
+    place = bisect.bisect_left(known, key, key=order)
+    if place == len(known) or order(known[place]) != key:
+        return (*known[:place], event, *known[place:])
+    if event.counted_at >= known[place].counted_at:
+        return known
+    return (*known[:place], event, *known[place + 1 :])
+
+
+def _with_consent(state: ProspectState, event: ConsentGiven, early: dt.datetime | None) -> ProspectState:
+    consent = _version(event, early)
+    consents = _joined(state.consents, consent, order_of_version)
+    proofs, counted = state.proofs, consent.counted_at
     proof_id = consent.proof.proof_id if consent.proof else None
     if proof_id is not None and (proof_id not in proofs or counted < proofs[proof_id]):
         proofs = dict(sorted({**proofs, proof_id: counted}.items()))
@@ -127,16 +124,7 @@ def _with_consent(state: ProspectState, event: ConsentGiven, counted: dt.datetim
     return replace(state, consents=consents, proofs=proofs)
 
 
-def _is_repeated(known: KeptConsent, consent: KeptConsent) -> bool:
-    """Whether both are the same event, whenever they were received."""
-    return (
-        known.event_id == consent.event_id
-        and known.record_id == consent.record_id
-        and replace(known, received_at=None) == replace(consent, received_at=None)
-    )
-
-
-def _version(event: ConsentGiven, counted: dt.datetime) -> KeptConsent:
+def _version(event: ConsentGiven, early: dt.datetime | None) -> KeptConsent:
     """What the state keeps of a consent event: everything but the prospect, times in UTC."""
     members = {name: getattr(event, name) for name in Consent.__struct_fields__}
     members["event_time"] = utc(event.event_time)
@@ -144,38 +132,28 @@ def _version(event: ConsentGiven, counted: dt.datetime) -> KeptConsent:
         members["proof"] = replace(event.proof, kept_until=utc(event.proof.kept_until))
     if event.guardian is not None and event.guardian.event_time is not None:
         members["guardian"] = replace(event.guardian, event_time=utc(event.guardian.event_time))
-    if counted < members["event_time"]:
-        members["received_at"] = counted
-    return KeptConsent(**members)
+    return KeptConsent(**members, received_at=early)
 
 
-def _order(consent: KeptConsent) -> tuple[str, dt.datetime, int, str, bytes]:
-    # Two events that share everything down to the id but differ in content are a defect of the source; their bytes
-    # decide, so that the order of arrival does not.
-    return (consent.record_id, consent.counted_at, STATE_RANK[consent.state], consent.event_id, _encode(consent))
+def _kept(event: Event, received_at: dt.datetime | None) -> KeptEvent:
+    return KeptEvent(event_time=utc(event.event_time), event_id=event.event_id, received_at=_early(event, received_at))
 
 
-def _with_opposition(
-    known: tuple[Opposition, ...], event: Withdrawal | Objection, counted: dt.datetime
-) -> tuple[Opposition, ...]:
+def _opposition(event: Withdrawal | Objection, received_at: dt.datetime | None) -> Opposition:
     scope = event.scope or Scope()
-    new = Opposition(
-        event_time=counted,
+    return Opposition(
+        event_time=utc(event.event_time),
         event_id=event.event_id,
+        received_at=_early(event, received_at),
         channels=_part(scope.channels),
         party_ids=_part(scope.party_ids),
         purposes=_part(scope.purposes),
     )
-    by_scope = {_scope(opposition): opposition for opposition in known}
-    old = by_scope.get(_scope(new))
-    if old is not None and (old.event_time, old.event_id) >= (new.event_time, new.event_id):
-        return known
-    by_scope[_scope(new)] = new
-    return tuple(by_scope[scope] for scope in sorted(by_scope))
 
 
-def _scope(opposition: Opposition) -> tuple[tuple[str, ...], ...]:
-    return (opposition.channels, opposition.party_ids, opposition.purposes)
+def _early(event: ConsentGiven | Event, received_at: dt.datetime | None) -> dt.datetime | None:
+    """The receipt of an event that is dated after it; None where it counts at its date."""
+    return utc(received_at) if received_at is not None and received_at < event.event_time else None
 
 
 def _part(part: tuple[Word, ...] | Literal["all"] | None) -> tuple[Word, ...]:
@@ -183,7 +161,3 @@ def _part(part: tuple[Word, ...] | Literal["all"] | None) -> tuple[Word, ...]:
     if part is None or part == "all" or "all" in part:
         return ()
     return tuple(sorted(set(part)))
-
-
-def _newest(known: dt.datetime | None, time: dt.datetime) -> dt.datetime:
-    return time if known is None or time > known else known

@@ -3,20 +3,22 @@
 import datetime as dt
 
 from transfer_gate.model.consent import Consent
-from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
+from transfer_gate.model.state import STATE_RANK, KeptConsent, Opposition, ProspectState
 
 
 def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[KeptConsent], tuple[Opposition, ...]]:
     """The live records, and everything that counts as a withdrawal: the withdrawals and the refused records.
 
-    Of each record the greatest version counts; a `given` or `renewed` one that is dated after `horizon` is left
-    out, what takes away counts from its receipt. The state keeps the versions of a record in ascending order (counted
-    time, state, event id). An expired or invalidated record is nothing.
+    Of each record the version with the greatest (counted time, state, event id) counts; a `given` or `renewed` one
+    that is dated after `horizon` is left out, what takes away counts from its receipt. An expired or invalidated record
+    is nothing.
     """
     records: dict[str, KeptConsent] = {}
     for version in state.consents:
         if version.event_time <= horizon or version.state not in ("given", "renewed"):
-            records[version.record_id] = version
+            known = records.get(version.record_id)
+            if known is None or not _counts_less(version, known):
+                records[version.record_id] = version
     live: list[KeptConsent] = []
     withdrawals = state.withdrawals
     for record in records.values():
@@ -34,10 +36,18 @@ def future_consents(state: ProspectState, horizon: dt.datetime) -> list[Consent]
     ]
 
 
+def _counts_less(version: KeptConsent, other: KeptConsent) -> bool:
+    # Most versions differ by their time.
+    if version.counted_at != other.counted_at:
+        return version.counted_at < other.counted_at
+    return (STATE_RANK[version.state], version.event_id) < (STATE_RANK[other.state], other.event_id)
+
+
 def _as_withdrawal(refused: KeptConsent) -> Opposition:
     return Opposition(
-        event_time=refused.counted_at,
+        event_time=refused.event_time,
         event_id=refused.event_id,
+        received_at=refused.received_at,
         channels=refused.channels,
         party_ids=_everything_or(refused.party_ids),
         purposes=_everything_or(refused.purposes),

@@ -10,17 +10,18 @@ from typing import Final
 import msgspec
 
 from transfer_gate.errors import GateError
-from transfer_gate.model.state import EMPTY, ProspectState, StateNumber
+from transfer_gate.model.state import EMPTY, FormerState, ProspectState, StateNumber
 
 #: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
-#: A state without a number is of format 1, whose members all have their meaning still.
-STATE_FORMAT: Final = 2
+#: A state without a number is of format 1. Those of format 1 and 2 are read as `FormerState`.
+STATE_FORMAT: Final = 3
 
 #: 2000-01-01 and 3000-01-01 (UTC), ms since the epoch.
 _FIRST_MS: Final = 946_684_800_000
 _LAST_MS: Final = 32_503_680_000_000
 
 _DECODER: Final = msgspec.json.Decoder(ProspectState)
+_FORMER: Final = msgspec.json.Decoder(FormerState)
 _encode: Final = msgspec.json.Encoder().encode
 _BEGIN: Final = b'{"format":%d' % STATE_FORMAT
 # The comma ends the number: a state of format 20 begins like one of format 2.
@@ -51,6 +52,8 @@ def decode_state(raw: bytes | None) -> ProspectState:
         found = _FORMAT_OF.decode(raw).format
         if found > STATE_FORMAT:
             raise format_too_new("the consent changelog", found)
+        if found < STATE_FORMAT:
+            return _FORMER.decode(raw).renewed()
     return _DECODER.decode(raw)
 
 
