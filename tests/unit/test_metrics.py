@@ -101,6 +101,7 @@ def test_the_first_partners_have_a_label_of_their_own_and_the_rest_share_one() -
 def nothing_decided() -> Iterator[None]:
     """The metrics of decisions are those of the process: nobody else's are in them, and none are left."""
     metrics.DECISIONS.clear()
+    metrics.RESTORE_REMAINING.clear()
     yield
     metrics.DECISIONS.clear()
 
@@ -133,14 +134,14 @@ def test_the_largest_registry_has_a_bounded_number_of_series() -> None:
     ]
     lag = Lag({}, ())
     lag._ends = {(topic, number): 9 for topic in topics for number in range(PARTITIONS)}
-    tell(standings, lag, ready=True)
+    tell(standings, lag, ready=True, stopped={0: "history-lost"})
     found = families(metrics.REGISTRY)
     series = [sample for family in found for sample in family.samples]
     assert len(outcomes()) * (MOST_PARTNERS + 3) < len(series) < MOST_SERIES
     partners = {sample.labels["partner"] for sample in series if "partner" in sample.labels}
     assert partners == {*sorted(book.partner_topics)[:MOST_PARTNERS], OTHERS, UNKNOWN, NONE}
     assert not any("claire" in value for sample in series for value in sample.labels.values())
-    tell([], lag, ready=False)
+    tell([], lag, ready=False, stopped={})
     left = [sample for family in families(metrics.REGISTRY) for sample in family.samples]
     assert not any("partition" in sample.labels for sample in left), "a partition that was given up leaves nothing"
 

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     GroupCoordinatorNotAvailableError,
     GroupIdNotFound,
     GroupLoadInProgressError,
@@ -18,6 +19,8 @@ from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+
+from transfer_gate.stream.refusal import access_denied
 
 _T = TypeVar("_T")
 #: Sends a request to a broker by its id, None any, and returns the response.
@@ -36,26 +39,20 @@ _PASSING: Final = (
 
 async def members(send: Send, group: str) -> int:
     """How many members the group has now; none when there is no such group."""
-
-    async def ask() -> int:
-        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
-        ((code, _, _, _, _, found, *_),) = response.groups
-        if code == GroupIdNotFound.errno:
-            return 0
-        _raise_for(code)
-        return len(found)
-
-    return await _patiently(ask)
+    return len(await subscriptions(send, group))
 
 
 async def subscriptions(send: Send, group: str) -> list[frozenset[str]]:
-    """The topics that each member of the group reads; empty for a member while the group rebalances."""
+    """The topics that each member of the group reads; empty for a member while the group rebalances.
+
+    Raises AccessDenied.
+    """
 
     async def ask() -> list[frozenset[str]]:
         response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
         ((code, *_),) = response.groups
         if code != GroupIdNotFound.errno:
-            _raise_for(code)
+            _raise_for(code, group)
         return subscriptions_of(response)
 
     return await _patiently(ask)
@@ -75,11 +72,11 @@ async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:
 
     async def ask() -> dict[tuple[str, int], int]:
         response = await _ask_coordinator(send, group, OffsetFetchRequest(group, None))
-        _raise_for(response.error_code)
+        _raise_for(response.error_code, group)
         offsets = {}
         for topic, partitions in response.topics:
             for partition, offset, _, code in partitions:
-                _raise_for(code)
+                _raise_for(code, group)
                 if offset >= 0:
                     offsets[topic, partition] = offset
         return offsets
@@ -89,11 +86,13 @@ async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:
 
 async def _ask_coordinator(send: Send, group: str, request: Request[Any]) -> Any:
     found = await send(FindCoordinatorRequest(group, 0), None)
-    _raise_for(found.error_code)
+    _raise_for(found.error_code, group)
     return await send(request, found.coordinator_id)
 
 
-def _raise_for(code: int) -> None:
+def _raise_for(code: int, group: str) -> None:
+    if code == GroupAuthorizationFailedError.errno:
+        raise access_denied("Read", "group", [group])
     if code:
         raise for_code(code)
 

@@ -27,11 +27,11 @@ from transfer_gate.quarantine.unreadable import (
     looks_like,
     nameable,
     publish_resolution,
-    readable,
     unreadable_at,
 )
 from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
+from transfer_gate.wire.decode import is_readable
 from transfer_gate.wire.masking import MASK
 from transfer_gate.wire.partitioner import place_known_as
 
@@ -225,7 +225,7 @@ def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
 
 def _came_home(one: Found, payload: Payload) -> bool:
     """Whether it is the copy of an event that only stood in another partition: it counts at home, and blocks nobody."""
-    return one.held.reason == "key-misplaced" and payload.readable and readable(payload.value, one.record.key)
+    return one.held.reason == "key-misplaced" and payload.readable and is_readable(payload.value, one.record.key)
 
 
 def _row(one: Found, payload: Payload, *, reveal: bool) -> dict[str, Any]:

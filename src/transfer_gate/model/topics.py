@@ -62,6 +62,10 @@ class Topics(Struct, frozen=True, gc=False):
         """Party id to the topic of that partner."""
         return {party: f"{self.prefix}{partner.topic_name()}" for party, partner in registry.partners.items()}
 
+    def inputs(self) -> tuple[str, str, str, str]:
+        """Topics that the gate reads in its group."""
+        return self.consents, self.transfers, self.replay, self.strays
+
     def of_prospects(self, registry: Registry) -> tuple[str, ...]:
         """Every topic that carries a prospect: these share one partition count, so that equal keys meet."""
         return (

@@ -121,15 +121,6 @@ def as_unreadable(record: ConsumerRecord) -> UnreadableEvent | None:
     return None
 
 
-def readable(value: bytes | None, key: bytes | None) -> bool:
-    """Whether the gate can read a consent event of this value and key."""
-    try:
-        decode_consent(value, key)
-    except Unreadable:
-        return False
-    return True
-
-
 def looks_like(value: bytes) -> tuple[str, ...]:
     """Types of consent event that what is left of a value may have been, from the beginning of its `type`."""
     begun = {found.decode() for found in _TYPE.findall(value)}

@@ -147,10 +147,9 @@ class Gate:
 
     def tell(self) -> None:
         """Set the gauges of this worker's partitions to what is so now."""
-        tell((partition.standing for partition in self.partitions.values()), self._lag, ready=self.ready)
-        metrics.STOPPED.clear()
-        for number, error in self.stopped.items():
-            metrics.STOPPED.labels(str(number), _word(error)).set(1)
+        standings = (partition.standing for partition in self.partitions.values())
+        stopped = {number: _word(error) for number, error in self.stopped.items()}
+        tell(standings, self._lag, ready=self.ready, stopped=stopped)
 
     def _change(self, metadata: Any) -> Exception | None:
         """Why metadata of the topics keep this worker from deciding; None when they are those of the take-over."""

@@ -11,9 +11,7 @@ from msgspec import Struct
 
 from transfer_gate.stream.history import CommitNote
 from transfer_gate.stream.rulebook import Rulebook
-
-#: Offsets of the n-th later `consent-events` are kept in states with n above this bit: no offset ever reaches it.
-LIFE_BIT: Final = 48
+from transfer_gate.wire.partitioner import OWN_LIFE_AT
 
 
 class Origins(Struct, frozen=True):
@@ -27,7 +25,7 @@ class Origins(Struct, frozen=True):
     @property
     def consents_life(self) -> int:
         """How many topics stood under the name of `consent-events` before this one."""
-        return self.consents_base >> LIFE_BIT
+        return self.consents_base >> OWN_LIFE_AT
 
     @classmethod
     def of(cls, book: Rulebook, note: CommitNote) -> "Origins":
@@ -36,7 +34,7 @@ class Origins(Struct, frozen=True):
         consents = later.get(book.consents)
         return cls(
             {topic: life.topic_id for topic, life in later.items()},
-            consents.number << LIFE_BIT if consents is not None else 0,
+            consents.number << OWN_LIFE_AT if consents is not None else 0,
         )
 
 

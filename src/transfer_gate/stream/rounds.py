@@ -143,9 +143,9 @@ class Round:
 
     def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
         """An event that can't be read names somebody of another partition: it blocks them there."""
-        self._at_home_of(prospect).add(self._book.strays, prospect, None, self._place_of(record))
+        self._at_home_of(prospect).add(self._book.strays, prospect, None, self._source_headers(record))
 
-    def _place_of(self, record: Record) -> list[tuple[str, bytes | None]]:
+    def _source_headers(self, record: Record) -> list[tuple[str, bytes | None]]:
         """Where an event stood at first, as headers."""
         if record.topic == self._book.strays:
             return [header for header in record.headers if header[0].startswith(PREFIX)]
@@ -165,7 +165,7 @@ class Round:
         again = record.topic == topic
         headers, value = record.headers if again else headers_of(record, self._consents_life), record.value
         if unheld(record) is not None or not self._book.limits.fits(topic, record.key, value, headers):
-            headers, value = self._place_of(record), None  # blocks its prospect, as it would have at home
+            headers, value = self._source_headers(record), None  # blocks its prospect, as it would have at home
         self._at_home_of(record.key).add(topic, record.key, value, headers)
 
     def _fold(self, record: Record, position: int, *, copied: bool = False) -> None:

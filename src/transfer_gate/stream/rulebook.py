@@ -29,15 +29,12 @@ class Rulebook(Struct, frozen=True, gc=False):
     replay: str
     ledger: str
     strays: str
+    #: What the gate reads in its group.
+    inputs: tuple[str, ...]
     #: Where the records of each key belong.
     placement: Placement = ANYWHERE
     #: What the topics take, as of the start of the worker.
     limits: Limits = ANY_SIZE
-
-    @property
-    def inputs(self) -> tuple[str, str, str, str]:
-        """Topics that the gate reads in its group."""
-        return self.consents, self.transfers, self.replay, self.strays
 
     @property
     def registry_order(self) -> str:
@@ -67,6 +64,7 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics.replay,
             topics.ledger,
             topics.strays,
+            topics.inputs(),
             placement,
             limits,
         )

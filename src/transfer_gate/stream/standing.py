@@ -19,6 +19,7 @@ _OF_PARTITIONS: Final = (
     metrics.LAG,
     metrics.OLDEST_WAITING_SECONDS,
     metrics.PROSPECTS,
+    metrics.STOPPED,
 )
 
 
@@ -39,8 +40,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     prospects: int
 
 
-def tell(partitions: Iterable[Standing], lag: Lag, *, ready: bool) -> None:
-    """Set every gauge of the worker's partitions."""
+def tell(partitions: Iterable[Standing], lag: Lag, *, ready: bool, stopped: Mapping[int, str]) -> None:
+    """Set every gauge of the worker's partitions; `stopped`: the error by its name, by partition that can't go on."""
     for gauge in _OF_PARTITIONS:
         gauge.clear()
     assigned = 0
@@ -49,6 +50,8 @@ def tell(partitions: Iterable[Standing], lag: Lag, *, ready: bool) -> None:
         _tell(partition, lag)
     metrics.ASSIGNED.set(assigned)
     metrics.READY.set(ready)
+    for number, error in stopped.items():
+        metrics.STOPPED.labels(str(number), error).set(1)
 
 
 def _tell(partition: Standing, lag: Lag) -> None:

@@ -234,9 +234,9 @@ class TakeOver:
 
     async def _catch_up(self, numbers: set[int]) -> int:
         """Bring both tables of every partition up to the ends of their topics; returns the records read."""
+        metrics.RESTORE_REMAINING.clear()
         if not numbers:
             return 0
-        metrics.RESTORE_REMAINING.clear()
         metrics.RESTORING.set(len(numbers))
         try:
             try:
@@ -347,7 +347,9 @@ class TakeOver:
             topic: _life_of(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
         }
         anew = [
-            topic for topic in self._book.inputs if lives[topic].topic_id != note.topics.get(topic, lives[topic])[0]
+            topic
+            for topic in self._book.inputs
+            if lives[topic].topic_id != note.topics.get(topic, lives[topic]).topic_id
         ]
         if anew:
             logger.warning(

@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
@@ -40,6 +40,7 @@ from transfer_gate.stream.protocol import DescribeTransaction, GroupOffsets, Sta
 from transfer_gate.stream.refusal import DENIED, AccessDenied, access_denied, resource_of
 
 logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 #: First and longest wait between tries of one request, seconds. Markers of a transaction take a few milliseconds.
 FIRST_WAIT: Final = 0.001
@@ -197,25 +198,9 @@ class TransactionalWriter:
         request = StableOffsets(self._group_id, topics, partition)
         wait, settled = FIRST_WAIT, False
         while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
-                # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
-                self._raise_for(response.error_code, needs="Read")
-                offsets: dict[str, Committed] = {}
-                unstable = False
-                for topic, partitions, _ in response.topics:
-                    for _, offset, _, note, code, _ in partitions:
-                        if code == _UNSTABLE_OFFSET_COMMIT:
-                            unstable = True
-                            continue
-                        self._raise_for(code, topic, needs="Read")
-                        if offset >= 0:
-                            offsets[topic] = Committed(offset, note or "")
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
+            found, unstable = await self._ask_group(request, self._offsets_of)
             if not unstable:
-                return offsets
+                return {topic: committed for (topic, _), committed in found.items()}
             if not settled:
                 await self._settle(partition)
                 settled = True
@@ -227,35 +212,49 @@ class TransactionalWriter:
         Offsets that a transaction has pending count as they were before it: the transactions of other owners go on.
         Raises RoundFailed when the cluster does not answer in time, AccessDenied.
         """
-        request, wait = GroupOffsets(self._group_id), FIRST_WAIT
-        while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
-                self._raise_for(response.error_code, needs="Read")
-                found: dict[tuple[str, int], Committed] = {}
-                for topic, partitions, _ in response.topics:
-                    for number, offset, _, note, code, _ in partitions:
-                        self._raise_for(code, topic, needs="Read")
-                        if offset >= 0:
-                            found[topic, number] = Committed(offset, note or "")
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
-            return found
+        found, unstable = await self._ask_group(GroupOffsets(self._group_id), self._offsets_of)
+        if unstable:
+            raise RoundFailed("the coordinator keeps offsets back that nobody asked it to")
+        return found
 
     async def describe_group(self) -> Any:
         """The coordinator's response to DescribeGroups for our group. Raises RoundFailed when it does not answer in
         time, AccessDenied.
         """
-        request, wait = DescribeGroupsRequest([self._group_id]), FIRST_WAIT
+
+        def described(response: Any) -> Any:
+            self._raise_for(response.groups[0][0], needs="Read")
+            return response
+
+        return await self._ask_group(DescribeGroupsRequest([self._group_id]), described)
+
+    async def _ask_group(self, request: Any, read: Callable[[Any], _T]) -> _T:
+        """Ask the group's coordinator until `read` takes its response, which raises for an error code in it."""
+        return await self._ask(CoordinationType.GROUP, self._group_id, request, read)
+
+    async def _ask(self, kind: CoordinationType, key: str, request: Any, read: Callable[[Any], _T]) -> _T:
+        wait = FIRST_WAIT
         while True:
             try:
-                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
-                self._raise_for(response.groups[0][0], needs="Read")
+                return read(await self._send_coordinator(request, kind, key))
             except _RetryLater:
                 wait = await self._pause(wait)
-                continue
-            return response
+
+    def _offsets_of(self, response: Any) -> tuple[dict[tuple[str, int], Committed], bool]:
+        """Committed offsets by topic and partition, and whether a transaction has others pending."""
+        # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
+        self._raise_for(response.error_code, needs="Read")
+        offsets: dict[tuple[str, int], Committed] = {}
+        unstable = False
+        for topic, partitions, _ in response.topics:
+            for number, offset, _, note, code, _ in partitions:
+                if code == _UNSTABLE_OFFSET_COMMIT:
+                    unstable = True
+                    continue
+                self._raise_for(code, topic, needs="Read")
+                if offset >= 0:
+                    offsets[topic, number] = Committed(offset, note or "")
+        return offsets, unstable
 
     async def _look_back(self) -> None:
         """Learn how the latest transaction ended, or will end by the fence, which forgets it."""
@@ -349,17 +348,13 @@ class TransactionalWriter:
             self._epoch,
             [(topic, [(partition, offset, notes.get(topic, ""))]) for topic, offset in offsets.items()],
         )
-        wait = FIRST_WAIT
-        while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.GROUP, self._group_id)
-                for topic, partitions in response.errors:
-                    for _, code in partitions:
-                        self._raise_for(code, topic, needs="Read")
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
-            return
+
+        def taken(response: Any) -> None:
+            for topic, partitions in response.errors:
+                for _, code in partitions:
+                    self._raise_for(code, topic, needs="Read")
+
+        await self._ask_group(request, taken)
 
     async def _end(self, *, commit: bool = True) -> None:
         request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, commit)
@@ -367,15 +362,12 @@ class TransactionalWriter:
 
     async def _until_done(self, request: Any, refusal: Callable[[Any], int] = attrgetter("error_code")) -> Any:
         """Ask the transaction coordinator until it does as asked; `refusal` finds the error code in its response."""
-        wait = FIRST_WAIT
-        while True:
-            try:
-                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
-                self._raise_for(refusal(response))
-            except _RetryLater:
-                wait = await self._pause(wait)
-                continue
+
+        def done(response: Any) -> Any:
+            self._raise_for(refusal(response))
             return response
+
+        return await self._ask(CoordinationType.TRANSACTION, self._transactional_id, request, done)
 
     async def _produce(self, batches: Batches) -> None:
         """Send all batches, those of one topic in order. Raises what `commit` raises."""

@@ -11,7 +11,6 @@ from transfer_gate import __version__
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.topics import check_topics
 from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.observe.pulse import Pulse
@@ -45,12 +44,15 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 async def run_worker(settings: Settings, *, allow_older_registry: bool = False) -> None:
     """Decide until SIGTERM or SIGINT, then finish the rounds that run and return.
 
-    Raises InvalidInput when the registry or the topics are not as they must be, BrokerUnavailable, and any
-    GateError that stopped the stream.
+    Raises InvalidInput when the registry or the topics are not as they must be, GroupShared when another gate uses the
+    app id, BrokerUnavailable, and any GateError that stopped the stream.
     """
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
-    configs = await _configs_of(settings, registry)
+    async with open_cluster(settings) as cluster:
+        members = await cluster.group_subscriptions(settings.app_id)
+        require_own_members(settings.app_id, settings.topics.inputs(), members)
+        configs = await cluster.configs((*settings.topics.of_prospects(registry), settings.topics.ledger))
     pulse = Pulse()
     app, gate = build_app(
         settings,
@@ -118,15 +120,6 @@ def _sealing_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) ->
     kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
     kept_days = kept_ms // _DAY_MS + 1
     return Sealing(masters, kept_days if kept_ms >= 0 and kept_days < _FOR_EVER_DAYS else None)
-
-
-async def _configs_of(settings: Settings, registry: Registry) -> dict[str, dict[str, str]]:
-    """Settings in force of the topics that the gate writes. Raises GroupShared when another gate uses the app id."""
-    topics = settings.topics
-    async with open_cluster(settings) as cluster:
-        inputs = (topics.consents, topics.transfers, topics.replay, topics.strays)
-        require_own_members(settings.app_id, inputs, await cluster.group_subscriptions(settings.app_id))
-        return await cluster.configs((*topics.of_prospects(registry), topics.ledger))
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred
 from transfer_gate.wire import headers as names
-from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.decode import is_readable
 from transfer_gate.wire.headers import Headers
 from transfer_gate.wire.partitioner import ANYWHERE, Placement
 
@@ -38,7 +38,7 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        if self._placement.misplaced(key, partition) or not _readable(key, value):
+        if self._placement.misplaced(key, partition) or not is_readable(value, key):
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
 
     def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
@@ -75,11 +75,3 @@ class UnreadableConsents:
     def missing(self) -> int:
         """How many have no copy."""
         return len(self._contents) - len(self._copied)
-
-
-def _readable(key: bytes | None, value: bytes | None) -> bool:
-    try:
-        decode_consent(value, key)
-    except Unreadable:
-        return False
-    return True

@@ -130,6 +130,15 @@ def decode_consent(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str
     return event
 
 
+def is_readable(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
+    """Whether `decode_consent` reads the record."""
+    try:
+        decode_consent(raw, key, nobody)
+    except Unreadable:
+        return False
+    return True
+
+
 def _consent_with_other_words(
     raw: bytes, fault: str, keyed: tuple[bytes, ...], nobody: AbstractSet[str]
 ) -> ConsentEvent:

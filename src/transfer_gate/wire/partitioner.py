@@ -47,6 +47,9 @@ def murmur2(data: bytes) -> int:
     return h
 
 
+#: Events of the n-th later `consent-events` are known in states by their offset with n above this bit: no offset ever
+#: reaches it.
+OWN_LIFE_AT: Final = 48
 #: Where in a stray's name its life and its partition begin; an offset below 2**40 is 10**12 events in one partition.
 _LIFE_AT: Final = 40
 _PARTITION_AT: Final = 48
@@ -73,7 +76,7 @@ def place_known_as(name: int, partition: int) -> tuple[int, int]:
     """Partition and offset of an event that a state in `partition` knows by `name`, whichever topic it stood in."""
     if name & _STRAY:
         return (name ^ _STRAY) >> _PARTITION_AT, name & (1 << _LIFE_AT) - 1
-    return partition, name & (1 << _PARTITION_AT) - 1
+    return partition, name & (1 << OWN_LIFE_AT) - 1
 
 
 class Placement:
