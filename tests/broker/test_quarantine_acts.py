@@ -1,7 +1,13 @@
 """What operators change in a real quarantine: discard, resolve, rotate keys. The gate does it, and it is audited."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +75,7 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
     started, finished = (await run.acts("quarantine discard"))[-2:]
     assert (finished["by"], finished["ticket"], finished["why"]) == (OPERATOR, "OPS-1", WHY[1])
     assert finished["digest"] == started["digest"]
-    assert (finished["outcome"], finished["details"]["discarded"]) == ("finished", 1)
+    assert (finished["outcome"], finished["details"]["discarded"]) == ("done", 1)
 
     await gate.consent("ac-anna")
     (held,) = (await gate.outputs()).held(sent)
@@ -161,7 +167,7 @@ async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: Str
     (entry,) = await entries_of(gate, id_of(event))
     assert (entry.state, entry.why) == ("discarded", "sent again: w-2")
     finished = (await run.acts("consent resolve"))[-1]
-    assert (finished["outcome"], finished["ticket"], finished["details"]["copies"]) == ("finished", "OPS-2", 1)
+    assert (finished["outcome"], finished["ticket"], finished["details"]["copies"]) == ("done", "OPS-2", 1)
     again = await gate.send(gate.topics.transfers, blocked.value, key, partition=1)
     outputs = await gate.outputs()
     assert outputs.held(again) == []
@@ -258,3 +264,64 @@ async def test_a_key_that_no_master_key_of_the_file_opens_is_left_alone(
     assert code == 4
     assert before["master_id"] in err
     assert gate.worker.running
+
+
+async def test_a_command_that_fails_says_so_on_the_audit_topic(gate: StreamGate, run: Operator, tmp_path: Path) -> None:
+    """Whatever it had done by then stands beside it; the error only by its kind."""
+    event = await gate.send(gate.topics.consents, b"{", b"ac-ida", partition=0)
+    await hold(gate, "ac-ida")
+    await gate.settled()
+    (tmp_path / "held").touch()
+    assert (await run("quarantine", "export", tmp_path / "held", "--prospect", "ac-ida"))[0] == 2
+    about = {"prospect_id": "one", "to": "held"}
+    assert await last_acts(run, "quarantine export") == [
+        ("started", about),
+        ("failed", about | {"error": "InvalidInput"}),
+    ]
+
+    gate.worker.freeze()
+    try:
+        for command, acted in (
+            (("quarantine", "discard", "--prospect", "ac-ida"), {"sent": 1, "discarded": 0, "pending": 1}),
+            (("consent", "resolve", "--quarantine-id", id_of(event), "--yes"), {"offsets": [event.place[2]]}),
+        ):
+            assert (await run(*command, "--why", "noise", "--wait", 0))[0] == 4
+            (began, _), (ended, details) = await last_acts(run, " ".join(command[:2]))
+            assert (began, ended, details["error"]) == ("started", "failed", "PartiallyFailed")
+            assert details.items() >= acted.items()
+    finally:
+        gate.worker.thaw()
+
+
+@pytest.mark.parametrize(
+    ("told", "shell"),
+    [
+        pytest.param(signal.SIGINT, (), id="SIGINT"),
+        pytest.param(signal.SIGTERM, ("sh", "-c", 'trap "" INT; exec "$@"', "sh"), id="SIGTERM, SIGINT ignored"),
+    ],
+)
+async def test_a_command_that_is_interrupted_says_so_on_the_audit_topic(
+    gate: StreamGate, run: Operator, told: signal.Signals, shell: Sequence[str]
+) -> None:
+    sent = await hold(gate, f"ac-{told}")
+    await gate.settled()
+    before = len(await run.acts("quarantine discard"))
+    gate.worker.freeze()
+    try:
+        command = ["quarantine", "discard", id_of(sent, "acme"), *WHY, "--wait", "600"]
+        process = subprocess.Popen([*shell, sys.executable, "-m", "transfer_gate", *command], env=os.environ)
+        deadline = time.monotonic() + 60
+        while len(await run.acts("quarantine discard")) == before:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        process.send_signal(told)
+        assert await asyncio.to_thread(process.wait, 60) == 130
+    finally:
+        gate.worker.thaw()
+    (began, about), (ended, details) = await last_acts(run, "quarantine discard")
+    assert (began, ended, details) == ("started", "interrupted", about)
+
+
+async def last_acts(run: Operator, action: str) -> list[tuple[str, dict[str, Any]]]:
+    """Outcome and details of the last two acts of this name."""
+    return [(act["outcome"], act["details"]) for act in (await run.acts(action))[-2:]]

@@ -290,7 +290,7 @@ async def test_an_export_is_masked_whole_and_audited(filled: Filled, run: Operat
     assert sorted(row["payload_condition"] for row in rows) == ["decrypted"] * 4 + ["erased"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     started, finished = (await run.acts("quarantine export"))[-2:]
-    assert (started["outcome"], finished["outcome"], finished["ticket"]) == ("started", "finished", "OPS-7")
+    assert (started["outcome"], finished["outcome"], finished["ticket"]) == ("started", "done", "OPS-7")
     assert finished["details"] == {"partner_id": "acme", "to": "held.jsonl", "records": 5}
     assert (await run("quarantine", "export", file))[0] == 2
 

@@ -3,12 +3,14 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import click
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.quarantine.audit import Act, operator, record_acts
+from transfer_gate.quarantine.audit import Act, Ending, operator, record_acts
+from transfer_gate.quarantine.audit import audited as audited_act
 from transfer_gate.settings import Settings
 
 #: Longest reason that is taken, characters: it travels in a header and stays in the ledger.
@@ -40,28 +42,27 @@ def reason_given(why: str | None, to_do: str) -> str:
     return text
 
 
-async def record(
+async def record(settings: Settings, action: str, outcome: str, *, why: str | None, details: Mapping[str, Any]) -> None:
+    """Write one act of the operator to the audit topic, and wait until it is there. Raises BrokerUnavailable."""
+    await record_acts(settings, _act(settings, action, outcome, why=why, details=dict(details)))
+
+
+def audited(
     settings: Settings,
     action: str,
-    outcome: str,
     *,
     why: str | None = None,
     ticket: str | None = None,
     digest: str | None = None,
     details: Mapping[str, Any],
-) -> None:
-    """Write one act of the operator to the audit topic, and wait until it is there. Raises BrokerUnavailable."""
-    act = Act(
-        action=action,
-        by=operator(settings),
-        at=dt.datetime.now(dt.UTC),
-        outcome=outcome,
-        digest=digest,
-        ticket=ticket,
-        why=why,
-        details=dict(details),
-    )
-    await record_acts(settings, act)
+) -> AbstractAsyncContextManager[Ending]:
+    """What a command does, with its start and its end on the audit topic: see `quarantine.audit.audited`."""
+    act = _act(settings, action, "started", why=why, ticket=ticket, digest=digest, details=dict(details))
+    return audited_act(settings, act)
+
+
+def _act(settings: Settings, action: str, outcome: str, **more: Any) -> Act:
+    return Act(action=action, by=operator(settings), at=dt.datetime.now(dt.UTC), outcome=outcome, **more)
 
 
 def as_id(text: str) -> str:

@@ -13,7 +13,7 @@ from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine import browse
-from transfer_gate.quarantine.audit import operator
+from transfer_gate.quarantine.audit import Ending, operator
 from transfer_gate.quarantine.describe import prospect, time_of
 from transfer_gate.quarantine.discard import choose, discard
 from transfer_gate.quarantine.payloads import Payload, payloads_of
@@ -122,7 +122,9 @@ async def _resolve(
             )
         key, offsets = copy.record.key, [copy.held.source.offset]
         if not nameable(key):
-            await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, ticket, patience)
+            about = {"quarantine_id": copy.held.quarantine_id}
+            async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=about) as ending:
+                await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, patience, ending)
             echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
             return
     events = await unreadable_at(settings, key or b"", offsets)
@@ -132,17 +134,16 @@ async def _resolve(
     partition = events[0].partition
     numbers = [event.offset for event in events]
     details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
-    await acts.record(settings, "consent resolve", "started", why=why, ticket=ticket, details=details)
-    reached = await publish_resolution(settings, key or b"", partition, numbers, by=operator(settings), why=why)
-    home = await home_of(settings, key or b"", partition)
-    if not await _applied(settings, partition, reached, home, patience):
-        await acts.record(settings, "consent resolve", "not applied yet", why=why, ticket=ticket, details=details)
-        raise PartiallyFailed(
-            "the resolution is published, but no gate has applied it yet",
-            do="start a worker, then run this command again to clear the copies from quarantine",
-        )
-    copies = await _copies_of(settings, events)
-    await _settle_copies(settings, copies, partition, why, ticket, patience, details)
+    async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+        reached = await publish_resolution(settings, key or b"", partition, numbers, by=operator(settings), why=why)
+        home = await home_of(settings, key or b"", partition)
+        if not await _applied(settings, partition, reached, home, patience):
+            raise PartiallyFailed(
+                "the resolution is published, but no gate has applied it yet",
+                do="start a worker, then run this command again to clear the copies from quarantine",
+            )
+        ending.details = {"applied": True}
+        await _settle_copies(settings, await _copies_of(settings, events), partition, why, patience, ending)
     await _say_what_blocks(settings, key or b"", home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
 
@@ -179,26 +180,19 @@ async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> No
 
 
 async def _settle_copies(
-    settings: Settings,
-    copies: Sequence[str],
-    partition: int,
-    why: str,
-    ticket: str | None,
-    patience: float,
-    details: dict[str, Any] | None = None,
+    settings: Settings, copies: Sequence[str], partition: int, why: str, patience: float, ending: Ending
 ) -> None:
     """Discard the copies in quarantine, so that nobody looks at them again; those that are gone by age are settled."""
     wanted = Filter(ids=frozenset(copies))
     chosen = await choose(settings, wanted, partition=partition, consents=True) if copies else None
-    told = dict(details or {}) | {"copies": chosen.count if chosen else 0}
+    ending.details |= {"copies": chosen.count if chosen else 0}
     if chosen and chosen.count:
         outcome = await discard(settings, wanted, chosen, why, patience, consents=True)
         if outcome.discarded < chosen.count:
-            await acts.record(settings, "consent resolve", "copies left", why=why, ticket=ticket, details=told)
+            ending.details |= {"discarded": outcome.discarded}
             raise PartiallyFailed(
                 "resolved, but the copies in quarantine are not discarded yet", do="run this command again"
             )
-    await acts.record(settings, "consent resolve", "finished", why=why, ticket=ticket, details=told)
 
 
 def _about(events: Sequence[UnreadableEvent]) -> Iterator[str]:

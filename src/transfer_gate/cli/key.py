@@ -94,22 +94,16 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
     if masters is None:
         raise InvalidInput(f"{PREFIX}QUARANTINE_KEY_FILE is not set", do="set it to the file that the workers use")
 
-    async def run(masters: MasterKeys) -> rotation.Rotation:
-        with passing("changelog", progress) as seen:
-            outcome = await rotation.rotate(settings, masters, wait_seconds, seen)
-        await acts.record(
-            settings,
-            "key rotate",
-            "incomplete" if outcome.left or outcome.foreign else "finished",
-            ticket=ticket,
-            details={"master_id": masters.current, "rewrapped": outcome.rewrapped, "left": outcome.left}
-            | {"foreign": dict(outcome.foreign)},
-        )
-        return outcome
+    async def run(masters: MasterKeys) -> None:
+        details = {"master_id": masters.current}
+        async with acts.audited(settings, "key rotate", ticket=ticket, details=details) as ending:
+            with passing("changelog", progress) as seen:
+                outcome = await rotation.rotate(settings, masters, wait_seconds, seen)
+            ending.details = {"rewrapped": outcome.rewrapped, "left": outcome.left, "foreign": dict(outcome.foreign)}
+            echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
+            _raise_for(outcome.foreign, outcome.left)
 
-    outcome = asyncio.run(run(masters))
-    echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
-    _raise_for(outcome.foreign, outcome.left)
+    asyncio.run(run(masters))
     if len(masters.ids) > 1:
         echo("no key is left under another master key: the old lines may be removed from the key file", err=True)
 

@@ -11,10 +11,11 @@ from transfer_gate.cli import acts, quarantine_text
 from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.cli.quarantine_discard import discard_records
-from transfer_gate.cli.selection import filter_of, named, with_filter
+from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.describe import shared_domains
+from transfer_gate.quarantine.selection import filter_details
 from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 
@@ -70,7 +71,7 @@ def list_command(
     async def run() -> None:
         if reveal:
             text = acts.reason_given(why, "showing who is in quarantine")
-            await acts.record(settings, "quarantine list", "revealed", why=text, details=named(wanted))
+            await acts.record(settings, "quarantine list", "revealed", why=text, details=filter_details(wanted))
         view = await browse.look(settings, wanted, after=_place(after), partition=partition)
         with passing("quarantine", progress, view.offsets) as seen:
             async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
@@ -184,15 +185,13 @@ def export(
     wanted = filter_of(given, open_only=open_only)
 
     async def run() -> int:
-        await acts.record(
-            settings, "quarantine export", "started", why=why, ticket=ticket, details=named(wanted) | {"to": file.name}
-        )
-        view = await browse.look(settings, wanted, partition=partition)
-        with passing("quarantine", progress, view.offsets) as seen:
-            domains = shared_domains(settings)
-            count = await export_records(settings, wanted, view, file, file_format, domains=domains, seen=seen)
-        details = named(wanted) | {"to": file.name, "records": count}
-        await acts.record(settings, "quarantine export", "finished", why=why, ticket=ticket, details=details)
+        details = filter_details(wanted) | {"to": file.name}
+        async with acts.audited(settings, "quarantine export", why=why, ticket=ticket, details=details) as ending:
+            view = await browse.look(settings, wanted, partition=partition)
+            with passing("quarantine", progress, view.offsets) as seen:
+                domains = shared_domains(settings)
+                count = await export_records(settings, wanted, view, file, file_format, domains=domains, seen=seen)
+            ending.details = {"records": count}
         return count
 
     count = asyncio.run(run())

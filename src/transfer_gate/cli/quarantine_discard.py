@@ -3,10 +3,9 @@
 from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing
-from transfer_gate.cli.selection import named
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.quarantine.discard import Outcome, choose, discard
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.selection import Filter, filter_details
 from transfer_gate.settings import PREFIX, Settings
 
 
@@ -35,23 +34,19 @@ async def discard_records(
         echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
         return
     _guard_size(settings, chosen.count, yes)
-    details = named(wanted) | {"records": chosen.count}
-    await acts.record(
-        settings, "quarantine discard", "started", why=text, ticket=ticket, digest=chosen.digest, details=details
-    )
-    with passing("discard", progress, chosen.view.offsets) as seen:
-        outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
-    told = {"run": outcome.run, "sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
-    await acts.record(
-        settings,
-        "quarantine discard",
-        "finished" if outcome.discarded == chosen.count else "incomplete",
-        why=text,
-        ticket=ticket,
-        digest=chosen.digest,
-        details=details | told,
-    )
-    _report(outcome)
+    details = filter_details(wanted) | {"records": chosen.count}
+    async with acts.audited(
+        settings, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details
+    ) as ending:
+        with passing("discard", progress, chosen.view.offsets) as seen:
+            outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
+        ending.details = {
+            "run": outcome.run,
+            "sent": outcome.sent,
+            "discarded": outcome.discarded,
+            "pending": outcome.pending,
+        }
+        _report(outcome)
     if chosen.missed:
         raise PartiallyFailed(f"{len(chosen.missed)} of the ids are not open", do="see the lines above")
 

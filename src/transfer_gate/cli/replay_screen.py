@@ -145,7 +145,8 @@ def print_differences(out: Console, differences: list[Difference]) -> None:
 def print_status(out: Console, status: Status) -> None:
     """Where a plan stands."""
     out.print(f"plan     {status.plan_id}, digest {status.digest[:12]}…, by {status.by}")
-    chosen = ", ".join(f"{name} {value}" for name, value in status.filter.items()) or "everything open"
+    shown = {name: len(given) if isinstance(given, list) else given for name, given in status.filter.items()}
+    chosen = ", ".join(f"{name} {given}" for name, given in shown.items()) or "everything open"
     out.print(f"filter   {chosen}")
     out.print("forecast " + ", ".join(f"{count:,} {outcome}" for outcome, count in status.forecast.items()))
     out.print(f"state    {status.state}: {status.settled:,} of {status.records:,} settled", end="")

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, get_args
 
 import click
-import msgspec
 
 from transfer_gate.cli.moments import moment
 from transfer_gate.model.reasons import REASONS
@@ -50,21 +49,3 @@ def filter_of(given: dict[str, Any], *, ids: Iterable[str] = (), open_only: bool
         ids=frozenset(ids),
         open_only=open_only,
     )
-
-
-def named(wanted: Filter) -> dict[str, Any]:
-    """A filter for the audit topic: without the prospect, of whom only is said that one was named."""
-    told = {
-        name: value
-        for name in ("partner_id", "reason", "stage", "channel", "since", "until")
-        if (value := getattr(wanted, name)) is not None
-    }
-    if wanted.prospect_id is not None:
-        told["prospect"] = "one"
-    if wanted.ids:
-        told["ids"] = sorted(wanted.ids) if len(wanted.ids) <= _MOST_IDS else len(wanted.ids)
-    plain: dict[str, Any] = msgspec.to_builtins(told)
-    return plain
-
-
-_MOST_IDS: Final = 100

@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.quarantine.results import Result
-from transfer_gate.quarantine.selection import Filter
 
 _PLAN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FINGERPRINT_BYTES: Final = 16
@@ -132,14 +131,3 @@ def load_plan(file: Path) -> Plan | None:
         raise InvalidInput(
             f"{file} can't be read as a plan: {error}", do="remove it: the audit topic has the plan as well"
         ) from None
-
-
-def filter_words(wanted: Filter) -> dict[str, Any]:
-    """A filter as the plan and the audit topic show it; of a prospect is only said that one was named."""
-    given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
-    words: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
-    if wanted.prospect_id is not None:
-        words["prospect_id"] = "one"
-    if wanted.ids:
-        words["ids"] = len(wanted.ids)
-    return words

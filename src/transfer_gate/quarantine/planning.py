@@ -18,9 +18,9 @@ from transfer_gate.quarantine.forecast import Forecaster, moves_of
 from transfer_gate.quarantine.frozen import FrozenRecords
 from transfer_gate.quarantine.known import now
 from transfer_gate.quarantine.payloads import master_keys
-from transfer_gate.quarantine.plan import Item, Plan, filter_words, fingerprint_of
+from transfer_gate.quarantine.plan import Item, Plan, fingerprint_of
 from transfer_gate.quarantine.results import Result
-from transfer_gate.quarantine.selection import Filter, Found, quarantine_ends, select
+from transfer_gate.quarantine.selection import Filter, Found, filter_details, quarantine_ends, select
 from transfer_gate.quarantine.standings import read_standings, starts_of
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
@@ -127,7 +127,7 @@ async def make_plan(
         by=by,
         at=at,
         ticket=ticket,
-        filter=filter_words(wanted),
+        filter=filter_details(wanted),
         topic=settings.topics.quarantine,
         ends={str(place.partition): end for place, end in sorted(ends.items())},
         revision=registry.revision,

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import CheckFailed, NothingMatched
-from transfer_gate.quarantine.audit import record_acts
+from transfer_gate.quarantine.audit import audited
 from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
@@ -66,21 +66,17 @@ async def _audited(
 ) -> None:
     """Work, and write to the audit topic that it begins and how it ends."""
     asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
-    before = {"open": len(run.journal.open_items()), **asked}
-    await record_acts(settings, act_on(known, settings, RUN, "started", ticket=options.ticket, details=before))
-    outcome = "failed"
-    try:
-        await work
-        outcome = run.report().stopped or "done"
-    except asyncio.CancelledError:
-        outcome = "interrupted"
-        raise
-    finally:
-        report = run.report()
-        counts = {"outcomes": report.outcomes, "sent": report.sent, "gone": report.gone, "altered": report.altered}
-        differing = sum(one.records for one in report.differences)
-        details = counts | {"differing": differing, "seconds": report.seconds}
-        await record_acts(settings, act_on(known, settings, RUN, outcome, ticket=options.ticket, details=details))
+    details = {"open": len(run.journal.open_items()), **asked}
+    act = act_on(known, settings, RUN, "started", ticket=options.ticket, details=details)
+    async with audited(settings, act) as ending:
+        try:
+            await work
+        finally:
+            report = run.report()
+            differing = sum(one.records for one in report.differences)
+            counts = {"outcomes": report.outcomes, "sent": report.sent, "gone": report.gone, "altered": report.altered}
+            ending.details = counts | {"differing": differing, "seconds": report.seconds}
+        ending.outcome = report.stopped or "done"
 
 
 async def _together(work: Coroutine[None, None, None], watchers: Sequence[Coroutine[None, None, None]]) -> None:

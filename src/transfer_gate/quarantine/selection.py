@@ -3,8 +3,9 @@
 import datetime as dt
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
@@ -25,6 +26,8 @@ Ranges = Mapping[TopicPartition, tuple[int, int]]
 #: What may be done with a quarantine record; a `superseded` one was replayed, and another record stands for it now.
 OPEN: Final = "open"
 SUPERSEDED: Final = "superseded"
+#: Ids that a filter is shown with; of more only their number.
+_MOST_IDS: Final = 100
 
 
 class Filter(Struct, frozen=True, kw_only=True):
@@ -53,6 +56,19 @@ class Filter(Struct, frozen=True, kw_only=True):
             and (not self.ids or held.quarantine_id in self.ids)
             and (self.reason is None or any(self.reason in reasons for reasons in held.reasons.values()))
         )
+
+
+def filter_details(wanted: Filter) -> dict[str, Any]:
+    """A filter as a plan and the audit topic show it: of a prospect is only said that one was named, and of many ids
+    how many.
+    """
+    given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
+    details: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
+    if wanted.prospect_id is not None:
+        details["prospect_id"] = "one"
+    if wanted.ids:
+        details["ids"] = sorted(wanted.ids) if len(wanted.ids) <= _MOST_IDS else len(wanted.ids)
+    return details
 
 
 class Ledger(Protocol):
