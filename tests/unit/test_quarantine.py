@@ -12,11 +12,10 @@ from aiokafka import TopicPartition
 
 from tests.support.command_line import CommandLine
 from transfer_gate.cli.moments import moment
-from transfer_gate.cli.selection import named
 from transfer_gate.doctor import here
 from transfer_gate.errors import InvalidInput
 from transfer_gate.quarantine.browse import Place, View, _behind
-from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, state_of
+from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, filter_details, state_of
 from transfer_gate.quarantine.standings import Standings
 from transfer_gate.quarantine.unreadable import looks_like, nameable
 from transfer_gate.wire import headers, ids
@@ -70,9 +69,9 @@ def test_a_filter_takes_what_answers_to_all_of_it(wanted: dict[str, Any], takes:
 
 def test_the_audit_topic_is_not_told_whom_a_filter_names() -> None:
     """That somebody was named, and everything else."""
-    told = named(Filter(prospect_id="p-1", partner_id="acme", since=NOW, ids=frozenset({"b", "a"})))
-    assert told == {"partner_id": "acme", "since": "2026-11-24T10:00:00Z", "prospect": "one", "ids": ["a", "b"]}
-    assert named(Filter(ids=frozenset(map(str, range(101)))))["ids"] == 101
+    told = filter_details(Filter(prospect_id="p-1", partner_id="acme", since=NOW, ids=frozenset({"b", "a"})))
+    assert told == {"partner_id": "acme", "since": "2026-11-24T10:00:00Z", "prospect_id": "one", "ids": ["a", "b"]}
+    assert filter_details(Filter(ids=frozenset(map(str, range(101)))))["ids"] == 101
 
 
 @pytest.mark.parametrize(
