@@ -236,7 +236,8 @@ async def test_doctor_names_a_right_that_it_lacks(place: Place) -> None:
     findings, answered = await examine(settings)
     assert answered
     refused = [finding for finding in findings if finding.status == "FAIL"]
-    assert [(finding.check, "a right on group" in finding.found) for finding in refused] == [("rights", True)]
+    named = f"lacks Describe on group {place.named(group).name}"
+    assert [(finding.check, named in finding.found) for finding in refused] == [("rights", True)]
 
 
 async def test_upstream_can_ask_for_a_transfer_and_not_make_one(place: Place) -> None:

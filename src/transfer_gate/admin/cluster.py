@@ -168,9 +168,9 @@ class Cluster:
         """How many members the consumer group has now."""
         return await groups.members(self._admin._send_request, group)
 
-    async def group_subscriptions(self, group: str) -> list[frozenset[str]]:
-        """The topics that each member of the consumer group reads now."""
-        return await groups.subscriptions(self._admin._send_request, group)
+    async def group_subscriptions(self, group: str, needs: str = "Describe") -> list[frozenset[str]]:
+        """The topics that each member of the consumer group reads now. Raises AccessDenied, of the right `needs`."""
+        return await groups.subscriptions(self._admin._send_request, group, needs)
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Offsets that the group has committed, by (topic, partition)."""

@@ -42,17 +42,17 @@ async def members(send: Send, group: str) -> int:
     return len(await subscriptions(send, group))
 
 
-async def subscriptions(send: Send, group: str) -> list[frozenset[str]]:
+async def subscriptions(send: Send, group: str, needs: str = "Describe") -> list[frozenset[str]]:
     """The topics that each member of the group reads; empty for a member while the group rebalances.
 
-    Raises AccessDenied.
+    Raises AccessDenied that names the right which the caller `needs`: who reads in the group has that to describe it.
     """
 
     async def ask() -> list[frozenset[str]]:
-        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
+        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]), needs)
         ((code, *_),) = response.groups
         if code != GroupIdNotFound.errno:
-            _raise_for(code, group)
+            _raise_for(code, group, needs)
         return subscriptions_of(response)
 
     return await _patiently(ask)
@@ -84,15 +84,15 @@ async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:
     return await _patiently(ask)
 
 
-async def _ask_coordinator(send: Send, group: str, request: Request[Any]) -> Any:
+async def _ask_coordinator(send: Send, group: str, request: Request[Any], needs: str = "Describe") -> Any:
     found = await send(FindCoordinatorRequest(group, 0), None)
-    _raise_for(found.error_code, group)
+    _raise_for(found.error_code, group, needs)
     return await send(request, found.coordinator_id)
 
 
-def _raise_for(code: int, group: str) -> None:
+def _raise_for(code: int, group: str, needs: str = "Describe") -> None:
     if code == GroupAuthorizationFailedError.errno:
-        raise access_denied("Read", "group", [group])
+        raise access_denied(needs, "group", [group])
     if code:
         raise for_code(code)
 

@@ -50,7 +50,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     registry = load_registry(settings.registry)
     partitions = await check_topics(settings, registry)
     async with open_cluster(settings) as cluster:
-        members = await cluster.group_subscriptions(settings.app_id)
+        members = await cluster.group_subscriptions(settings.app_id, needs="Read")
         require_own_members(settings.app_id, settings.topics.inputs(), members)
         configs = await cluster.configs((*settings.topics.of_prospects(registry), settings.topics.ledger))
     pulse = Pulse()
