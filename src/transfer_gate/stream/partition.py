@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
 from transfer_gate.stream.history import CommitNote, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
@@ -19,7 +20,7 @@ from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
-from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
+from transfer_gate.stream.transaction import RoundFailed
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,22 @@ class Watermark(Protocol):
 
     async def begin(self, partition: int) -> tuple[int, ...]:
         """The first offsets that the partition of these topics still holds."""
+
+
+class Writer(Protocol):
+    """Who writes a round: all of it in one transaction, or nothing. See `TransactionalWriter`."""
+
+    async def commit(
+        self,
+        batches: Batches,
+        offsets: Mapping[str, int],
+        notes: Callable[[], Mapping[str, str]],
+        elsewhere: Sequence[Batches] = (),
+    ) -> None:
+        """Produce `batches` and `elsewhere`, ask for the notes, commit the offsets with them. Raises RoundFailed."""
+
+    def log_end(self, topic: str) -> int | None:
+        """Offset after the last record that the latest round wrote to `topic`; None when that is not known."""
 
 
 Taken = tuple[Sequence[Record], int]
@@ -80,7 +97,7 @@ class Partition:
         number: int,
         book: Rulebook,
         tables: Tables,
-        writer: TransactionalWriter,
+        writer: Writer,
         watermark: Watermark,
         meter: Meter,
         *,
@@ -144,8 +161,12 @@ class Partition:
         """Work until told to leave."""
         while not self._leaving:
             await self._until_work()
-            while await self._round():
-                pass
+            await self.work()
+
+    async def work(self) -> None:
+        """Rounds, one transaction each, until there is only to wait, or to leave. Raises as `run` does."""
+        while await self._round():
+            pass
 
     @property
     def standing(self) -> Standing:

@@ -1,0 +1,369 @@
+"""One stream partition without Faust and without a broker: what a round does to the world is recorded, in order.
+
+Everything between the inboxes and the writer is the real thing. An effect is one line of text, so that a test shows the
+whole list of a round as it would be told.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import ConsumerRecord
+
+from tests.support.faults_events import Events
+from tests.support.faults_registry import write_registry
+from transfer_gate.model.topics import Topics
+from transfer_gate.registry import load_registry
+from transfer_gate.stream import partition as partition_module
+from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.history import Noted
+from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.partition import Partition, Watermark, Writer
+from transfer_gate.stream.rounds import Round, Tables
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.slices import MemorySlice
+from transfer_gate.wire.held import held_of
+from transfer_gate.wire.ledger import decode_entry
+from transfer_gate.wire.partitioner import ANYWHERE, Placement
+from transfer_gate.wire.records import DecisionRecord, ReleasedRecord
+
+NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
+_NOW_MS: Final = int(NOW.timestamp() * 1000)
+#: key, value, headers
+Sending = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
+
+
+class Effects(list[str]):
+    """Lines about what happened, in order; `name` shortens the topics of an installation."""
+
+    def __init__(self, book: Rulebook) -> None:
+        super().__init__()
+        self._names = {
+            getattr(book, name): name
+            for name in ("consents", "transfers", "replay", "strays", "quarantine", "decisions", "changelog", "ledger")
+        } | {topic: f"partner.{party}" for party, topic in book.partner_topics.items()}
+
+    def name(self, topic: str) -> str:
+        """`partner.acme`, `changelog`, … whatever the prefix and the app id."""
+        return self._names[topic]
+
+    def produced(self, topic: str, partition: int, record: Any) -> None:
+        """A record of a transaction: topic, key, what it is."""
+        name = self.name(topic)
+        place = name if not partition else f"{name}/{partition}"
+        key = "" if record.key is None or name == "ledger" else record.key.decode() + " "
+        self.append(f"produce {place} {key}{_what(name, record)}")
+
+    def committing(self, offsets: Mapping[str, int], notes: Mapping[str, str]) -> None:
+        """Offsets of a transaction, and the one note that stands beside each."""
+        (note,) = {notes[topic] for topic in offsets}
+        said = dict(part.split("=") for part in note.split())
+        reached = " ".join(f"{self.name(topic)}={end}" for topic, end in offsets.items())
+        self.append(f"note {reached}; changelog={said['changelog']} ledger={said['ledger']}")
+
+
+def _what(name: str, record: Any) -> str:
+    if record.value is None:
+        return "removed" if name == "changelog" else "no value"
+    if name.startswith("partner."):
+        return " ".join(msgspec.json.decode(record.value, type=ReleasedRecord).channels)
+    if name == "decisions":
+        decided = msgspec.json.decode(record.value, type=DecisionRecord)
+        held = [f"{channel}:{reasons[0]}" for channel, reasons in decided.quarantined.items()]
+        return f"attempt {decided.attempt}: " + " ".join([*decided.released, *held])
+    if name == "quarantine":
+        found = held_of(record.headers)
+        return f"{found.stage}: {found.reason}"
+    if name == "ledger":
+        entry = decode_entry(record.value)
+        return f"{entry.state} at {entry.attempt}"
+    return "state" if name == "changelog" else "event"
+
+
+class Clock:
+    """Stands still until it is set; UTC."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self.now = NOW
+
+    def __call__(self) -> dt.datetime:
+        self._effects.append("clock")
+        return self.now
+
+
+class SettableWatermark:
+    """High watermarks of consents and strays that a test sets. `fails` is raised instead of an answer."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self.consents = self.strays = 0
+        self.first = 0
+        self.fails: Exception | None = None
+
+    async def ends(self, _partition: int) -> tuple[int, ...]:
+        self._effects.append("watermark")
+        if self.fails is not None:
+            raise self.fails
+        return self.consents, self.strays
+
+    async def begin(self, _partition: int) -> tuple[int, ...]:
+        self._effects.append("beginning")
+        return self.first, 0
+
+
+class RecordingWriter:
+    """In the place of TransactionalWriter: keeps the log ends as a broker does, marker after every transaction.
+
+    `fails` maps a step, `produce` or `commit`, to what is raised instead of doing it.
+    """
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        #: Offset after the last record or marker, by topic.
+        self.ends: dict[str, int] = {}
+        self._latest: dict[str, int] = {}
+        self.fails: dict[str, Exception] = {}
+        #: Of committed transactions.
+        self.written: list[Record] = []
+        self.offsets: dict[str, int] = {}
+
+    def log_end(self, topic: str) -> int | None:
+        return self._latest.get(topic)
+
+    async def commit(
+        self,
+        batches: Batches,
+        offsets: Mapping[str, int],
+        notes: Callable[[], Mapping[str, str]],
+        elsewhere: Sequence[Batches] = (),
+    ) -> None:
+        self._latest.clear()
+        if "produce" in self.fails:
+            raise self.fails["produce"]
+        written: list[Record] = []
+        for part in (batches, *elsewhere):
+            for topic, record in _records_of(part):
+                end = self._latest.get(topic, self.ends.get(topic, 0))
+                written.append(_as_consumed(topic, part.partition, end, record))
+                self._latest[topic] = end + 1
+                self._effects.produced(topic, part.partition, record)
+        self._effects.committing(offsets, notes())
+        if "commit" in self.fails:
+            raise self.fails["commit"]
+        self._effects.append("commit")
+        self.ends |= {topic: end + 1 for topic, end in self._latest.items()}
+        self.written += written
+        self.offsets |= offsets
+
+
+def _records_of(batches: Batches) -> Iterator[tuple[str, Any]]:
+    for topic, built in batches.close().items():
+        for builder, _ in built:
+            builder.set_producer_state(0, 0, 0)
+            for record in records_in(bytes(builder.build())):
+                yield topic, record
+
+
+def records_in(data: bytes) -> Iterator[Any]:
+    """Records of a record batch (magic 2), as it goes to a broker."""
+    batches = MemoryRecords(data)
+    while (batch := batches.next_batch()) is not None:
+        yield from batch
+
+
+def _as_consumed(topic: str, partition: int, offset: int, record: Any) -> Record:
+    key, value = record.key, record.value
+    return ConsumerRecord(
+        topic, partition, offset, record.timestamp, 0, key, value, None,
+        -1 if key is None else len(key), -1 if value is None else len(value), tuple(record.headers),
+    )  # fmt: skip
+
+
+class RecordingSlice(MemorySlice):
+    """A table that tells when it changes. `fails` is raised by every read."""
+
+    __slots__ = ("_effects", "_name", "fails")
+
+    def __init__(self, effects: Effects, name: str) -> None:
+        super().__init__()
+        self._effects = effects
+        self._name = name
+        self.fails: Exception | None = None
+
+    def get(self, key: bytes) -> bytes | None:
+        if self.fails is not None:
+            raise self.fails
+        return super().get(key)
+
+    def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
+        super().update(changes, position)
+        self._effects.append(f"table {self._name} up to {position}")
+
+    @property
+    def content(self) -> tuple[int, dict[bytes, bytes]]:
+        """Position and states."""
+        return self.position, dict(self.items())
+
+
+class RecordingMeter(Meter):
+    """Counts, and says so."""
+
+    def __init__(self, book: Rulebook, effects: Effects) -> None:
+        super().__init__(book)
+        self._effects = effects
+
+    def round(self, *given: Any) -> None:
+        super().round(*given)
+        self._effects.append("counted")
+
+
+class RecordedRound:
+    """A real round whose steps are recorded. It is asked, not inherited from: compiled, a round has no heirs."""
+
+    def __init__(self, work: Round, effects: Effects) -> None:
+        self._work = work
+        self._effects = effects
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)
+
+    def fold(self, records: Sequence[Record], position: int) -> None:
+        self._did("fold", records)
+        self._work.fold(records, position)
+
+    def fold_strays(self, records: Sequence[Record], position: int) -> None:
+        self._did("fold", records)
+        self._work.fold_strays(records, position)
+
+    def decide(self, records: Sequence[Record], position: int) -> int:
+        done = self._work.decide(records, position)
+        self._did("decide", records[:done], position)
+        return done
+
+    def replay(self, records: Sequence[Record], position: int) -> int:
+        done = self._work.replay(records, position)
+        self._did("decide", records[:done], position)
+        return done
+
+    def _did(self, verb: str, records: Sequence[Record], position: int | None = None) -> None:
+        if records:
+            offsets = " ".join(str(record.offset) for record in records)
+            known = "" if position is None else f" knowing consents below {position}"
+            self._effects.append(f"{verb} {self._effects.name(records[0].topic)} {offsets}{known}")
+
+
+class Heart:
+    """A partition of which every effect is recorded. It has fetched both consent topics up to their end: nothing."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        book: Rulebook,
+        *,
+        round_records: int = 100,
+        writer: Writer | None = None,
+        watermark: Watermark | None = None,
+        effects: Effects | None = None,
+    ) -> None:
+        self.book = book
+        self.effects = Effects(book) if effects is None else effects
+        self.events = Events(NOW)
+        self.clock = Clock(self.effects)
+        self.recorder = RecordingWriter(self.effects)
+        self.watermark = SettableWatermark(self.effects)
+        self._writer: Writer = self.recorder if writer is None else writer
+        self._watermark: Watermark = self.watermark if watermark is None else watermark
+        self.consent_table = RecordingSlice(self.effects, "consent")
+        self.ledger_table = RecordingSlice(self.effects, "ledger")
+        self._round_records = round_records
+        self._ends: dict[str, int] = {}
+        monkeypatch.setattr(partition_module, "Round", self._new_round)
+        self.partition = self.take_over()
+
+    def take_over(self, committed: Mapping[str, int] | None = None) -> Partition:
+        """A new owner of the same tables, from these committed offsets."""
+        self.partition = Partition(
+            0,
+            self.book,
+            Tables(self.consent_table, self.ledger_table),
+            self._writer,
+            self._watermark,
+            RecordingMeter(self.book, self.effects),
+            committed=committed or {},
+            round_records=self._round_records,
+            inbox_records=1000,
+            clock=self.clock,
+            note=Noted("a-life"),
+        )
+        return self.partition
+
+    def _new_round(self, *given: Any) -> RecordedRound:
+        return RecordedRound(Round(*given), self.effects)
+
+    async def begin(self) -> "Heart":
+        """Fetch both consent topics, in which nothing stands."""
+        self.partition.receive(self.book.consents, [], 0)
+        self.partition.receive(self.book.strays, [], 0)
+        await self.partition.work()
+        self.effects.clear()
+        return self
+
+    def acknowledge(self, topic: str, *sent: Sending) -> list[Record]:
+        """Records as the broker holds them, at the end of an input topic; those of consents raise the watermark."""
+        records = []
+        for key, value, headers in sent:
+            offset = self._ends.get(topic, 0)
+            self._ends[topic] = offset + 1
+            records.append(
+                ConsumerRecord(
+                    topic, 0, offset, _NOW_MS, 0, key, value, None,
+                    -1 if key is None else len(key), -1 if value is None else len(value), tuple(headers),
+                )
+            )  # fmt: skip
+        self.watermark.consents = max(self.watermark.consents, self._ends.get(self.book.consents, 0))
+        self.watermark.strays = max(self.watermark.strays, self._ends.get(self.book.strays, 0))
+        return records
+
+    def fetch(self, records: Sequence[Record]) -> None:
+        """Give the partition records that were acknowledged."""
+        self.partition.receive(records[0].topic, records, records[-1].offset + 1)
+
+    def bring(self, topic: str, *sent: Sending) -> None:
+        """Acknowledge and fetch."""
+        self.fetch(self.acknowledge(topic, *sent))
+
+    def consent(self, prospect: str) -> Sending:
+        """Lets e-mail and SMS of this prospect go to every partner."""
+        return prospect.encode(), self.events.consent(prospect, f"c-{prospect}"), ()
+
+    def withdrawal(self, prospect: str) -> Sending:
+        """Ends it."""
+        return prospect.encode(), self.events.against("withdrawal", prospect, f"w-{prospect}"), ()
+
+    def transfer(self, prospect: str, event_id: str = "t", partners: Sequence[str] = ("acme",)) -> Sending:
+        """A request that only a consent releases."""
+        return prospect.encode(), self.events.transfer(prospect, event_id, partners), ()
+
+    def back(self, number: int = -1, run: str = "run-1", *, action: str = "replay") -> Sending:
+        """The n-th quarantined record, as `replay run` sends it back."""
+        held = [record for record in self.recorder.written if record.topic == self.book.quarantine][number]
+        headers = [*held.headers, ("tg-replay-run", run.encode()), ("tg-replay-action", action.encode())]
+        return held.key, held.value, headers
+
+    async def round(self) -> list[str]:
+        """Work until there is only to wait; returns, and forgets, the effects."""
+        await self.partition.work()
+        effects = list(self.effects)
+        self.effects.clear()
+        return effects
+
+
+def book_of(folder: Path, topics: Topics | None = None, placement: Placement = ANYWHERE) -> Rulebook:
+    """Three active partners as of NOW."""
+    return Rulebook.of(topics or Topics(), load_registry(write_registry(folder, NOW)), placement)
