@@ -1,7 +1,7 @@
 """One stream partition without Faust and without a broker: what a round does to the world is recorded, in order.
 
 Everything between the inboxes and the writer is the real thing. An effect is one line of text, so that a test shows the
-whole list of a round as it would be told.
+whole list of a round.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
 from transfer_gate.stream import partition as partition_module
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.history import Noted
+from transfer_gate.stream.history import CommitNote
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import Partition, Watermark, Writer
@@ -43,6 +43,7 @@ class Effects(list[str]):
 
     def __init__(self, book: Rulebook) -> None:
         super().__init__()
+        self.book = book
         self._names = {
             getattr(book, name): name
             for name in ("consents", "transfers", "replay", "strays", "quarantine", "decisions", "changelog", "ledger")
@@ -62,9 +63,9 @@ class Effects(list[str]):
     def committing(self, offsets: Mapping[str, int], notes: Mapping[str, str]) -> None:
         """Offsets of a transaction, and the one note that stands beside each."""
         (note,) = {notes[topic] for topic in offsets}
-        said = dict(part.split("=") for part in note.split())
+        noted = dict(part.split("=") for part in note.split())
         reached = " ".join(f"{self.name(topic)}={end}" for topic, end in offsets.items())
-        self.append(f"note {reached}; changelog={said['changelog']} ledger={said['ledger']}")
+        self.append(f"note {reached}; changelog={noted['changelog']} ledger={noted['ledger']}")
 
 
 def _what(name: str, record: Any) -> str:
@@ -186,7 +187,7 @@ def _as_consumed(topic: str, partition: int, offset: int, record: Any) -> Record
 
 
 class RecordingSlice(MemorySlice):
-    """A table that tells when it changes. `fails` is raised by every read."""
+    """A table that records its changes. `fails` is raised by every read."""
 
     __slots__ = ("_effects", "_name", "fails")
 
@@ -212,7 +213,7 @@ class RecordingSlice(MemorySlice):
 
 
 class RecordingMeter(Meter):
-    """Counts, and says so."""
+    """Counts, and records that it does."""
 
     def __init__(self, book: Rulebook, effects: Effects) -> None:
         super().__init__(book)
@@ -224,7 +225,7 @@ class RecordingMeter(Meter):
 
 
 class RecordedRound:
-    """A real round whose steps are recorded. It is asked, not inherited from: compiled, a round has no heirs."""
+    """A real round whose steps are recorded. It is wrapped, because a compiled class can't be inherited from."""
 
     def __init__(self, work: Round, effects: Effects) -> None:
         self._work = work
@@ -299,7 +300,7 @@ class Heart:
             round_records=self._round_records,
             inbox_records=1000,
             clock=self.clock,
-            note=Noted("a-life"),
+            note=CommitNote("a-life"),
         )
         return self.partition
 

@@ -17,7 +17,7 @@ from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.transaction import Fenced, RecordRefused, RoundFailed
 from transfer_gate.wire.partitioner import MURMUR2, Placement
 
-#: p-1 is at home in partition 0 of 2, p-2 in partition 1.
+#: Keys have a home in one of two partitions.
 TWO = Placement(MURMUR2, 2)
 
 RELEASE = [
