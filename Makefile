@@ -23,6 +23,9 @@ STREAMS := benchmarks/kafka-streams/target
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
 PYTHON ?=
+# In how many processes tests run, each with a Kafka of its own; a file's tests stay together. Those of faults run alone.
+PROCESSES ?= 2
+SPREAD := -n $(PROCESSES) --dist loadfile
 # Options for the program that a target runs: `make demo ARGS=--keep`, `make test ARGS='tests/unit -x'`.
 ARGS ?=
 
@@ -43,7 +46,12 @@ demo: $(VENV)/.ready ## watch transfers flow through a real local Kafka (ARGS=--
 	$(BIN)/transfer-gate demo $(ARGS)
 
 test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest $(SPREAD) --timeout 300 --ignore tests/faults
+	$(BIN)/python -m pytest --timeout 300 tests/faults
+else
 	$(BIN)/python -m pytest --timeout 300 $(ARGS)
+endif
 
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
@@ -54,7 +62,7 @@ check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (ne
 compiled: $(COMPILED_VENV)/.ready ## the package as the image has it, in .venv-compiled: the hot path as C (needs a C compiler)
 
 check-compiled: $(COMPILED_VENV)/.ready ## cases, properties, rounds and a real stream on the compiled package
-	$(COMPILED_BIN)/python -m pytest --timeout 300 -m 'not long and not monitoring and not interpreted' $(COMPILED_TESTS) $(ARGS)
+	$(COMPILED_BIN)/python -m pytest $(SPREAD) --timeout 300 -m 'not long and not monitoring and not interpreted' $(COMPILED_TESTS) $(ARGS)
 
 check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
 	sh deploy/check.sh $(DEPLOY_BIN)

@@ -20,7 +20,8 @@ SEED_VARIABLE: Final = "FAULTS_SEED"
 #: Nobody waits long for the death of a worker to be noticed; other clusters than ours refuse sessions under 6 s.
 SESSION_SECONDS: Final = 6 if BOOTSTRAP_SERVERS else 3
 
-_FIGURES: Final = pytest.StashKey[list[str]]()
+#: Property of a report: a line of figures.
+_FIGURES: Final = "figures"
 
 NewInstallation = Callable[..., Installation]
 
@@ -76,16 +77,16 @@ def chance(record_property: Callable[[str, object], None]) -> random.Random:
 @pytest.fixture
 def figures(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Figures:
     def take(**counted: object) -> None:
-        for name, value in counted.items():
-            record_property(name, value)
         line = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in counted.items())
-        request.config.stash.setdefault(_FIGURES, []).append(f"{request.node.name}: {line}")
+        record_property(_FIGURES, f"{request.node.name}: {line}")
 
     return take
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(_FIGURES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # Of the reports, because tests may run in other processes than this one.
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    lines = [line for report in reports for name, line in report.user_properties if name == _FIGURES]
     if lines:
         terminalreporter.section("figures of the fault suites")
         for line in lines:

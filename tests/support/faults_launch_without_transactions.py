@@ -7,13 +7,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
+from unittest.mock import patch
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import DefaultRecordBatch
 from faust.types import TP
 
 from transfer_gate.cli import main
-from transfer_gate.stream import gate
+from transfer_gate.stream import takeover
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.transaction import TransactionalWriter
@@ -82,7 +83,7 @@ def _require_no_offsets(*_: object, **__: object) -> None:
     """Without transactions states may stand in the changelog before any offset was committed."""
 
 
-gate.require_offsets = _require_no_offsets  # type: ignore[attr-defined]
+patch.object(takeover, "require_offsets", _require_no_offsets).start()
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
 TransactionalWriter.commit = _commit  # type: ignore[method-assign,assignment]
