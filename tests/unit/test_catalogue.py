@@ -83,6 +83,17 @@ def test_a_difference_is_refused_only_when_records_would_be_lost(
     assert all((difference.setting, difference.found) == (setting, value) for difference in found)
 
 
+@pytest.mark.parametrize(
+    "role", ["strays", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit"]
+)
+def test_every_topic_that_the_gate_writes_has_a_limit_of_its_records(registry: Registry, role: str) -> None:
+    """A lower one on the broker is a difference that `doctor`, `topics apply` and a starting worker report."""
+    lower = survey(registry, role, **{"max.message.bytes": "500000"}).differences()
+    assert lower
+    assert {difference.setting for difference in lower} == {"max.message.bytes"}
+    assert not any(difference.refused for difference in lower)
+
+
 def test_replication_that_was_asked_for_is_compared(registry: Registry) -> None:
     """It is told, never refused: the operator knows."""
     differences = survey(registry, "transfers").differences(replication=3)

@@ -60,7 +60,7 @@ class TopicSpec(Struct, frozen=True, kw_only=True):
 REASONS: Final[Mapping[str, str]] = {
     "cleanup.policy": "compaction keeps only the newest record of a prospect, deletion drops the oldest ones",
     "message.timestamp.type": "the broker's own time says how long something is quarantined, and when consent came",
-    "max.message.bytes": "a record that comes in must go out again, with the gate's headers",
+    "max.message.bytes": "what comes in must go out again with the gate's headers, and what the gate notes must fit",
     "retention.ms": "how long evidence and withdrawals can be read again",
     "retention.bytes": "size must not cut short what time keeps",
     "segment.bytes": "small segments are compacted sooner, so that a restore reads less",
@@ -85,6 +85,8 @@ def catalogue(
     """
     durable = {"min.insync.replicas": "2"} if replication is not None and replication >= 3 else {}
     passed_on = {"max.message.bytes": str(max(largest_input, LARGEST_RECORD) + HEAD_ROOM)}
+    # What the gate writes of its own repeats nothing that an input can make large; less than Kafka's default is little.
+    own = {"max.message.bytes": str(DEFAULT_MAX_MESSAGE)}
     held = {"max.message.bytes": str(max(largest_input + HEAD_ROOM, LARGE_MESSAGE))}
 
     def spec(
@@ -109,10 +111,10 @@ def catalogue(
         spec(topics.changelog, "changelog", _COMPACT, {"max.message.bytes": str(LARGE_MESSAGE)}),
         spec(topics.quarantine, "quarantine", _DELETE, quarantine, held),
         spec(topics.replay, "replay", _DELETE, held),
-        spec(topics.decisions, "decisions", _DELETE, _EVIDENCE),
+        spec(topics.decisions, "decisions", _DELETE, _EVIDENCE, own),
         *(spec(name, "partner", _DELETE, passed_on) for name in partner_names),
         # Written by the gate in the transaction of the outcome, so in the partition of the record that it is about.
-        spec(topics.ledger, "ledger", _COMPACT),
+        spec(topics.ledger, "ledger", _COMPACT, own),
         # One partition, so that the acts of all operators stand in one order.
-        spec(topics.audit, "audit", _DELETE, _EVIDENCE, shares=False, count=1),
+        spec(topics.audit, "audit", _DELETE, _EVIDENCE, own, shares=False, count=1),
     )
