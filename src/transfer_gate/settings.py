@@ -85,6 +85,12 @@ class Settings(BaseSettings):
     max_inbox_records: Annotated[int, Field(ge=1, le=1000000)] = Field(
         default=8000, description="Fetched records that may wait per partition and topic before fetching pauses."
     )
+    max_inbox_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = Field(
+        default=64 << 20, description="Bytes of fetched records that all partitions of a worker hold together."
+    )
+    max_output_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = Field(
+        default=32 << 20, description="Bytes of uncommitted outputs of a worker above which no round begins."
+    )
 
     replay_approval_records: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
         default=1000, description="A replay plan of more records needs the approval of a second person."

@@ -65,6 +65,13 @@ class Worker:
         return self._process.poll() is None
 
     @property
+    def peak_bytes(self) -> int:
+        """Most memory that the process ever held since its exec (VmHWM)."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+
+    @property
     def resident_bytes(self) -> int:
         """Memory that the process holds (RSS)."""
         memory: int = psutil.Process(self._process.pid).memory_info().rss

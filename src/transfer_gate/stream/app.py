@@ -25,6 +25,8 @@ from transfer_gate.wire.sealing import UNSEALED, Sealing
 POLL_RECORDS: Final = 10_000
 #: Bytes that one fetch may bring of one partition.
 FETCH_BYTES: Final = 2 << 20
+#: Bytes that one fetch may bring of all partitions of a broker (`fetch.max.bytes`).
+FETCH_ALL_BYTES: Final = 16 << 20
 
 
 def build_app(
@@ -100,7 +102,7 @@ def build_app(
         timer=timer,
     )
     app.batch_topics = frozenset(book.inputs)
-    app.consumer_options = {}
+    app.consumer_options = {"fetch_max_bytes": FETCH_ALL_BYTES}
     app.may_fetch = gate.may_fetch
     app.on_assigned = gate.open
     app.on_released = gate.release

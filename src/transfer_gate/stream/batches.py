@@ -67,6 +67,13 @@ class Batches:
         """Topics that got a record."""
         return list(self._open)
 
+    def size(self) -> int:
+        """Bytes of all batches, before compression."""
+        closed: int = sum(builder.size() for batches in self.full.values() for builder, _ in batches)
+        # The open builder may be the last of `full`, empty or not: rather counted twice than not at all.
+        begun: int = sum(builder.size() for builder, _ in self._open.values())
+        return closed + begun
+
     def close(self) -> dict[str, list[tuple[Builder, int]]]:
         """Topic to its batches in order, each with its number of records."""
         return {

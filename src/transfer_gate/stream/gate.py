@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -22,9 +23,11 @@ from transfer_gate.stream.epochs import LeaderEpochs
 from transfer_gate.stream.fetching import Fetch
 from transfer_gate.stream.identity import Identities, TopicWatch, change_between, identities_of
 from transfer_gate.stream.lag import Lag
+from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
@@ -108,6 +111,9 @@ class Gate:
             clock=clock,
             allow_older_registry=allow_older_registry,
         )
+        self._budget = InboxBudget(settings.max_inbox_bytes)
+        self._room = OutputRoom(settings.max_output_bytes)
+        self._shares: defaultdict[int, Share] = defaultdict(Share)
         #: Whether the partitions that the group gave us are open; False from a revocation to the end of the next
         #: restore.
         self.assigned = False
@@ -248,9 +254,14 @@ class Gate:
 
     def _stop(self, number: int, error: GateError) -> None:
         """Let one partition stand still; the others go on."""
-        self.partitions.pop(number, None)
+        self._give_up(number)
         self.stopped[number] = error
         logger.error("partition %d has stopped: %s", number, error, extra={"partition": number, "reason": _word(error)})
+
+    def _give_up(self, number: int) -> None:
+        partition = self.partitions.pop(number, None)
+        if partition is not None:
+            partition.drop()
 
     def _require_some_partition(self) -> None:
         """Raise why the last partition stopped when this worker has all of them, and none can go on."""
@@ -270,7 +281,8 @@ class Gate:
             for task in late:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        self.partitions = {}
+        for number in tuple(self.partitions):
+            self._give_up(number)
 
     def _new_partition(self, number: int, owned: Owned) -> Partition:
         return Partition(
@@ -288,12 +300,16 @@ class Gate:
             sealing=self._sealing,
             note=owned.note,
             epochs=self._epochs,
+            budget=self._budget,
+            room=self._room,
+            share=self._shares[number],
         )
 
     async def _run(self, partition: Partition) -> None:
         try:
             await partition.run()
         except RoundFailed as error:
+            self._shares[partition.number].failed()
             metrics.TRANSACTIONS.labels("fenced" if isinstance(error, Fenced) else "failed").inc()
             await self._doubt(partition.number, error)
         except (PartitionStops, StateTooNew) as error:
@@ -310,6 +326,6 @@ class Gate:
         logger.warning(
             "a partition is in doubt: rejoining the group", extra={"partition": number, "error": brief(error)}
         )
-        self.partitions.pop(number, None)
+        self._give_up(number)
         self.assigned = False
         await self._rejoin()

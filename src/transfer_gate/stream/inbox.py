@@ -8,18 +8,24 @@ from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.stream.epochs import Reached
+from transfer_gate.stream.memory import InboxBudget
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
-#: Bytes of keys, values and headers that may wait before fetching pauses, and that one round takes.
+#: Bytes of keys, values and headers that one inbox may hold before it pauses, and that one round takes of it.
 WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
+#: What Python needs for a record and for a header beside their bytes, rather more than less.
+RECORD_OVERHEAD: Final = 640
+HEADER_OVERHEAD: Final = 128
 
 
 def weight(record: Record) -> int:
-    """Bytes of its key, value and headers."""
+    """Bytes of its key, value and headers, with what Python needs for each header."""
     size: int = max(0, record.serialized_key_size) + max(0, record.serialized_value_size)
-    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size
+    if not record.headers:
+        return size
+    return size + sum(HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in record.headers)
 
 
 class Passed(NamedTuple):
@@ -43,10 +49,18 @@ class Inbox:
     Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_bytes", "_limit", "_passed", "position", "reached", "waiting")
+    __slots__ = ("_batches", "_budget", "_bytes", "_held", "_limit", "_passed", "position", "reached", "waiting")
 
-    def __init__(self, limit: int, position: int | None = None, epoch: int = -1) -> None:
-        """`epoch`: leader epoch of the last batch before `position`, -1 where it is not known."""
+    def __init__(
+        self, limit: int, position: int | None = None, epoch: int = -1, budget: InboxBudget | None = None
+    ) -> None:
+        """`epoch`: leader epoch of the last batch before `position`, -1 where it is not known.
+
+        `budget` is shared by all inboxes of a worker.
+        """
+        self._budget = budget or InboxBudget()
+        #: Bytes of the budget, also of what was taken and is not settled.
+        self._held = 0
         self._batches: deque[_Batch] = deque()
         self._limit = limit
         self._bytes = 0
@@ -61,7 +75,7 @@ class Inbox:
     @property
     def full(self) -> bool:
         """Whether fetching should pause."""
-        return self.waiting >= self._limit or self._bytes >= WAITING_BYTES
+        return self.waiting >= self._limit or self._bytes >= WAITING_BYTES or (self._budget.spent and self._held > 0)
 
     @property
     def oldest(self) -> int | None:
@@ -86,6 +100,7 @@ class Inbox:
         size = sum(map(weight, records))
         self._batches.append(_Batch(records, end, size))
         self._bytes += size
+        self._hold(size + RECORD_OVERHEAD * len(records))
         self.waiting += len(records)
         self.position = end
         for epoch in epochs:
@@ -107,6 +122,18 @@ class Inbox:
         self._batches.appendleft(_Batch(records, end, size))
         self._bytes += size
         self.waiting += len(records)
+
+    def settle(self) -> None:
+        """What was taken is done with: the budget is free of it."""
+        self._hold(self._bytes + RECORD_OVERHEAD * self.waiting - self._held)
+
+    def drop(self) -> None:
+        """Free the budget of everything: nobody takes it any more."""
+        self._hold(-self._held)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._budget.used += size
 
     def take_passed(self) -> list[Passed]:
         """What was passed over since somebody last asked, in order."""

@@ -68,6 +68,10 @@ class RawBatch:
         """See aiokafka's builder."""
         self._state = (producer_id, producer_epoch, base_sequence)
 
+    def size(self) -> int:
+        """Bytes before compression."""
+        return _BATCH_OVERHEAD + len(self._record)
+
     def build(self) -> bytearray:
         """The batch as bytes."""
         records, codec = self._record, self._codec

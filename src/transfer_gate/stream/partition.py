@@ -14,10 +14,12 @@ from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
 from transfer_gate.stream.history import CommitNote, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
 from transfer_gate.stream.transaction import RoundFailed
@@ -109,14 +111,21 @@ class Partition:
         sealing: Sealing = UNSEALED,
         note: CommitNote | None = None,
         epochs: LeaderEpochs | None = None,
+        budget: InboxBudget | None = None,
+        room: OutputRoom | None = None,
+        share: Share | None = None,
     ) -> None:
-        """`note`: what every commit notes, its ends and leader epochs apart."""
+        """`note`: what every commit notes, its ends and leader epochs apart. `budget` and `room` are shared by all
+        partitions of a worker; `share` outlives this owner.
+        """
+        self._room = room or OutputRoom()
+        self._share = share or Share()
         self._epochs = epochs
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
         known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
         self.inboxes = {
-            topic: Inbox(inbox_records, committed.get(topic), known.get(topic, -1)) for topic in book.inputs
+            topic: Inbox(inbox_records, committed.get(topic), known.get(topic, -1), budget) for topic in book.inputs
         }
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None
@@ -200,9 +209,10 @@ class Partition:
             return False
         if self._waiting is None:
             self._waiting = await self._meet_barrier()
-        await self._require_whole_logs()
-        consents = self.inboxes[self._book.consents].take(self._round_records)
-        strays = self.inboxes[self._book.strays].take(self._round_records)
+        if not await self._until_room():
+            return False
+        consents = self.inboxes[self._book.consents].take(self._share.of(self._round_records))
+        strays = self.inboxes[self._book.strays].take(self._share.of(self._round_records))
         position = consents[1] if consents else self.applied
         brought = strays[1] if strays else self.strays_applied
         ready = self._waiting if self._waiting and self._waiting.covered(position, brought) else None
@@ -210,7 +220,9 @@ class Partition:
             return False
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
-        work = Round(self._book, self._tables, self.number, at, self._sealing, self._origins, self._timer)
+        work = Round(
+            self._book, self._tables, self.number, at, self._sealing, self._origins, self._timer, self._share.now
+        )
         offsets: dict[str, int] = {}
         transfers: Taken | None = None
         replays: Taken | None = None
@@ -232,6 +244,8 @@ class Partition:
             await self._commit(work, offsets)
         self.applied, self.strays_applied = position, brought
         self._done |= offsets
+        for topic in offsets:
+            self.inboxes[topic].settle()
         if ready:
             self._waiting = None
             self._meter.waited(time.monotonic() - ready.since)
@@ -243,6 +257,22 @@ class Partition:
             computed,
         )
         return True
+
+    async def _until_room(self) -> bool:
+        """Wait until the outputs of other partitions leave room for a round, and hold that the logs are whole; False
+        when there is only to leave.
+        """
+        while not self._leaving:
+            await self._room.wait()
+            await self._require_whole_logs()
+            if self._room.free:
+                return True  # nothing is waited for between this look and the end of the decisions
+        return False
+
+    def drop(self) -> None:
+        """Let go of what waits, so that it counts no more."""
+        for inbox in self.inboxes.values():
+            inbox.drop()
 
     async def _meet_barrier(self) -> Waiting | None:
         transfers = self._taken(self._book.transfers)
@@ -291,7 +321,7 @@ class Partition:
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
-        while (taken := self.inboxes[topic].take(self._round_records)) and not taken[0]:
+        while (taken := self.inboxes[topic].take(self._share.of(self._round_records))) and not taken[0]:
             self._done[topic] = taken[1]
         return taken
 
@@ -310,7 +340,10 @@ class Partition:
         began = time.monotonic()
         # All offsets go with every round: a note stands beside that of consents.
         reached = {topic: end for topic, end in {**self._done, **offsets}.items() if end is not None}
-        await self._writer.commit(work.batches, reached, lambda: self._notes(reached), tuple(work.elsewhere.values()))
+        elsewhere = tuple(work.elsewhere.values())
+        with self._room.hold(work.batches.size() + sum(batches.size() for batches in elsewhere)):
+            await self._writer.commit(work.batches, reached, lambda: self._notes(reached), elsewhere)
+        self._share.committed()
         # Only now the table may know: a failed transaction leaves it as it was.
         for topic, table, changes in (
             (self._book.changelog, self._tables.consent, work.changes),

@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 #: much of little, and nothing else runs on the loop meanwhile.
 OUTPUT_BYTES: Final = 16 << 20
 DECIDE_SECONDS: Final = 0.2
+#: A record of more than this is decided in a round of its own: fifty partners make a hundred MiB of two.
+ALONE_BYTES: Final = 512 << 10
 
 #: Events that take something away from the day they are received.
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
@@ -76,9 +78,13 @@ class Round:
         sealing: Sealing = UNSEALED,
         origins: Origins = FIRST_TOPICS,
         timer: Callable[[], float] = _stopped,
+        share: float = 1.0,
     ) -> None:
-        """`timer` counts seconds, to end a round that takes long; it is looked at for every record."""
+        """`timer` counts seconds, to end a round that takes long; it is looked at for every record.
+        `share` of OUTPUT_BYTES is what the round may write (`stream.shares`).
+        """
         self._timer = timer
+        self._most = int(OUTPUT_BYTES * share)
         self._book = book
         self._partition = partition
         self._nobody = view_of(book.registry).nobody
@@ -225,12 +231,15 @@ class Round:
         add = self.batches.add
         size, until = 0, self._timer() + DECIDE_SECONDS
         for count, record in enumerate(records, 1):
+            weighs = weight(record)
+            if weighs > ALONE_BYTES and count > 1:
+                return count - 1
             outputs = outputs_of(record)
             for output in outputs:
                 add(*output)
                 size += len(output[2] or b"")
-            size += weight(record) * len(outputs)  # keys and headers travel with each
-            if size >= OUTPUT_BYTES or self._timer() >= until:
+            size += weighs * len(outputs)  # keys and headers travel with each
+            if size >= self._most or weighs > ALONE_BYTES or self._timer() >= until:
                 return count
         return len(records)
 

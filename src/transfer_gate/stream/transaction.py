@@ -107,7 +107,7 @@ class _Chunk(Struct, frozen=True):
 
     topic: str
     partition: int
-    data: bytes
+    data: bytes | bytearray
     count: int
 
 
@@ -391,7 +391,7 @@ class TransactionalWriter:
                 sequence = self._sequences.get(place, 0)
                 builder.set_producer_state(self._producer_id, self._epoch, sequence)
                 self._sequences[place] = (sequence + count) & 0x7FFFFFFF
-                of_topic.append(_Chunk(topic, batches.partition, bytes(builder.build()), count))
+                of_topic.append(_Chunk(topic, batches.partition, builder.build(), count))
             chunks.append(of_topic)
         return chunks
 

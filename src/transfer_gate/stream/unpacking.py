@@ -34,7 +34,7 @@ RECORD_HEADERS: Final = 1000
 KEY_BYTES: Final = 512
 HEADER_BYTES: Final = 64 << 10
 #: Records of one partition that one look at what was fetched brings, bytes.
-LOOK_BYTES: Final = 8 << 20
+LOOK_BYTES: Final = 2 << 20
 #: A look ends after so many bytes that only passed by: the group's heartbeats share the loop.
 STRIDE_BYTES: Final = 32 << 20
 #: What of one batch is unpacked at most, bytes; 1 MiB of zstd may stand for 32 GiB, of gzip for 1 GiB.
@@ -55,6 +55,8 @@ KEPT_HEADER_BYTES: Final = HEADER_BYTES
 #: Of each header, bytes beside its name and value.
 _HEADER_OVERHEAD: Final = 10
 
+#: What Python needs for a header, beside its bytes.
+_HEADER_OBJECTS: Final = 128
 _CHUNK: Final = 256 << 10
 #: KIP-98: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and greatest timestamp,
 #: producer id, its epoch, base sequence, count.
@@ -325,7 +327,9 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
             found.append(record)
             size += record.serialized_value_size
             if record.headers or record.serialized_key_size > KEY_BYTES:
-                size += record.serialized_key_size + sum(len(value or b"") for _, value in record.headers)
+                size += record.serialized_key_size + sum(
+                    _HEADER_OBJECTS + len(value or b"") for _, value in record.headers
+                )
             left -= 1
             if left == 0 or size >= LOOK_BYTES:
                 self._update_position()

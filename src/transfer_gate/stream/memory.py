@@ -1,0 +1,74 @@
+"""What all partitions of a worker may hold together: records that wait, and outputs on their way (docs/scaling.md)."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+#: Default of the setting MAX_INBOX_BYTES.
+INBOX_BYTES: Final = 64 << 20
+#: Default of the setting MAX_OUTPUT_BYTES.
+OUTPUT_BYTES: Final = 32 << 20
+
+
+class InboxBudget:
+    """Bytes of fetched records, from their fetch to the commit of their round."""
+
+    __slots__ = ("most", "used")
+
+    def __init__(self, most: int = INBOX_BYTES) -> None:
+        self.most = most
+        self.used = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether only inboxes that hold nothing may still fetch: these must, or a consent event that a barrier waits
+        for would never come.
+        """
+        return self.used >= self.most
+
+
+class OutputRoom:
+    """Bytes of outputs that were decided and are not yet committed.
+
+    No round begins while there is no room, so these are less than `most` and one round more; a round that is larger
+    than `most` is committed before the next one begins.
+    """
+
+    def __init__(self, most: int = OUTPUT_BYTES) -> None:
+        self._most = most
+        self._used = 0
+        self._waiting = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @property
+    def free(self) -> bool:
+        """Whether a round may begin."""
+        return self._free.is_set()
+
+    async def wait(self) -> None:
+        """Until a round may begin. Whoever waits already comes first, also before the round that just made room."""
+        if self._waiting:
+            await asyncio.sleep(0)
+        self._waiting += 1
+        try:
+            await self._free.wait()
+        finally:
+            self._waiting -= 1
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Count `size` bytes for as long as they are on their way."""
+        self._change(size)
+        try:
+            yield
+        finally:
+            self._change(-size)
+
+    def _change(self, size: int) -> None:
+        self._used += size
+        if self._used < self._most:
+            self._free.set()
+        else:
+            self._free.clear()
