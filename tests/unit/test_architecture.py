@@ -31,7 +31,8 @@ MAY_IMPORT: Final = {
         "errors printable stream.clients"
     ),
     "local": "verify admin policy registry wire model settings errors stream.clients",
-    "doctor": "admin policy registry wire model settings errors stream.clients",
+    # It compares what a take-over compares.
+    "doctor": "stream admin policy registry wire model settings errors stream.clients",
     "evidence": "admin policy wire model settings errors stream.clients",
     # A forecast of a replay decides as a round does.
     "quarantine": "stream admin policy registry wire model settings errors printable stream.clients",

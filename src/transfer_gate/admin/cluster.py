@@ -174,6 +174,10 @@ class Cluster:
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Offsets that the group has committed, by (topic, partition)."""
+        return {place: found.offset for place, found in (await self.group_offsets(group)).items()}
+
+    async def group_offsets(self, group: str) -> dict[tuple[str, int], groups.GroupOffset]:
+        """What the group has committed, with the note beside each offset, by (topic, partition)."""
         return await groups.committed(self._admin._send_request, group)
 
     async def _to_controller(self, request: CreateTopics, deadline: float) -> Any:

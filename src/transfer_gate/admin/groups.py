@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import (
@@ -37,6 +37,13 @@ _PASSING: Final = (
 )
 
 
+class GroupOffset(NamedTuple):
+    """What a group has committed of a partition: the next offset, and the metadata beside it."""
+
+    offset: int
+    note: str
+
+
 async def members(send: Send, group: str) -> int:
     """How many members the group has now; none when there is no such group."""
     return len(await subscriptions(send, group))
@@ -67,19 +74,19 @@ def subscriptions_of(response: Any) -> list[frozenset[str]]:
     ]
 
 
-async def committed(send: Send, group: str) -> dict[tuple[str, int], int]:
-    """Offsets that the group has committed, by (topic, partition); one that it has not committed is left out."""
+async def committed(send: Send, group: str) -> dict[tuple[str, int], GroupOffset]:
+    """What the group has committed, by (topic, partition); a partition that it has not committed is left out."""
 
-    async def ask() -> dict[tuple[str, int], int]:
+    async def ask() -> dict[tuple[str, int], GroupOffset]:
         response = await _ask_coordinator(send, group, OffsetFetchRequest(group, None))
         _raise_for(response.error_code, group)
-        offsets = {}
+        found = {}
         for topic, partitions in response.topics:
-            for partition, offset, _, code in partitions:
+            for partition, offset, note, code in partitions:
                 _raise_for(code, group)
                 if offset >= 0:
-                    offsets[topic, partition] = offset
-        return offsets
+                    found[topic, partition] = GroupOffset(offset, note or "")
+        return found
 
     return await _patiently(ask)
 

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
 from transfer_gate.admin.reading import newest_timestamp
-from transfer_gate.doctor import here, there
+from transfer_gate.doctor import here, identity, there
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.refusal import AccessDenied
+from transfer_gate.stream.rulebook import Rulebook
 
 
 async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
@@ -35,9 +36,14 @@ async def _cluster(cluster: Cluster, settings: Settings, registry: Registry | No
     findings += await there.limits(cluster, settings, transfers.get(names.transfers, {}))
     if registry is not None:
         findings += await there.topics(cluster, settings, registry)
+    findings += await identity.commits(cluster, settings, found, _order_of(settings, registry))
     findings.append(await _clock(cluster, settings, registry, found))
     findings.append(await there.workers(cluster, settings))
     return findings
+
+
+def _order_of(settings: Settings, registry: Registry | None) -> str:
+    return Rulebook.of(settings.topics, registry).registry_order if registry is not None else ""
 
 
 async def _clock(

@@ -191,6 +191,20 @@ def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int
     )
 
 
+def require_same_log(topic: str, partition: int, noted: Life | None, found_id: str, reach: int) -> None:
+    """Hold that a log of the gate's own is the one that was committed to, up to `reach`. Raises HistoryLost.
+
+    `noted`: which topic of its name that was; `found_id`: the id of the one that is there.
+    """
+    if noted is None or noted.topic_id == found_id or not reach:
+        return
+    raise HistoryLost(
+        f"partition {partition} of {topic} is not the log that was committed to: the topic was deleted and "
+        "made anew, and what it held is gone: withdrawals and objections, or what was replayed",
+        do="stop all workers, see docs/reference/what-happens-when.md for having the history folded anew",
+    )
+
+
 def require_log(topic: str, partition: int, reach: int, held: int, begin: int, end: int) -> None:
     """Hold that a log of the gate's own has all that was committed to it: that it runs from `begin` to `end`.
 

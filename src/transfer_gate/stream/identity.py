@@ -61,6 +61,27 @@ def partitions_changed(noted: int, found: int) -> PartitionsChanged:
     )
 
 
+def require_order(where: str, ours: str, theirs: str) -> None:
+    """Hold that a registry is not older than one that has decided in the group. Raises RegistryOlder.
+
+    `ours`, `theirs`: `published_at/revision`, empty for a registry without; `where`: who is refused.
+    """
+    if not ours or not theirs or ours == theirs:
+        return
+    (published, _, revision), (noted_at, _, other) = ours.partition("/"), theirs.partition("/")
+    if published > noted_at:
+        return
+    older = "older than" if published < noted_at else "published at the same time as"
+    raise RegistryOlder(
+        f"{where}: the registry in use (revision {revision}, published_at {published}) is "
+        f"{older} the one that decided here last (revision {other}, published_at {noted_at}; in this partition or "
+        "another): a partner that was "
+        "suspended since could be served again",
+        do="give this worker the newer registry; raise published_at in policy.yaml with every change; for a "
+        "deliberate rollback start it with --allow-older-registry",
+    )
+
+
 def change_between(known: Identities, found: Identities) -> GateError | RoundFailed | None:
     """Why nothing may be decided any more: PartitionsChanged for another count, which only a person can settle;
     RoundFailed for a topic that was made anew, which the next take-over settles; None when all is as it was.

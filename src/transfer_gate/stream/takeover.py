@@ -21,15 +21,15 @@ from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.deleted import Deleted
 from transfer_gate.stream.history import (
     CommitNote,
-    HistoryLost,
     Life,
     note_of,
     read_note,
     require_epoch,
     require_events,
     require_offsets,
+    require_same_log,
 )
-from transfer_gate.stream.identity import Identities, RegistryOlder, TopicWatch, partitions_changed
+from transfer_gate.stream.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.stream.members import require_own_members
 from transfer_gate.stream.restore import ends_of, restore
 from transfer_gate.stream.rounds import Tables
@@ -210,13 +210,7 @@ class TakeOver:
         note = self._notes[number]
         worked = next(iter(self._slices[number].items()), None) is not None
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
-            life = note.topics.get(topic)
-            if life is not None and life.topic_id != identities[topic].topic_id and reach.end:
-                raise HistoryLost(
-                    f"partition {number} of {topic} is not the log that was committed to: the topic was deleted and "
-                    "made anew, and what it held is gone: withdrawals and objections, or what was replayed",
-                    do="stop all workers, see docs/reference/what-happens-when.md for having the history folded anew",
-                )
+            require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
         require_offsets(self._book.transfers, self._book.consents, number, committed, worked=worked)
         lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
         self._notes[number] = replace(
@@ -321,21 +315,8 @@ class TakeOver:
 
     def _require_order(self, number: int, theirs: str) -> None:
         """Hold that no newer registry has decided in this group. Raises RegistryOlder."""
-        ours = self._book.registry_order
-        if not ours or not theirs or ours == theirs or self._allow_older_registry:
-            return
-        (published, _, revision), (noted_at, _, other) = ours.partition("/"), theirs.partition("/")
-        if published > noted_at:
-            return
-        older = "older than" if published < noted_at else "published at the same time as"
-        raise RegistryOlder(
-            f"partition {number}: the registry of this worker (revision {revision}, published_at {published}) is "
-            f"{older} the one that decided here last (revision {other}, published_at {noted_at}; in this partition or "
-            "another): a partner that was "
-            "suspended since could be served again",
-            do="give this worker the newer registry; raise published_at in policy.yaml with every change; for a "
-            "deliberate rollback start it with --allow-older-registry",
-        )
+        if not self._allow_older_registry:
+            require_order(f"partition {number}", self._book.registry_order, theirs)
 
     async def _begin_anew(
         self, number: int, committed: dict[str, Committed], note: CommitNote, ids: Mapping[str, str]
