@@ -81,7 +81,7 @@ def main() -> None:
         transfers = list(filter(_readable, _records(events.transfers, book.transfers)))
     tables, position = Tables(MemorySlice(), MemorySlice()), len(consents)
     folding = Round(book, tables, 0, now)
-    folding.fold(consents, position)
+    folding.fold(consents)
     folding.close()
     tables.consent.update(folding.changes, position)
 

@@ -76,10 +76,10 @@ class Gate:
             self.asked.add((self.offset, "", "*"))
             work.decide([self.record(self.book.transfers, key, b"broken")], 1)
         elif kind == "consent":
-            work.fold([self.record(self.book.consents, key, self.events.consent(prospect, f"c-{self.offset}"))], 1)
+            work.fold([self.record(self.book.consents, key, self.events.consent(prospect, f"c-{self.offset}"))])
         elif kind in ("withdrawal", "erasure"):
             value = self.events.against(kind, prospect, f"a-{self.offset}")  # type: ignore[arg-type]
-            work.fold([self.record(self.book.consents, key, value)], 1)
+            work.fold([self.record(self.book.consents, key, value)])
         elif self.held:
             record, _ = self.held[number % len(self.held)]
             action = [(names.REPLAY_ACTION, kind.encode())]

@@ -263,6 +263,36 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
         await reader.stop()
 
 
+async def test_a_look_brings_what_it_may_and_the_next_one_begins_with_the_other_partitions(
+    bootstrap_servers: str, thread: FetchThread
+) -> None:
+    topic = f"hooks-{uuid.uuid4().hex}"
+    await make_topics(bootstrap_servers, {topic: {}}, partitions=2)
+    places = {TP(topic, 0), TP(topic, 1)}
+    async with open_producer(bootstrap_servers) as producer:
+        for place in places:
+            for number in range(3):
+                await producer.send(topic, b"%d" % number, partition=place.partition)
+    reader = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    await reader.start()
+    try:
+        reader.assign([TopicPartition(*place) for place in places])
+        thread._told, thread.look = {}, lambda: (1 << 20, 1)
+        async with asyncio.timeout(10):
+            while len(reader._fetcher._records) < 2:  # noqa: ASYNC110 - aiokafka tells nobody
+                await asyncio.sleep(0.01)
+        taken: list[tuple[int, list[bytes | None]]] = []
+        while len(taken) < 6:
+            fetched = await thread._fetch_records(reader, places, timeout=10)
+            values = {tp.partition: [record.value for record in fetch.records] for tp, fetch in fetched.items()}
+            taken += [(number, found) for number, found in values.items() if found]
+        first, second = taken[0][0], taken[1][0]
+        assert first != second
+        assert taken == [(place, [b"%d" % number]) for number in range(3) for place in (first, second)]
+    finally:
+        await reader.stop()
+
+
 @pytest_asyncio.fixture
 async def idle_reader(bootstrap_servers: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of one empty partition."""

@@ -124,6 +124,8 @@ NAMES: Final = (
     "aiokafka.consumer.subscription_state:TopicPartitionState.has_valid_position",
     "aiokafka.consumer.subscription_state:TopicPartitionState.position",
     "aiokafka.consumer.subscription_state:Assignment.tps",
+    # A look is remembered at an assignment, and its fetched partitions take turns.
+    "aiokafka.consumer.subscription_state:Assignment.__dict__",
     "aiokafka.protocol.commit:OffsetFetchRequest",
     "aiokafka.protocol.api:RequestStruct.FLEXIBLE_VERSION",
     "aiokafka.client:ConnectionGroup.COORDINATION",

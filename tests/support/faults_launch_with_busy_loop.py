@@ -12,18 +12,18 @@ from transfer_gate.cli import main
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.partition import Partition, Taken
 
-_decide: Final = Partition._rest_back
+_work: Final = Partition._rest_back
 
 
-def _slowly(
-    self: Partition, topic: str, taken: Taken, decide: Callable[[Sequence[Record], int], int], position: int
-) -> Taken:
+def _slowly(self: Partition, topic: str, taken: Taken, work: Callable[[Sequence[Record]], int]) -> Taken:
+    if topic != self._book.transfers:
+        return _work(self, topic, taken, work)
     folder = Path(os.environ["TRANSFER_GATE_DATA_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "busy").touch()
     while not (folder / "go-on").exists():  # at full speed, as a long computation
         pass
-    return _decide(self, topic, taken, decide, position)
+    return _work(self, topic, taken, work)
 
 
 Partition._rest_back = _slowly  # type: ignore[method-assign]

@@ -167,13 +167,13 @@ def _records_of(batches: Batches) -> Iterator[tuple[str, Any]]:
     for topic, built in batches.close().items():
         for builder, _ in built:
             builder.set_producer_state(0, 0, 0)
-            for record in records_in(bytes(builder.build())):
+            for record in records_in(builder.build()):
                 yield topic, record
 
 
-def records_in(data: bytes) -> Iterator[Any]:
+def records_in(data: bytes | bytearray) -> Iterator[Any]:
     """Records of a record batch (magic 2), as it goes to a broker."""
-    batches = MemoryRecords(data)
+    batches = MemoryRecords(bytes(data))
     while (batch := batches.next_batch()) is not None:
         yield from batch
 
@@ -234,13 +234,19 @@ class RecordedRound:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._work, name)
 
-    def fold(self, records: Sequence[Record], position: int) -> None:
-        self._did("fold", records)
-        self._work.fold(records, position)
+    def fold(self, records: Sequence[Record]) -> int:
+        return self._folded(records, self._work.fold)
 
-    def fold_strays(self, records: Sequence[Record], position: int) -> None:
-        self._did("fold", records)
-        self._work.fold_strays(records, position)
+    def fold_strays(self, records: Sequence[Record]) -> int:
+        return self._folded(records, self._work.fold_strays)
+
+    def _folded(self, records: Sequence[Record], fold: Callable[[Sequence[Record]], int]) -> int:
+        done = len(records)
+        try:
+            done = fold(records)
+        finally:
+            self._did("fold", records[:done])  # also where it fails
+        return done
 
     def decide(self, records: Sequence[Record], position: int) -> int:
         done = self._work.decide(records, position)
@@ -300,6 +306,7 @@ class Heart:
             round_records=self._round_records,
             inbox_records=1000,
             clock=self.clock,
+            timer=lambda: 0.0,  # no round takes long, however slow the machine is
             note=CommitNote("a-life"),
         )
         return self.partition

@@ -53,7 +53,7 @@ def _book(tmp_path: Path) -> Rulebook:
 
 def consented(book: Rulebook, tables: Tables, prospect: str) -> None:
     work = Round(book, tables, 0, NOW)
-    work.fold([record(book.consents, prospect.encode(), EVENTS.consent(prospect, "c-1"), offset=0)], 1)
+    work.fold([record(book.consents, prospect.encode(), EVENTS.consent(prospect, "c-1"), offset=0)])
     work.close()
     tables.consent.update(work.changes, 1)
 

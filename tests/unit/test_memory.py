@@ -15,14 +15,15 @@ from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.inbox import HEADER_OVERHEAD, Inbox, weight
-from transfer_gate.stream.memory import InboxBudget, OutputRoom
+from transfer_gate.stream.inbox import Inbox, weight
+from transfer_gate.stream.memory import LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
 from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.shares import LEAST, Share
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.transaction import RoundFailed
+from transfer_gate.stream.unpacking import HEADER_OVERHEAD
 from transfer_gate.wire.sealing import UNSEALED
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
@@ -37,6 +38,21 @@ def test_the_budget_is_shared_and_an_empty_inbox_may_always_fetch() -> None:
     assert not consents.full, "a transfer may wait for just what stands there"
     consents.put([record(0, b"")], 1)
     assert consents.full
+
+
+def test_while_the_budget_is_spent_a_look_brings_little_of_each_partition() -> None:
+    budget = InboxBudget(MIB)
+    of_each, of_all = budget.look()
+    Inbox(1000, budget=budget).put([record(0, bytes(MIB))], 1)
+    assert budget.look() == (LOOK_SPENT_BYTES, of_all)
+    assert LOOK_SPENT_BYTES < of_each < of_all
+
+
+def test_what_waits_packed_in_the_consumer_is_bounded_over_all_partitions() -> None:
+    assert fetch_bytes(8) == 2 * MIB
+    for places in (64, 200, 512):
+        assert places * fetch_bytes(places) <= 64 * MIB
+    assert fetch_bytes(100_000) >= 100_000, "a fetch of next to nothing would never end"
 
 
 def test_what_was_taken_counts_until_it_is_settled() -> None:

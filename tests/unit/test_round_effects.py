@@ -207,6 +207,30 @@ async def test_what_a_large_round_leaves_meets_a_watermark_of_its_own(
     ]
 
 
+@pytest.mark.interpreted
+async def test_a_transfer_waits_until_events_that_are_too_much_for_one_round_are_all_folded(
+    monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook
+) -> None:
+    """The states of thousands of events may be large: each round changes some."""
+    heart.bring(book.consents, heart.consent("p-1"), heart.consent("p-2"))
+    await heart.round()
+    monkeypatch.setattr(rounds, "STATE_BYTES", 1)
+    heart.bring(book.consents, heart.withdrawal("p-1"), heart.withdrawal("p-2"))
+    heart.bring(book.transfers, heart.transfer("p-2"))
+    effects = await heart.round()
+    assert [line for line in effects if line.startswith(("watermark", "fold", "decide", "note", "commit"))] == [
+        "watermark",
+        "fold consents 2",
+        "note consents=3 strays=0; changelog=4 ledger=0",
+        "commit",
+        "fold consents 3",
+        "decide transfers 0 knowing consents below 4",
+        "note consents=4 transfers=1 strays=0; changelog=6 ledger=0",
+        "commit",
+    ]
+    assert "produce quarantine p-2 policy: not-withdrawn" in effects
+
+
 async def test_an_event_that_can_not_be_read_is_copied_and_blocks_in_one_transaction(
     heart: Heart, book: Rulebook
 ) -> None:

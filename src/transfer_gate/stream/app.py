@@ -15,6 +15,7 @@ from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.limits import ANY_SIZE, Limits
+from transfer_gate.stream.memory import RESPONSE_BYTES, fetch_bytes
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
@@ -23,10 +24,6 @@ from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 #: Most records of one look at the fetched ones, over all partitions.
 POLL_RECORDS: Final = 10_000
-#: Bytes that one fetch may bring of one partition.
-FETCH_BYTES: Final = 2 << 20
-#: Bytes that one fetch may bring of all partitions of a broker (`fetch.max.bytes`).
-FETCH_ALL_BYTES: Final = 16 << 20
 
 
 def build_app(
@@ -63,7 +60,7 @@ def build_app(
         broker_request_timeout=max(90.0, timeout + 10),
         broker_rebalance_timeout=max(60.0, timeout),
         broker_max_poll_records=POLL_RECORDS,
-        consumer_max_fetch_size=FETCH_BYTES,
+        consumer_max_fetch_size=fetch_bytes(len(topics.inputs()) * partitions),
         consumer_auto_offset_reset="earliest",
         table_standby_replicas=0,
         stream_wait_empty=False,
@@ -102,8 +99,9 @@ def build_app(
         timer=timer,
     )
     app.batch_topics = frozenset(book.inputs)
-    app.consumer_options = {"fetch_max_bytes": FETCH_ALL_BYTES}
+    app.consumer_options = {"fetch_max_bytes": RESPONSE_BYTES}
     app.may_fetch = gate.may_fetch
+    app.look = gate.look
     app.on_assigned = gate.open
     app.on_released = gate.release
 

@@ -6,7 +6,7 @@ Reaches into aiokafka and into Faust's consumer thread; the rest that reaches in
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from itertools import starmap
 from typing import Any, Final
@@ -24,6 +24,7 @@ from msgspec import Struct
 
 from transfer_gate.stream.epochs import Reached
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.unpacking import Look
 
 #: The broker holds an empty fetch for this long; data ends it at once.
 FETCH_WAIT_MS: Final = 200
@@ -101,6 +102,8 @@ class FetchThread(AIOKafkaConsumerThread):
 
     #: Set by the app: extra arguments of the aiokafka consumer.
     consumer_options: Mapping[str, Any] = {}
+    #: Set by the app: bytes that a look at what was fetched may bring, of each partition and of all.
+    look: Callable[[], tuple[int, int]]
     _told: dict[TopicPartition, int]
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
@@ -131,8 +134,14 @@ class FetchThread(AIOKafkaConsumerThread):
         fetcher = consumer._fetcher
         wanted = {TopicPartition(*tp) for tp in active_partitions}
         while self.consumer.flow_active and not (consumer._closed or fetcher._closed):
+            subscription = consumer._subscription.subscription
+            if subscription is not None and subscription.assignment is not None:
+                subscription.assignment.look = Look(*self.look())
             with fetcher._subscriptions.fetch_context():
                 records = await fetcher.fetched_records(wanted, timeout=0, max_records=max_records)
+            for place in records:
+                if place in fetcher._records:
+                    fetcher._records.move_to_end(place)  # the others come first next time
             fetched = self._with_positions(consumer, wanted, records)
             left = deadline - time.monotonic()
             if fetched or left <= 0:

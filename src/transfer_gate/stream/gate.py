@@ -197,6 +197,10 @@ class Gate:
             return False
         return not partition.inboxes[tp.topic].full
 
+    def look(self) -> tuple[int, int]:
+        """See InboxBudget."""
+        return self._budget.look()
+
     async def receive(self, topic: str, number: int, fetch: Fetch) -> None:
         """Pass one fetch to its partition."""
         partition = self.partitions.get(number)

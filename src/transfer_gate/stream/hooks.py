@@ -53,6 +53,7 @@ class BatchConsumer(Consumer):
     def _new_consumer_thread(self) -> FetchThread:
         thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
         thread.consumer_options = self._gate.consumer_options
+        thread.look = self._gate.look
         return thread
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -133,6 +134,8 @@ class GateApp(faust.App):
     consumer_options: Mapping[str, Any] = {}
     #: Whether the inbox of a topic partition has room.
     may_fetch: Callable[[TP], bool]
+    #: Bytes that the next look at what was fetched may bring: of each partition, and of all.
+    look: Callable[[], tuple[int, int]]
     #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore. False when
     #: the cluster did not answer.
     on_assigned: Callable[[set[int]], Awaitable[bool]]

@@ -9,15 +9,13 @@ from msgspec import Struct
 
 from transfer_gate.stream.epochs import Reached
 from transfer_gate.stream.memory import InboxBudget
+from transfer_gate.stream.unpacking import HEADER_OVERHEAD, RECORD_OVERHEAD
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 #: Bytes of keys, values and headers that one inbox may hold before it pauses, and that one round takes of it.
 WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
-#: What Python needs for a record and for a header beside their bytes, rather more than less.
-RECORD_OVERHEAD: Final = 640
-HEADER_OVERHEAD: Final = 128
 
 
 def weight(record: Record) -> int:

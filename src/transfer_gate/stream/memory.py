@@ -5,10 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+#: Packed bytes that wait in the consumer, of all inputs together, and the bounds of what one fetch brings of one.
+_FETCHED_BYTES: Final = 64 << 20
+_LEAST_FETCH, _MOST_FETCH = 128 << 10, 2 << 20
+#: Bytes that one response to a fetch may bring of all partitions of a broker (`fetch.max.bytes`).
+RESPONSE_BYTES: Final = 8 << 20
+#: Bytes of records that one look at what was fetched brings, of all partitions and of each; and of each while the
+#: budget is spent: then only inboxes that hold nothing are filled.
+LOOK_ALL_BYTES: Final = 8 << 20
+LOOK_EACH_BYTES: Final = 4 << 20
+LOOK_SPENT_BYTES: Final = 256 << 10
 #: Default of the setting MAX_INBOX_BYTES.
 INBOX_BYTES: Final = 64 << 20
 #: Default of the setting MAX_OUTPUT_BYTES.
 OUTPUT_BYTES: Final = 32 << 20
+
+
+def fetch_bytes(places: int) -> int:
+    """Bytes that one fetch may bring of one of so many partitions of input topics (`max.partition.fetch.bytes`); a
+    larger batch comes alone (KIP-74).
+    """
+    return max(_LEAST_FETCH, min(_MOST_FETCH, _FETCHED_BYTES // places))
 
 
 class InboxBudget:
@@ -26,6 +43,10 @@ class InboxBudget:
         for would never come.
         """
         return self.used >= self.most
+
+    def look(self) -> tuple[int, int]:
+        """Bytes that the next look at what was fetched may bring: of each partition, and of all."""
+        return LOOK_SPENT_BYTES if self.spent else LOOK_EACH_BYTES, LOOK_ALL_BYTES
 
 
 class OutputRoom:

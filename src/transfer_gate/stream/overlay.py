@@ -16,20 +16,25 @@ class Overlay:
     of the processor's caches.
     """
 
-    __slots__ = ("_changed", "_last", "_last_key", "_table")
+    __slots__ = ("_changed", "_last", "_last_key", "_table", "read")
 
     def __init__(self, table: Slice) -> None:
         self._table = table
         self._changed: dict[bytes, ProspectState] = {}
         self._last_key: bytes | None = None
         self._last = EMPTY
+        #: Bytes of the states that were read from the table.
+        self.read = 0
 
     def get(self, key: bytes) -> ProspectState:
         """The state of a key, as this round has made it so far."""
         state = self._changed.get(key)
         if state is None:
             if key != self._last_key:
-                self._last, self._last_key = decode_state(self._table.get(key)), key
+                raw = self._table.get(key)
+                if raw is not None:
+                    self.read += len(raw)
+                self._last, self._last_key = decode_state(raw), key
             state = self._last
         return state
 
@@ -44,3 +49,8 @@ class Overlay:
         """Every key whose state changed, and the new state as bytes; None where nothing is left of it."""
         for key, state in self._changed.items():
             yield key, None if state == EMPTY else encode_state(state)
+
+    def forget(self) -> None:
+        """Let go of the states: they take several times the memory of their bytes."""
+        self._changed.clear()
+        self._last, self._last_key = EMPTY, None

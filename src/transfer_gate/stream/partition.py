@@ -213,9 +213,7 @@ class Partition:
             return False
         consents = self.inboxes[self._book.consents].take(self._share.of(self._round_records))
         strays = self.inboxes[self._book.strays].take(self._share.of(self._round_records))
-        position = consents[1] if consents else self.applied
-        brought = strays[1] if strays else self.strays_applied
-        ready = self._waiting if self._waiting and self._waiting.covered(position, brought) else None
+        ready = self._ready(consents, strays)
         if consents is None and strays is None and ready is None:
             return False
         at = ready.at if ready else self._clock()
@@ -227,22 +225,27 @@ class Partition:
         transfers: Taken | None = None
         replays: Taken | None = None
         if consents:
-            work.fold(*consents)
+            consents = self._rest_back(self._book.consents, consents, work.fold)
             offsets[self._book.consents] = consents[1]
         if strays:
-            work.fold_strays(strays[0], position or 0)
+            strays = self._rest_back(self._book.strays, strays, work.fold_strays)
             offsets[self._book.strays] = strays[1]
+        ready = self._ready(consents, strays)  # no longer, if the round folded less
+        position = consents[1] if consents else self.applied
+        known = position or 0
         if ready and ready.transfers:
-            transfers = self._rest_back(self._book.transfers, ready.transfers, work.decide, position or 0)
+            transfers = self._rest_back(
+                self._book.transfers, ready.transfers, lambda records: work.decide(records, known)
+            )
             offsets[self._book.transfers] = transfers[1]
         if ready and ready.replays:
-            replays = self._rest_back(self._book.replay, ready.replays, work.replay, position or 0)
+            replays = self._rest_back(self._book.replay, ready.replays, lambda records: work.replay(records, known))
             offsets[self._book.replay] = replays[1]
         work.close()
         computed = time.perf_counter() - began
         if (consents and consents[0]) or (strays and strays[0]) or ready:
             await self._commit(work, offsets)
-        self.applied, self.strays_applied = position, brought
+        self.applied, self.strays_applied = position, strays[1] if strays else self.strays_applied
         self._done |= offsets
         for topic in offsets:
             self.inboxes[topic].settle()
@@ -257,6 +260,12 @@ class Partition:
             computed,
         )
         return True
+
+    def _ready(self, consents: Taken | None, strays: Taken | None) -> Waiting | None:
+        """What waits in front of the barrier, if these events are the last that it waits for."""
+        position = consents[1] if consents else self.applied
+        brought = strays[1] if strays else self.strays_applied
+        return self._waiting if self._waiting and self._waiting.covered(position, brought) else None
 
     async def _until_room(self) -> bool:
         """Wait until the outputs of other partitions leave room for a round, and hold that the logs are whole; False
@@ -325,12 +334,10 @@ class Partition:
             self._done[topic] = taken[1]
         return taken
 
-    def _rest_back(
-        self, topic: str, taken: Taken, decide: Callable[[Sequence[Record], int], int], position: int
-    ) -> Taken:
-        """What the round decides of `taken`. The rest waits again, and meets a barrier of its own."""
+    def _rest_back(self, topic: str, taken: Taken, work: Callable[[Sequence[Record]], int]) -> Taken:
+        """What the round folds or decides of `taken`. The rest waits again, transfers for a barrier of their own."""
         records, end = taken
-        count = decide(records, position)
+        count = work(records)
         if count == len(records):
             return taken
         self.inboxes[topic].put_back(records[count:], end)

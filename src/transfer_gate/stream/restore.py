@@ -14,7 +14,10 @@ from aiokafka.structs import TopicPartition
 from transfer_gate.stream.history import Reach, require_log
 from transfer_gate.stream.slices import Slice
 
+#: Bytes that one fetch may bring of one partition, and that wait to be read of all, if there are not very many.
 FETCH_BYTES: Final = 8 << 20
+_FETCHED_BYTES: Final = 64 << 20
+_LEAST_FETCH: Final = 1 << 20
 
 
 def _untold(_partition: int, _remaining: int, _read: int) -> None:
@@ -40,7 +43,7 @@ async def restore(
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES,
+        max_partition_fetch_bytes=max(_LEAST_FETCH, min(FETCH_BYTES, _FETCHED_BYTES // max(1, len(slices)))),
         fetch_max_wait_ms=100,
     )
     try:

@@ -33,7 +33,7 @@ from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.replays import Replays
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import Slice
-from transfer_gate.stream.strays import events_of, headers_of
+from transfer_gate.stream.strays import event_of, headers_of
 from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.decode import Unreadable, decode_consent
 from transfer_gate.wire.headers import PREFIX
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 #: much of little, and nothing else runs on the loop meanwhile.
 OUTPUT_BYTES: Final = 16 << 20
 DECIDE_SECONDS: Final = 0.2
+#: Bytes of states after which a round folds no further event: each that changes is held, and written.
+STATE_BYTES: Final = 8 << 20
 #: A record of more than this is decided in a round of its own: fifty partners make a hundred MiB of two.
 ALONE_BYTES: Final = 512 << 10
 
@@ -81,10 +83,11 @@ class Round:
         share: float = 1.0,
     ) -> None:
         """`timer` counts seconds, to end a round that takes long; it is looked at for every record.
-        `share` of OUTPUT_BYTES is what the round may write (`stream.shares`).
+        `share` of OUTPUT_BYTES is what the round may write, and of STATE_BYTES what it may change (`stream.shares`).
         """
         self._timer = timer
         self._most = int(OUTPUT_BYTES * share)
+        self._most_states = int(STATE_BYTES * share)
         self._book = book
         self._partition = partition
         self._nobody = view_of(book.registry).nobody
@@ -125,27 +128,41 @@ class Round:
         """Rules that raised to number of times."""
         return self._judge.rule_errors
 
-    def fold(self, records: Sequence[Record], position: int) -> None:
-        """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3)."""
-        misplaced, number = self._book.placement.misplaced, self._partition
-        for record in records:
-            self._timer()  # a record after the other is progress
-            if misplaced(record.key, number) and is_prospect(record.key):
-                self.strays += 1
-                logger.warning("a consent event stands outside the partition of its key", extra=place_of(record))
-                self.batches.add(*self._outputs.of_stray_consent(record, position))
-                self._send_home(record)
-            else:
-                self._fold(record, position)
+    def fold(self, records: Sequence[Record]) -> int:
+        """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3).
 
-    def fold_strays(self, records: Sequence[Record], position: int) -> None:
-        """Apply consent events that came home. Their copies in quarantine were written where they stood."""
-        for record, event in zip(records, events_of(records), strict=True):
-            self._timer()
-            if self._book.placement.misplaced(record.key, self._partition):
-                self._send_home(record)  # by another partitioner, or another count: never applied where nobody looks
-            else:
-                self._fold(event, position, copied=True)
+        Returns how many of them, one at least: the others would make the round too large or too long.
+        """
+        return self._each(records, self._fold_or_send_home)
+
+    def fold_strays(self, records: Sequence[Record]) -> int:
+        """Apply consent events that came home, in the same way. Their copies in quarantine were written where they
+        stood.
+        """
+        return self._each(records, self._fold_stray)
+
+    def _each(self, records: Sequence[Record], fold: Callable[[Record], None]) -> int:
+        states, until = self._states, self._timer() + DECIDE_SECONDS
+        for count, record in enumerate(records, 1):
+            fold(record)
+            if self._timer() >= until or states.read >= self._most_states:
+                return count
+        return len(records)
+
+    def _fold_or_send_home(self, record: Record) -> None:
+        if self._book.placement.misplaced(record.key, self._partition) and is_prospect(record.key):
+            self.strays += 1
+            logger.warning("a consent event stands outside the partition of its key", extra=place_of(record))
+            self.batches.add(*self._outputs.of_stray_consent(record, record.offset + 1))
+            self._send_home(record)
+        else:
+            self._fold(record)
+
+    def _fold_stray(self, record: Record) -> None:
+        if self._book.placement.misplaced(record.key, self._partition):
+            self._send_home(record)  # by another partitioner, or another count: never applied where nobody looks
+        else:
+            self._fold(event_of(record), copied=True)
 
     def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
         """An event that can't be read names somebody of another partition: it blocks them there."""
@@ -174,7 +191,7 @@ class Round:
             headers, value = self._source_headers(record), None  # blocks its prospect, as it would have at home
         self._at_home_of(record.key).add(topic, record.key, value, headers)
 
-    def _fold(self, record: Record, position: int, *, copied: bool = False) -> None:
+    def _fold(self, record: Record, *, copied: bool = False) -> None:
         states = self._states
         try:
             event = _event_of(record, self._nobody)
@@ -190,7 +207,7 @@ class Round:
                 else:
                     states.put(prospect, fold_unreadable(states.get(prospect), self._known_as(record)))
             if not copied:
-                self.batches.add(*self._outputs.of_unreadable_consent(record, position))
+                self.batches.add(*self._outputs.of_unreadable_consent(record, record.offset + 1))
         else:
             about = event.prospect_id.encode()
             before = states.get(about)
@@ -252,6 +269,7 @@ class Round:
             for key, value in changed:
                 changes[key] = value
                 self.batches.add(topic, key, value)
+        self._states.forget()
 
 
 def _event_of(record: Record, nobody: AbstractSet[str]) -> ConsentEvent:

@@ -4,7 +4,6 @@ The round that finds one writes it, verbatim, to `transfer-gate-strays`, into th
 transaction: once that is committed, the barrier of that partition covers it.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from aiokafka.structs import ConsumerRecord
@@ -31,12 +30,8 @@ def headers_of(record: Record, life: int, *, whole: bool = True) -> list[tuple[s
     ]
 
 
-def events_of(records: Sequence[Record]) -> list[Record]:
-    """Strays as the consent events that they are: received when they first were, under an offset of their own."""
-    return [_event_of(record) for record in records]
-
-
-def _event_of(record: Record) -> Record:
+def event_of(record: Record) -> Record:
+    """A stray as the consent event that it is: received when it first was, under an offset of its own."""
     ours = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
     life = 0
     try:

@@ -24,8 +24,8 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-#: A compressed batch that unpacks to more than this is read as a stream, bytes.
-BATCH_BYTES: Final = 4 << 20
+#: A compressed batch that unpacks to more than this is read as a stream, bytes; a smaller one is held while it is read.
+BATCH_BYTES: Final = 2 << 20
 #: The largest record that is held in memory, bytes: own topics take 8 MiB, and no input that large is decided.
 RECORD_BYTES: Final = (8 << 20) + (64 << 10)
 #: Headers of one record: aiokafka makes objects of 64 bytes and more of two bytes each.
@@ -33,8 +33,8 @@ RECORD_HEADERS: Final = 1000
 #: Of a withheld record, the key is kept up to here (a `prospect_id` has at most 128 characters), and headers.
 KEY_BYTES: Final = 512
 HEADER_BYTES: Final = 64 << 10
-#: Records of one partition that one look at what was fetched brings, bytes.
-LOOK_BYTES: Final = 2 << 20
+#: Records of one partition that one look at what was fetched brings, bytes with what Python needs for them.
+LOOK_BYTES: Final = 4 << 20
 #: A look ends after so many bytes that only passed by: the group's heartbeats share the loop.
 STRIDE_BYTES: Final = 32 << 20
 #: What of one batch is unpacked at most, bytes; 1 MiB of zstd may stand for 32 GiB, of gzip for 1 GiB.
@@ -55,8 +55,9 @@ KEPT_HEADER_BYTES: Final = HEADER_BYTES
 #: Of each header, bytes beside its name and value.
 _HEADER_OVERHEAD: Final = 10
 
-#: What Python needs for a header, beside its bytes.
-_HEADER_OBJECTS: Final = 128
+#: What Python needs for a record and for a header beside their bytes, rather more than less.
+RECORD_OVERHEAD: Final = 640
+HEADER_OVERHEAD: Final = 128
 _CHUNK: Final = 256 << 10
 #: KIP-98: base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and greatest timestamp,
 #: producer id, its epoch, base sequence, count.
@@ -309,31 +310,54 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
         )
 
 
+class Look:
+    """What one look at the fetched records of an assignment may bring at most, bytes: of `each` partition, and what is
+    `left` of all. One record of each partition comes in any case, while anything is left.
+    """
+
+    __slots__ = ("each", "left")
+
+    def __init__(self, each: int, left: int) -> None:
+        self.each = each
+        self.left = left
+
+
 class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
     """What was fetched of a partition, handed out in looks of bounded size."""
 
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[ConsumerRecord]:
-        """Up to `max_records` records, and about LOOK_BYTES."""
+        """Up to `max_records` records, and about as many bytes as the look allows that stands at the assignment, else
+        LOOK_BYTES.
+        """
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
+        look: Look | None = getattr(self._assignment, "look", None)
+        if look is None:
+            look = Look(LOOK_BYTES, LOOK_BYTES)
+        elif look.left <= 0:
+            return []
+        most = min(look.each, look.left)
         found: list[ConsumerRecord] = []
         left, size = -1 if max_records is None else max_records, 0
         for record in self._partition_records:
             if record is None:
                 self._update_position()
+                look.left -= size
                 return found
             found.append(record)
-            size += record.serialized_value_size
+            size += RECORD_OVERHEAD + record.serialized_value_size
             if record.headers or record.serialized_key_size > KEY_BYTES:
                 size += record.serialized_key_size + sum(
-                    _HEADER_OBJECTS + len(value or b"") for _, value in record.headers
+                    HEADER_OVERHEAD + len(value or b"") for _, value in record.headers
                 )
             left -= 1
-            if left == 0 or size >= LOOK_BYTES:
+            if left == 0 or size >= most:
                 self._update_position()
+                look.left -= size
                 return found
+        look.left -= size
         self._update_position()
         self._partition_records = None
         return found
