@@ -1,4 +1,4 @@
-"""What operators change in a real quarantine: discard, resolve, rotate keys. The gate does it, and it is audited."""
+"""What operators change in a real quarantine: discard and resolve. The gate does it, and it is audited."""
 
 import asyncio
 import json
@@ -24,7 +24,6 @@ from tests.support.quarantine_gate import (
 from tests.support.stream_gate import StreamGate
 from transfer_gate.quarantine.sending import applied, open_sender
 from transfer_gate.wire.ledger import decode_entry
-from transfer_gate.wire.sealing import load_master_keys
 
 #: The producer of the gate belongs to the loop of the session.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -208,45 +207,6 @@ async def test_only_unreadable_events_of_that_prospect_are_resolved(gate: Stream
         assert f"at offset {offset}" in err
     code, _, err = await run("consent", "resolve", "--prospect", "ac-fred", "--why", "x")
     assert code == 2
-
-
-async def test_keys_are_rewrapped_by_the_workers_and_what_is_sealed_stays_readable(
-    gate: StreamGate, run: Operator
-) -> None:
-    """A worker with the old file changes nothing and the command says so; one with both keys rewraps all, days too."""
-    sent = await hold(gate, "ac-gina")
-    await gate.send(gate.topics.transfers, b"{", None, partition=0)  # sealed by the key of the day
-    await gate.settled()
-    file = settings_of(gate).quarantine_key_file
-    assert file is not None
-    old = load_master_keys(file).current
-    (before,) = (await run.json("key", "status"))["master_keys"]
-    assert (before["master_id"], before["in_file"]) == (old, "current")
-    assert (await run("key", "rotate"))[0] == 0
-
-    code, out, _ = await run("key", "new", "--file", file, "--add")
-    assert code == 0
-    new = out.strip()
-    assert load_master_keys(file).current == new != old
-    code, _, err = await run("key", "rotate", "--wait", "20")
-    assert code == 4
-    assert "restart" in err
-
-    await gate.worker.terminate()
-    await gate.place.start_worker().until_ready()
-    code, out, err = await run("key", "rotate", "--ticket", "OPS-3")
-    assert code == 0, err
-    assert out == f"rewrapped {before['keys']} keys under {new}\n"
-    assert "old lines may be removed" in err
-    (after,) = (await run.json("key", "status"))["master_keys"]
-    assert after == {"master_id": new, "keys": before["keys"], "in_file": "current"}
-    assert (await run("key", "rotate"))[1] == f"rewrapped 0 keys under {new}\n"
-    assert (await run.acts("key rotate"))[-3]["ticket"] == "OPS-3"
-
-    # Without the old master key everything can still be read.
-    file.write_text(file.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
-    told = await run.json("quarantine", "show", id_of(sent, "acme"))
-    assert told["payload"]["condition"] == "decrypted"
 
 
 async def test_a_key_that_no_master_key_of_the_file_opens_is_left_alone(

@@ -32,6 +32,7 @@ CALLABLES: Final = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": (
         "self consumer active_partitions timeout max_records"
     ),
+    "faust.assignor.partition_assignor:PartitionAssignor.metadata": "self topics",
     "aiokafka.conn:AIOKafkaConnection.send": "self request expect_response",
     "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "self request",
     # Called from there.

@@ -191,8 +191,10 @@ class Installation:
         code, _, errors = self.run("topics", "apply")
         assert code == 0, f"topics apply failed: {errors}"
 
-    def start_worker(self, launcher: Launcher | None = None, data_of: int | None = None) -> Worker:
-        """Start one more worker, plain or through a launcher; `data_of`: on the data folder of this earlier worker."""
+    def start_worker(self, launcher: Launcher | None = None, data_of: int | None = None, **settings: object) -> Worker:
+        """Start one more worker, plain or through a launcher, with `settings` in place of those of the others.
+        `data_of`: on the data folder of this earlier worker.
+        """
         number, port = len(self.workers), free_port()
         program = ["-m", "transfer_gate"]
         if launcher is not None:
@@ -203,6 +205,7 @@ class Installation:
             "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number if data_of is None else data_of}"),
             "CLOCK_FILE": str(self.folder / f"clock-{number}"),
         }
+        environment |= {f"TRANSFER_GATE_{name.upper()}": str(value) for name, value in settings.items()}
         worker = Worker(command, environment, self.folder / f"worker-{number}.log", port)
         self.workers.append(worker)
         return worker

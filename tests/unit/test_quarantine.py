@@ -1,6 +1,8 @@
 """Filters, cursors, times and key files of the quarantine commands, without a broker."""
 
+import base64
 import datetime as dt
+import json
 import stat
 import subprocess
 import sys
@@ -13,15 +15,18 @@ from aiokafka import TopicPartition
 from tests.support.command_line import CommandLine
 from transfer_gate.cli.moments import moment
 from transfer_gate.doctor import here
-from transfer_gate.errors import InvalidInput
+from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.quarantine.browse import Place, View, _behind
+from transfer_gate.quarantine.keyfile import promote_key
 from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, filter_details, state_of
 from transfer_gate.quarantine.standings import Standings
 from transfer_gate.quarantine.unreadable import looks_like, nameable
+from transfer_gate.quarantine.workers import RunningWorker, require_key
+from transfer_gate.stream.members import published_by, published_in, with_published
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.held import Held, held_of
 from transfer_gate.wire.ledger import LedgerEntry, State, encode_entry
-from transfer_gate.wire.sealing import load_master_keys
+from transfer_gate.wire.sealing import MasterKeys, load_master_keys
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 
@@ -176,7 +181,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_key_file_is_its_owners_alone_and_never_overwritten(run: CommandLine, tmp_path: Path) -> None:
-    """The key is printed nowhere; another `new` is refused, `--add` puts a key on top and keeps the rest."""
+    """The key is printed nowhere; another `new` is refused, `--add` puts a key below the current one."""
     file = tmp_path / "keys"
     code, out, err = run("--file", file)
     first = load_master_keys(file)
@@ -189,11 +194,40 @@ def test_a_key_file_is_its_owners_alone_and_never_overwritten(run: CommandLine, 
     assert file.read_text(encoding="utf-8") == text
     assert run("--file", file, "--add")[0] == 0
     both = load_master_keys(file)
-    assert both.current != first.current
-    assert both.ids == {both.current, first.current}
-    assert file.read_text(encoding="utf-8").endswith(text)
+    assert both.ids == (first.current, both.ids[1])
+    assert file.read_text(encoding="utf-8").startswith(text)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
+
+
+def test_a_promoted_key_is_the_first_and_no_other_line_moves(tmp_path: Path) -> None:
+    """Comments stay where they are, a last line without its end too; a key that is not there is refused."""
+    file = tmp_path / "keys"
+    a, b, c = (base64.b64encode(letter * 32).decode() for letter in (b"a", b"b", b"c"))
+    file.write_text(f"# ours\n\n{a}  # first\n# older\n{b}\n{c}", encoding="utf-8")
+    ids = load_master_keys(file).ids
+    promote_key(file, ids[2])
+    assert file.read_text(encoding="utf-8") == f"# ours\n\n{c}\n{a}  # first\n# older\n{b}\n"
+    assert load_master_keys(file).ids == (ids[2], *ids[:2])
+    with pytest.raises(InvalidInput, match="no key 00"):
+        promote_key(file, "00")
+
+
+def test_a_worker_that_lacks_a_key_or_publishes_none_is_named() -> None:
+    """Of a member of an older version only its address is known."""
+    older = b'{"assignment":{"actives":{},"standbys":{}},"url":"x","changelog_distribution":{}}'
+    masters = MasterKeys([b"a" * 32, b"b" * 32])
+    ours = published_in(with_published(older, published_by(masters)))
+    assert ours is not None
+    assert ours.master_keys == masters.ids
+    assert [published_in(other) for other in (older, b"", b"\x00")] == [None] * 3
+    assert json.loads(with_published(older, published_by(None))).items() > json.loads(older).items()
+    has, lacks = RunningWorker(ours.worker, ours.master_keys), RunningWorker("gate-2/7", ())
+    require_key([has], masters.ids[1])
+    with pytest.raises(RefusedByGuard, match=r"1 of 2 running workers do not have the key \w+: gate-2/7\."):
+        require_key([has, lacks], masters.ids[1])
+    with pytest.raises(RefusedByGuard, match=r"(?s)1 of 2 .* older version"):
+        require_key([has, RunningWorker("10.0.0.7 (faust-1)", None)], masters.ids[0])
 
 
 def test_a_key_is_not_added_to_what_is_no_key_file(run: CommandLine, tmp_path: Path) -> None:

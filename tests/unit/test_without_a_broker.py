@@ -1,5 +1,6 @@
 """Every command that needs a cluster, where there is none: one message, its exit code, and no client left open."""
 
+import base64
 import gc
 import logging
 import shlex
@@ -14,11 +15,13 @@ import pytest
 
 from tests.support.command_line import CommandLine
 from transfer_gate.cli import cli
-from transfer_gate.quarantine.keyfile import new_key
+from transfer_gate.wire.sealing import KEY_BYTES, master_key_id
 
 #: Nobody listens there, and the kernel says so at once.
 NOBODY: Final = "127.0.0.1:1"
 ID: Final = str(uuid.UUID(int=7))
+#: The current master key of the key file, and the one below it.
+KEYS: Final = (b"a" * KEY_BYTES, b"b" * KEY_BYTES)
 WHY: Final = "--why 'asked for by T-1'"
 REGISTRY: Final = Path(__file__).parents[2] / "examples" / "registry"
 
@@ -29,6 +32,7 @@ NEED_A_BROKER: Final = (
     "consent unreadable",
     f"consent unreadable --reveal {WHY}",
     "doctor",
+    f"key promote {master_key_id(KEYS[1])}",
     "key rotate",
     "key status",
     f"policy explain --decision {ID}",
@@ -63,6 +67,7 @@ NEED_NONE: Final = (
 #: Input that no cluster could make right.
 WRONG: Final = (
     "consent resolve --quarantine-id xyz --yes --why x",
+    "key promote 0",
     "policy explain --decision d-1 --at yesterday",
     "quarantine discard xyz --why x",
     "quarantine explain xyz",
@@ -81,13 +86,15 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[CommandLine]:
     monkeypatch.chdir(tmp_path)
-    new_key(tmp_path / "keys", "made by a test")
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{base64.b64encode(key).decode()}\n" for key in KEYS), encoding="utf-8")
+    keys.chmod(0o600)
     for name, value in {
         "BOOTSTRAP_SERVERS": NOBODY,
         "REGISTRY": REGISTRY,
         "DATA_DIR": tmp_path / "data",
         "OPERATOR": "test",
-        "QUARANTINE_KEY_FILE": tmp_path / "keys",
+        "QUARANTINE_KEY_FILE": keys,
         "METRICS_PORT": 0,
     }.items():
         monkeypatch.setenv(f"TRANSFER_GATE_{name}", str(value))

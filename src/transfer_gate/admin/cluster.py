@@ -168,6 +168,12 @@ class Cluster:
         """How many members the consumer group has now."""
         return await groups.members(self._admin._send_request, group)
 
+    async def settled_members(self, group: str) -> list[groups.Member]:
+        """The members of the consumer group and their user data. Raises RebalanceInProgressError when it goes on
+        rebalancing.
+        """
+        return await groups.settled_members(self._admin._send_request, group)
+
     async def group_subscriptions(self, group: str, needs: str = "Describe") -> list[frozenset[str]]:
         """The topics that each member of the consumer group reads now. Raises AccessDenied, of the right `needs`."""
         return await groups.subscriptions(self._admin._send_request, group, needs)

@@ -13,12 +13,14 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     NodeNotReadyError,
     NotCoordinatorForGroupError,
+    RebalanceInProgressError,
     for_code,
 )
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
+from msgspec import Struct
 
 from transfer_gate.stream.refusal import access_denied
 
@@ -34,7 +36,41 @@ _PASSING: Final = (
     GroupLoadInProgressError,
     NotCoordinatorForGroupError,
     NodeNotReadyError,
+    RebalanceInProgressError,
 )
+#: States of a group in which DescribeGroups returns what every member publishes.
+_SETTLED: Final = ("Stable", "Empty", "Dead")
+
+
+class Member(Struct, frozen=True):
+    """A member of a consumer group: its id, from where it connects, and the user data of its subscription (KIP-54)."""
+
+    member_id: str
+    host: str
+    user_data: bytes
+
+
+async def settled_members(send: Send, group: str) -> list[Member]:
+    """The members of the group. Raises AccessDenied; RebalanceInProgressError when it still rebalances after
+    PATIENCE_SECONDS: the coordinator returns no metadata of members meanwhile.
+    """
+
+    async def ask() -> list[Member]:
+        response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
+        ((code, _, state, _, _, found, *_),) = response.groups
+        if code == GroupIdNotFound.errno:
+            return []
+        _raise_for(code, group)
+        if state not in _SETTLED:
+            raise RebalanceInProgressError(group)
+        return [_member(*described) for described in found]
+
+    return await _patiently(ask)
+
+
+def _member(member_id: str, _client_id: str, host: str, metadata: bytes, *_: Any) -> Member:
+    user_data = ConsumerProtocolMemberMetadata.decode(metadata).user_data if metadata else b""
+    return Member(member_id, host.removeprefix("/"), user_data or b"")
 
 
 class GroupOffset(NamedTuple):

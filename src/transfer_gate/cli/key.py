@@ -8,67 +8,125 @@ from pathlib import Path
 from typing import Literal
 
 import click
+import msgspec
 
 from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed
+from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.printable import one_line
 from transfer_gate.quarantine import keyfile, rotation
 from transfer_gate.quarantine.payloads import master_keys
-from transfer_gate.settings import PREFIX, load_settings
+from transfer_gate.quarantine.workers import RunningWorker, require_key, running_workers
+from transfer_gate.settings import PREFIX, Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 from transfer_gate.wire.sealing import MasterKeys
 
 
 @click.group()
 def key() -> None:
-    """Make and rotate the master keys of quarantine."""
+    """Make, promote and rotate the master keys of quarantine."""
     silence_clients()
 
 
 @key.command()
 @click.option("--file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The key file.")
-@click.option("--add", is_flag=True, help="Put the new key on top of those in the file: it wraps from now on.")
+@click.option("--add", is_flag=True, help="Put the new key below the current one of the file, for `key promote`.")
 def new(file: Path, add: bool) -> None:
     """Make a master key, in a file that only its owner can read (mode 600). The key itself is never printed.
 
     Whoever has the file can read what is in quarantine; when it is lost, nobody can.
     """
     made = f"made {dt.datetime.now(dt.UTC):%Y-%m-%d} by `transfer-gate key new`"
-    name = keyfile.add_key(file, made) if add else keyfile.new_key(file, made)
-    echo(name)
-    then = (
-        "give the file to every worker, restart them, then run: transfer-gate key rotate"
-        if add
-        else f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy apart from the brokers"
-    )
-    echo(f"{file}: the current key has the id above; {then}", err=True)
+    if add:
+        name = keyfile.add_key(file, made)
+        then = f"give the file to every worker, restart them, then run: transfer-gate key promote {name}"
+        echo(name)
+        echo(f"{file}: the key above unwraps, and wraps nothing yet; {then}", err=True)
+    else:
+        name = keyfile.new_key(file, made)
+        then = (
+            f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy apart from the brokers"
+        )
+        echo(name)
+        echo(f"{file}: the current key has the id above; {then}", err=True)
+
+
+@key.command()
+@click.argument("name", metavar="ID")
+@acts.with_why
+@acts.with_ticket
+def promote(name: str, why: str | None, ticket: str | None) -> None:
+    """Make the key ID the current one of the key file, once every running worker has it. Changes the file alone.
+
+    Exit 3 when it is current already, 5 when a running worker lacks it or publishes no keys (an older version), or no
+    worker runs.
+    """
+    settings = load_settings()
+    masters, file = _masters(settings)
+    if name not in masters.ids:
+        raise InvalidInput(f"no key {name} in {file}", do="add one with: transfer-gate key new --add")
+    if name == masters.current:
+        raise NothingMatched(f"{name} is the current key already", do="next: transfer-gate key rotate")
+
+    async def run() -> None:
+        details = {"master_id": name, "before": masters.current}
+        async with acts.audited(settings, "key promote", why=why, ticket=ticket, details=details) as ending:
+            workers = await running_workers(settings)
+            ending.details = {"workers": len(workers)}
+            if not workers:
+                raise RefusedByGuard(
+                    f"no worker of {settings.app_id} runs, so it is not known whether the workers have the key {name}",
+                    do="start the workers with this key file, then run the command again",
+                )
+            require_key(workers, name)
+            keyfile.promote_key(file, name)
+
+    asyncio.run(run())
+    echo(f"{name} is the current key of {file}")
+    echo("next: give the file to every worker, restart them, then run: transfer-gate key rotate", err=True)
 
 
 @key.command()
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @with_progress
 def status(output: Literal["table", "json"], progress: bool | None) -> None:
-    """Count the keys of prospects and days by the master key that wraps them. Exit 3 when there is none."""
+    """Count the keys of prospects and days by the master key that wraps them, and list the master keys of each
+    running worker. Exit 3 when nothing was encrypted yet.
+    """
     settings = load_settings()
     masters = master_keys(settings)
 
-    async def run() -> Counter[str]:
+    async def run() -> tuple[Counter[str], list[RunningWorker]]:
         with passing("changelog", progress) as seen:
-            return await rotation.keys_by_master(settings, seen)
+            return await rotation.keys_by_master(settings, seen), await running_workers(settings)
 
-    counts = asyncio.run(run())
+    counts, workers = asyncio.run(run())
     if output == "json":
         rows = [
             {"master_id": name, "keys": count, "in_file": _role(name, masters)} for name, count in counts.most_common()
         ]
-        echo_json({"master_keys": rows})
-    elif counts:
+        echo_json({"master_keys": rows, "workers": [msgspec.to_builtins(worker) for worker in workers]})
+    else:
+        _print_counts(counts, masters)
+        for worker in workers:
+            echo(f"worker {one_line(worker.name)}: {_keys_of(worker)}")
+    if not counts:
+        raise NothingMatched("no payload was encrypted yet", do=f"set {PREFIX}QUARANTINE_KEY_FILE for the workers")
+
+
+def _print_counts(counts: Counter[str], masters: MasterKeys | None) -> None:
+    if counts:
         echo(f"{'master key':<18} {'wraps':>10}  in the key file")
         for name, count in counts.most_common():
             echo(f"{name:<18} {count:>10,}  {_role(name, masters)}")
-    if not counts:
-        raise NothingMatched("no payload was encrypted yet", do=f"set {PREFIX}QUARANTINE_KEY_FILE for the workers")
+
+
+def _keys_of(worker: RunningWorker) -> str:
+    if worker.master_keys is None:
+        return "not known (an older version)"
+    current, *others = worker.master_keys or ("none",)
+    return ", ".join([current, *others])
 
 
 @key.command()
@@ -90,20 +148,19 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
     go from the file. Exit 4 when some are left.
     """
     settings = load_settings()
-    masters = master_keys(settings)
-    if masters is None:
-        raise InvalidInput(f"{PREFIX}QUARANTINE_KEY_FILE is not set", do="set it to the file that the workers use")
+    masters, _ = _masters(settings)
 
-    async def run(masters: MasterKeys) -> None:
+    async def run() -> None:
         details = {"master_id": masters.current}
         async with acts.audited(settings, "key rotate", ticket=ticket, details=details) as ending:
+            require_key(await running_workers(settings), masters.current)
             with passing("changelog", progress) as seen:
                 outcome = await rotation.rotate(settings, masters, wait_seconds, seen)
             ending.details = {"rewrapped": outcome.rewrapped, "left": outcome.left, "foreign": dict(outcome.foreign)}
             echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
             _raise_for(outcome.foreign, outcome.left)
 
-    asyncio.run(run(masters))
+    asyncio.run(run())
     if len(masters.ids) > 1:
         echo("no key is left under another master key: the old lines may be removed from the key file", err=True)
 
@@ -120,6 +177,14 @@ def _raise_for(foreign: Mapping[str, int], left: int) -> None:
             f"{left:,} keys are still under another master key",
             do="workers must run, with this key file: restart them, then run the command again",
         )
+
+
+def _masters(settings: Settings) -> tuple[MasterKeys, Path]:
+    """The master keys and their file. Raises InvalidInput when none is set, or it is not usable."""
+    masters, file = master_keys(settings), settings.quarantine_key_file
+    if masters is None or file is None:
+        raise InvalidInput(f"{PREFIX}QUARANTINE_KEY_FILE is not set", do="set it to the file that the workers use")
+    return masters, file
 
 
 def _role(name: str, masters: MasterKeys | None) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.wire.sealing import KEY_BYTES, load_master_keys
+from transfer_gate.wire.sealing import KEY_BYTES, load_master_keys, master_key_id
 
 _OWNER_ONLY: Final = 0o600
 _HEAD: Final = """\
@@ -24,24 +24,55 @@ def new_key(file: Path, made: str) -> str:
     if file.exists():
         raise RefusedByGuard(
             f"{file} exists, and its keys open what is in quarantine",
-            do="give --add to put a new current key on top of them, or name another file",
+            do="give --add to put a new key below the current one, or name another file",
         )
-    _write(file, f"{_HEAD}{_line(made)}")
+    _write(file, f"{_HEAD}{_line(made, secrets.token_bytes(KEY_BYTES))}")
     return load_master_keys(file).current
 
 
 def add_key(file: Path, made: str) -> str:
-    """Put a new key on top of a key file, so that it wraps from now on; returns its id. What is in the file stays.
+    """Put a new key below the current one of a key file: it unwraps, and wraps nothing yet. Returns its id.
 
     Raises InvalidInput when the file is not a key file, or can't be written.
     """
     load_master_keys(file)
-    _write(file, _line(made) + file.read_text(encoding="utf-8"))
-    return load_master_keys(file).current
+    lines = _lines_of(file)
+    key = secrets.token_bytes(KEY_BYTES)
+    lines.insert(min(_keys_in(lines).values()) + 1, _line(made, key))
+    _write(file, "".join(lines))
+    return master_key_id(key)
 
 
-def _line(made: str) -> str:
-    return f"{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}  # {made}\n"
+def promote_key(file: Path, name: str) -> None:
+    """Make the key with the id `name` the current one of a key file: the first. What is in the file stays.
+
+    Raises InvalidInput when the file is not a key file, lacks that key, or can't be written.
+    """
+    load_master_keys(file)
+    lines = _lines_of(file)
+    keys = _keys_in(lines)
+    if name not in keys:
+        raise InvalidInput(f"{file}: no key {name} in it", do="add one with: transfer-gate key new --add")
+    lines.insert(min(keys.values()), lines.pop(keys[name]))
+    _write(file, "".join(lines))
+
+
+def _lines_of(file: Path) -> list[str]:
+    return [f"{line}\n" for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _keys_in(lines: list[str]) -> dict[str, int]:
+    """Ids of the keys in these lines of a key file, and on which line each stands first."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(lines):
+        text = line.partition("#")[0].strip()
+        if text:
+            found.setdefault(master_key_id(base64.b64decode(text)), number)
+    return found
+
+
+def _line(made: str, key: bytes) -> str:
+    return f"{base64.b64encode(key).decode()}  # {made}\n"
 
 
 def _write(file: Path, content: str) -> None:

@@ -13,9 +13,10 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.hooks import GateApp
+from transfer_gate.stream.hooks import GateApp, PublishingAssignor
 from transfer_gate.stream.limits import ANY_SIZE, Limits
 from transfer_gate.stream.memory import RESPONSE_BYTES, fetch_bytes
+from transfer_gate.stream.members import published_by
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
@@ -64,6 +65,7 @@ def build_app(
         consumer_auto_offset_reset="earliest",
         table_standby_replicas=0,
         stream_wait_empty=False,
+        PartitionAssignor=PublishingAssignor,
     )
     table = cast(
         ConsentTable,
@@ -100,6 +102,7 @@ def build_app(
     )
     app.batch_topics = frozenset(book.inputs)
     app.consumer_options = {"fetch_max_bytes": RESPONSE_BYTES}
+    app.published = published_by(sealing.masters)
     app.may_fetch = gate.may_fetch
     app.look = gate.look
     app.on_assigned = gate.open

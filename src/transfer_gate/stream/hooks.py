@@ -14,12 +14,15 @@ from typing import Any, Final, cast
 
 import aiokafka
 import faust
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import Message
 
 from transfer_gate.errors import GateError
 from transfer_gate.stream.fetching import Fetch, FetchThread
+from transfer_gate.stream.members import Published, with_published
 from transfer_gate.stream.refusal import DENIED, denied
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
@@ -126,12 +129,24 @@ class BatchTransport(Transport):
     Consumer = BatchConsumer
 
 
+class PublishingAssignor(PartitionAssignor):
+    """Faust's assignor, which also publishes in the group what the app says of itself, with or without partitions."""
+
+    def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
+        """The membership of this worker, made anew whenever it joins."""
+        own = super().metadata(topics)
+        user_data = with_published(own.user_data, cast(GateApp, self.app).published)
+        return ConsumerProtocolMemberMetadata(own.version, own.subscription, user_data)
+
+
 class GateApp(faust.App):
     """A Faust app that delivers batches and lets the gate act around every rebalance and at the stop."""
 
     #: Topics whose fetches are handed on whole.
     batch_topics: frozenset[str] = frozenset()
     consumer_options: Mapping[str, Any] = {}
+    #: What this worker publishes in the group.
+    published: Published
     #: Whether the inbox of a topic partition has room.
     may_fetch: Callable[[TP], bool]
     #: Bytes that the next look at what was fetched may bring: of each partition, and of all.

@@ -7,18 +7,18 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from transfer_gate.errors import GateError
 from transfer_gate.policy.fold import without_key
 from transfer_gate.settings import PREFIX
 from transfer_gate.stream.overlay import Overlay
+from transfer_gate.stream.transaction import PartitionStops
 from transfer_gate.wire.sealing import Encryption, MasterKeys, NotOpened, OpenedKey, Sealing, open_sealed, owner_of_day
 
 #: Days behind the retention of quarantine on which keys of days are still looked for; older ones were dropped before.
 _SWEPT_DAYS: Final = 60
 
 
-class KeyMissing(GateError):
-    """A prospect's key is wrapped by a master key that this worker does not have."""
+class KeyMissing(PartitionStops):
+    """A prospect's key is wrapped by a master key that this worker does not have; another worker may have it."""
 
 
 class Keys:
@@ -88,5 +88,6 @@ class Keys:
 def _missing(error: NotOpened) -> KeyMissing:
     return KeyMissing(
         f"a key of quarantined payloads can't be unwrapped: {error}",
-        do=f"add the master key that wrapped it to the file of {PREFIX}QUARANTINE_KEY_FILE, below the current one",
+        do=f"give this worker a {PREFIX}QUARANTINE_KEY_FILE that has the master key, and restart it; `transfer-gate "
+        "key promote` makes a key current only once every running worker has it",
     )

@@ -1,9 +1,60 @@
-"""Who is in the consumer group: another gate under the same APP_ID would take partitions that it does not decide."""
+"""Who is in the consumer group, and what its members publish there: another gate under the same APP_ID would take
+partitions that it does not decide; a worker without a master key could not go on with what others wrapped by it.
+"""
 
+import os
+import socket
 from collections.abc import Collection
+from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from transfer_gate.errors import GateError
 from transfer_gate.settings import PREFIX
+from transfer_gate.wire.sealing import MasterKeys
+
+
+class Published(Struct, frozen=True):
+    """What a worker publishes in its subscription: its name (host and process), and the ids of the master keys that it
+    has, the current one first.
+    """
+
+    worker: str
+    master_keys: tuple[str, ...] = ()
+
+
+class _UserData(Struct):
+    """Of the user data of Faust's assignor, the part that the gate adds; older versions add none."""
+
+    transfer_gate: Published | None = None
+
+
+_OWN: Final = "transfer_gate"
+_DECODER: Final = msgspec.json.Decoder(_UserData)
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def published_by(masters: MasterKeys | None) -> Published:
+    """What this process publishes."""
+    return Published(f"{socket.gethostname()}/{os.getpid()}", () if masters is None else masters.ids)
+
+
+def with_published(user_data: bytes, published: Published) -> bytes:
+    """The user data of a member (KIP-54; of Faust a JSON object), with what the worker publishes. The leader of the
+    group ignores it, of whatever version it is: Faust passes over members of the object that it does not know.
+    """
+    members = _MEMBERS.decode(user_data)
+    members[_OWN] = msgspec.Raw(msgspec.json.encode(published))
+    return msgspec.json.encode(members)
+
+
+def published_in(user_data: bytes) -> Published | None:
+    """What a member publishes; None for a worker of an older version, or a member that is no worker."""
+    try:
+        return _DECODER.decode(user_data).transfer_gate
+    except msgspec.DecodeError:
+        return None
 
 
 class GroupShared(GateError):

@@ -77,14 +77,14 @@ class MasterKeys:
     """The master keys of an installation: the first wraps, every one unwraps."""
 
     def __init__(self, keys: list[bytes]) -> None:
-        self._ciphers: Mapping[str, AESGCM] = {_id_of(key): AESGCM(key) for key in keys}
+        self._ciphers: Mapping[str, AESGCM] = {master_key_id(key): AESGCM(key) for key in keys}
         #: Id of the key that wraps from now on.
-        self.current = _id_of(keys[0])
+        self.current = master_key_id(keys[0])
 
     @property
-    def ids(self) -> frozenset[str]:
-        """Ids of all master keys. An id tells nothing about its key."""
-        return frozenset(self._ciphers)
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all master keys, the current one first. An id tells nothing about its key."""
+        return tuple(self._ciphers)
 
     def new_key(self) -> tuple[SealingKey, OpenedKey]:
         """A fresh random key: wrapped, to be kept with the state of its prospect; and opened, for use now."""
@@ -177,7 +177,8 @@ def load_master_keys(file: Path) -> MasterKeys:
     return MasterKeys(keys)
 
 
-def _id_of(key: bytes) -> str:
+def master_key_id(key: bytes) -> str:
+    """By what a master key is known: 16 hex digits of a hash of it."""
     return sha256(b"transfer-gate master key:" + key).hexdigest()[:16]
 
 
