@@ -109,8 +109,13 @@ def sources(*places: str) -> list[Path]:
     return found
 
 
-def imports(source: Path) -> Iterator[str]:
+@cache
+def imports(source: Path) -> tuple[str, ...]:
     """Dotted names of the modules that a module imports, wherever in it."""
+    return tuple(_imports(source))
+
+
+def _imports(source: Path) -> Iterator[str]:
     for node in ast.walk(tree(source)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -142,6 +147,7 @@ def module_of(source: Path) -> str:
     return ".".join(["transfer_gate", *source.relative_to(SOURCES).with_suffix("").parts]).removesuffix(".__init__")
 
 
+@cache
 def crossings() -> dict[str, dict[str, str]]:
     """Part -> parts and libraries that it imports -> a module that does so."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
