@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import hypothesis
 import pytest
 
 from transfer_gate.local.kafka import LocalKafka
@@ -33,8 +34,13 @@ class Namespace:
 def pytest_configure() -> None:
     """Settings of the shell that runs the tests must not reach them; SIGTERM ends the run as Ctrl-C does.
 
-    Otherwise a run that is stopped from outside would leave its broker behind.
+    Otherwise a run that is stopped from outside would leave its broker behind. Hypothesis measures no time: how quick an
+    example is says more about the machine than about the code.
     """
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("untimed")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
     signal.signal(signal.SIGTERM, _end_run)
