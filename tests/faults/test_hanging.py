@@ -5,86 +5,165 @@ is made on purpose: records and offsets that come after the end of their transac
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
 
 import pytest
+import pytest_asyncio
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.conftest import FreshKafka
-from tests.support.faults_clients import read_all
+from tests.conftest import Namespace
+from tests.support.faults_clients import open_producer, read_all
 from tests.support.stream_topics import admin_of, make_topics
+from transfer_gate.local.kafka import LocalKafka
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.transaction import Committed, TransactionalWriter, TransactionHangs
+from transfer_gate.stream.coordinator import TransactionHangs
+from transfer_gate.stream.hanging import _open_at
+from transfer_gate.stream.protocol import DescribeTransaction
+from transfer_gate.stream.transaction import Committed, TransactionalWriter
 
-INPUT: Final = "prospect-transfers"
-OUTPUT: Final = "transfer-decisions"
-GROUP: Final = "gate"
-
-
-@pytest.fixture
-async def servers(fresh_kafka: FreshKafka) -> str:
-    servers = fresh_kafka().bootstrap_servers
-    await make_topics(servers, {INPUT: {}, OUTPUT: {}}, 1)
-    async with admin_of(servers) as admin:
-        verify = {"transaction.partition.verification.enable": "false"}
-        await admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", verify)])
-    return servers
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@asynccontextmanager
-async def owner(servers: str) -> AsyncIterator[TransactionalWriter]:
-    """The owner of the partition, from now on."""
-    writer = TransactionalWriter({"bootstrap_servers": servers}, f"{GROUP}-0", GROUP, 10.0)
-    try:
-        await writer.fence((OUTPUT,))
-        yield writer
-    finally:
-        await writer.close()
+class Log:
+    """Topics of one test, and the transactional id of their partition."""
+
+    def __init__(self, servers: str, names: Namespace) -> None:
+        self.servers = servers
+        self.group = names.app_id
+        self.input, self.output, self.partner, self.strays = (
+            f"{names.topic_prefix}{name}" for name in ("prospect-transfers", "decisions", "partner.acme", "strays")
+        )
+
+    @asynccontextmanager
+    async def owner(
+        self, topics: Sequence[str] | None = None, former: Sequence[str] = ()
+    ) -> AsyncIterator[TransactionalWriter]:
+        """The owner of the partition, from now on; by default it writes to all outputs."""
+        writer = TransactionalWriter({"bootstrap_servers": self.servers}, f"{self.group}-0", self.group, 10.0)
+        try:
+            written = (self.output, self.partner) if topics is None else tuple(topics)
+            await writer.fence(written, (self.strays,), tuple(former))
+            yield writer
+        finally:
+            await writer.close()
+
+    async def leave_hanging(self, topic: str, *, commit: bool, offset: int | None, partition: int = 0) -> None:
+        """Commit "first" with offset 1; then end a transaction whose record "second", and whose `offset`, stay without
+        markers.
+        """
+        async with self.owner() as writer:
+            await writer.commit(output(topic, b"first", partition), {self.input: 1}, dict)
+            await writer._add_partitions([topic], partition)
+            await writer._end(commit=commit)
+            await until_state(writer, "CompleteCommit" if commit else "CompleteAbort")
+            await writer._produce(output(topic, b"second", partition))
+            assert await _open_at(writer._client, [(topic, partition)], time.monotonic() + 10), "it does not hang"
+            if offset is not None:
+                await writer._commit_offsets({self.input: offset}, 0, {})
+
+    async def committed_in(self, topic: str) -> list[bytes | None]:
+        return [record.value async for record in read_all(self.servers, [topic], 2)]
 
 
-def output(value: bytes) -> Batches:
-    batches = Batches(0, int(time.time() * 1000))
-    batches.add(OUTPUT, b"p-1", value)
+async def until_state(writer: TransactionalWriter, wanted: str) -> None:
+    """Wait until the coordinator says so: before, markers of this transaction would be those of what follows it."""
+    state = ""
+    while state != wanted:
+        described = DescribeTransaction(writer._transactional_id)
+        response = await writer._until_done(described, lambda response: int(response.states[0][0]))
+        state = response.states[0][2]
+
+
+def output(topic: str, value: bytes, partition: int = 0) -> Batches:
+    batches = Batches(partition, int(time.time() * 1000))
+    batches.add(topic, b"p-1", value)
     return batches
 
 
-async def leave_hanging(servers: str, *, commit: bool) -> None:
-    """Commit "first" with offset 1; then end a transaction whose record "second" and offset 2 stay without markers."""
-    async with owner(servers) as writer:
-        await writer.commit(output(b"first"), {INPUT: 1}, dict)
-        await writer._add_partitions([OUTPUT], 0)
-        await writer._end(commit=commit)
-        await writer._add_partitions([OUTPUT], 0)  # waits until the coordinator holds the one before for ended
-        await writer._end(commit=commit)
-        await writer._produce(output(b"second"))
-        await writer._commit_offsets({INPUT: 2}, 0, {})
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    with LocalKafka(tmp_path_factory.mktemp("hanging")) as broker:
+        async with admin_of(broker.bootstrap_servers) as admin:
+            verify = {"transaction.partition.verification.enable": "false"}
+            await admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", verify)])
+        yield broker.bootstrap_servers
 
 
-async def committed_outputs(servers: str) -> list[bytes | None]:
-    return [record.value async for record in read_all(servers, [OUTPUT], 1)]
+@pytest_asyncio.fixture(loop_scope="module")
+async def log(servers: str, namespace: Namespace) -> Log:
+    made = Log(servers, namespace)
+    await make_topics(servers, {name: {} for name in (made.input, made.output, made.partner, made.strays)}, 2)
+    return made
 
 
-@pytest.mark.parametrize(
-    ("commit", "offset", "values"),
-    [(True, 2, [b"first", b"second", b"third"]), (False, 1, [b"first", b"third"])],
+COMMIT_OR_ABORT = pytest.mark.parametrize(
+    ("commit", "values"),
+    [(True, [b"first", b"second", b"third"]), (False, [b"first", b"third"])],
     ids=["a commit", "an abort"],
 )
-async def test_what_hangs_is_ended_as_its_transaction_was(
-    servers: str, commit: bool, offset: int, values: list[bytes]
+
+
+@COMMIT_OR_ABORT
+async def test_what_hangs_is_ended_as_its_transaction_was(log: Log, commit: bool, values: list[bytes]) -> None:
+    await log.leave_hanging(log.output, commit=commit, offset=2)
+    reached = 2 if commit else 1
+    async with log.owner() as writer:
+        assert await writer.committed((log.input,), 0) == {log.input: Committed(reached, "")}
+        await writer.commit(output(log.output, b"third"), {log.input: reached + 1}, dict)
+    assert await log.committed_in(log.output) == values
+
+
+@COMMIT_OR_ABORT
+async def test_a_record_that_hangs_alone_is_ended_before_anything_follows_it(
+    log: Log, commit: bool, values: list[bytes]
 ) -> None:
-    await leave_hanging(servers, commit=commit)
-    async with owner(servers) as writer:
-        assert await writer.committed((INPUT,), 0) == {INPUT: Committed(offset, "")}
-        await writer.commit(output(b"third"), {INPUT: offset + 1}, dict)
-    assert await committed_outputs(servers) == values
+    """The markers of the offsets were written, that of the record was not: the commit of "third" would commit it."""
+    await log.leave_hanging(log.partner, commit=commit, offset=None)
+    async with log.owner() as writer:
+        await writer.committed((log.input,), 0)
+        await writer.commit(output(log.partner, b"third"), {log.input: 3}, dict)
+    assert await log.committed_in(log.partner) == values
 
 
-async def test_a_partition_is_not_taken_over_when_nobody_knows_how_the_transaction_ended(servers: str) -> None:
-    await leave_hanging(servers, commit=True)
-    async with owner(servers):
+@pytest.mark.parametrize("offset", [2, None], ids=["offsets hang too", "it hangs alone"])
+async def test_what_hangs_on_the_topic_of_a_partner_that_the_registry_has_lost_is_ended(
+    log: Log, offset: int | None
+) -> None:
+    await log.leave_hanging(log.partner, commit=True, offset=offset)
+    async with log.owner([log.output], [log.partner]) as writer:
+        await writer.committed((log.input,), 0)
+    assert await log.committed_in(log.partner) == [b"first", b"second"]
+
+
+async def test_a_stray_that_hangs_in_another_partition_is_ended(log: Log) -> None:
+    await log.leave_hanging(log.strays, commit=True, offset=None, partition=1)
+    async with log.owner() as writer:
+        await writer.committed((log.input,), 0)
+    assert await log.committed_in(log.strays) == [b"first", b"second"]
+
+
+async def test_an_open_transaction_of_another_owner_is_left_alone(log: Log) -> None:
+    """It writes on, and commits."""
+    async with log.owner() as writer:
+        await writer.commit(output(log.output, b"zero"), {log.input: 1}, dict)
+    async with open_producer(log.servers, f"{log.group}-1") as other, other.transaction():
+        await other.send_and_wait(log.strays, b"one", partition=0)
+        async with log.owner() as writer:
+            await writer.committed((log.input,), 0)
+            await writer.commit(output(log.output, b"first"), {log.input: 2}, dict)
+        await other.send_and_wait(log.strays, b"two", partition=0)
+    assert await log.committed_in(log.strays) == [b"one", b"two"]
+    assert await log.committed_in(log.output) == [b"zero", b"first"]
+
+
+@pytest.mark.parametrize("offset", [2, None], ids=["offsets hang too", "it hangs alone"])
+async def test_a_partition_is_not_taken_over_when_nobody_knows_how_the_transaction_ended(
+    log: Log, offset: int | None
+) -> None:
+    await log.leave_hanging(log.output, commit=True, offset=offset)
+    async with log.owner():
         pass  # it fences, and dies before it reads the offsets
-    async with owner(servers) as writer:
-        with pytest.raises(TransactionHangs, match="hang in a transaction of gate-0"):
-            await writer.committed((INPUT,), 0)
+    async with log.owner() as writer:
+        with pytest.raises(TransactionHangs, match=f"partition 0 of {log.output} hang in a transaction of {log.group}"):
+            await writer.committed((log.input,), 0)

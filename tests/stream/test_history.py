@@ -17,6 +17,7 @@ from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
+from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.deleted import Deleted
 from transfer_gate.stream.epochs import LeaderEpochs, Place
 from transfer_gate.stream.fetching import FETCH_WAIT_MS
@@ -28,7 +29,7 @@ from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.transaction import RoundFailed, TransactionalWriter
+from transfer_gate.stream.transaction import TransactionalWriter
 
 #: A prospect who consents and then objects.
 PROSPECT: Final = "p-1"

@@ -6,9 +6,9 @@ import time
 from tests.conftest import Namespace
 from tests.support.faults_clients import read_all
 from tests.support.stream_topics import make_topics
-from transfer_gate.stream import transaction
 from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.transaction import REQUEST_BYTES, TransactionalWriter, requests_of
+from transfer_gate.stream.produce import REQUEST_BYTES, Chunk, requests_of
+from transfer_gate.stream.transaction import TransactionalWriter
 
 
 def output(topic: str, value: bytes) -> Batches:
@@ -37,8 +37,8 @@ async def test_a_batch_that_overtook_the_one_before_it_is_sent_again_behind_it(
     assert [record.value async for record in read_all(bootstrap_servers, [topic], 1)] == [b"0", b"1", b"2"]
 
 
-def chunk(topic: str, number: int, size: int) -> transaction._Chunk:
-    return transaction._Chunk(topic, 0, bytes([number]) * size, 1)
+def chunk(topic: str, number: int, size: int) -> Chunk:
+    return Chunk(topic, 0, bytes([number]) * size, 1)
 
 
 def test_requests_are_bounded_by_bytes_hold_one_batch_of_a_topic_and_keep_its_order() -> None:

@@ -45,8 +45,13 @@ def _committing_transport(self: GateApp) -> Any:
     return _new_transport(self)
 
 
-async def _connect(self: TransactionalWriter, topics: tuple[str, ...], everywhere: tuple[str, ...] = ()) -> None:
-    await _fence(self, topics, everywhere)
+async def _connect(
+    self: TransactionalWriter,
+    topics: tuple[str, ...],
+    everywhere: tuple[str, ...] = (),
+    former: tuple[str, ...] = (),
+) -> None:
+    await _fence(self, topics, everywhere, former)
     if not _producers:
         _producers.append(asyncio.ensure_future(_start(self._client._bootstrap_servers)))
     await _producers[0]

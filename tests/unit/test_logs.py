@@ -12,10 +12,10 @@ from transfer_gate.errors import GateError
 from transfer_gate.observe.logs import QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
 from transfer_gate.observe.tracebacks import brief, told
+from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.fetching import FetchThread
 from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.table import ConsentTable
-from transfer_gate.stream.transaction import RoundFailed
 from transfer_gate.wire.decode import SchemaInvalid
 
 PERSONAL = "claire@courriel.example"

@@ -14,6 +14,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.inbox import Inbox, weight
 from transfer_gate.stream.memory import LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
@@ -22,7 +23,6 @@ from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.shares import LEAST, Share
 from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.transaction import RoundFailed
 from transfer_gate.stream.unpacking import HEADER_OVERHEAD
 from transfer_gate.wire.sealing import UNSEALED
 

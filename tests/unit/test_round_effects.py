@@ -12,9 +12,9 @@ from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
 from transfer_gate.stream import partition as partition_module
 from transfer_gate.stream import rounds
+from transfer_gate.stream.coordinator import Fenced, RecordRefused, RoundFailed
 from transfer_gate.stream.history import HistoryLost
 from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.transaction import Fenced, RecordRefused, RoundFailed
 from transfer_gate.wire.partitioner import MURMUR2, Placement
 
 #: Keys have a home in one of two partitions.

@@ -7,7 +7,7 @@ upper bounds are exclusive, an absent upper bound is open (rules.md 1.1).
 """
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -26,6 +26,9 @@ from transfer_gate.model.reviewed import (
     nothing,
 )
 from transfer_gate.model.terms import Channel
+
+#: How the topic of a partner begins that has no `topic` of its own.
+PARTNER_PREFIX: Final = "partner."
 
 
 class Period(Reviewed):
@@ -106,7 +109,7 @@ class Partner(Reviewed):
 
     def topic_name(self) -> str:
         """Name of the partner's topic, without the installation's prefix."""
-        return self.topic or f"partner.{self.party_id}"
+        return self.topic or f"{PARTNER_PREFIX}{self.party_id}"
 
 
 class PartnerList(Reviewed):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from transfer_gate.model.registry import Registry
+from transfer_gate.model.registry import PARTNER_PREFIX, Registry
 
 
 class Topics(Struct, frozen=True, gc=False):
@@ -57,6 +57,11 @@ class Topics(Struct, frozen=True, gc=False):
     def strays(self) -> str:
         """Own: consent events that stood in another partition than their key's, on their way home."""
         return f"{self.prefix}transfer-gate-strays"
+
+    @property
+    def partner_prefix(self) -> str:
+        """How the topic of a partner begins that has no `topic` of its own."""
+        return f"{self.prefix}{PARTNER_PREFIX}"
 
     def partners(self, registry: Registry) -> Mapping[str, str]:
         """Party id to the topic of that partner."""

@@ -18,6 +18,7 @@ from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
+from transfer_gate.stream.coordinator import Fenced, PartitionStops, RoundFailed
 from transfer_gate.stream.deleted import Deleted
 from transfer_gate.stream.epochs import LeaderEpochs
 from transfer_gate.stream.fetching import Fetch
@@ -32,7 +33,6 @@ from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.takeover import NOTHING_TAKEN, Owned, TakeOver
-from transfer_gate.stream.transaction import Fenced, PartitionStops, RoundFailed
 from transfer_gate.wire.sealing import Sealing
 from transfer_gate.wire.state import StateTooNew
 

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.stream.transaction import Committed, PartitionStops
+from transfer_gate.stream.coordinator import PartitionStops
+from transfer_gate.stream.transaction import Committed
 
 #: The way out of every loss that forgets nobody and decides no transfer twice.
 _FOLD_ANEW: Final = (

@@ -7,7 +7,7 @@ topic with more partitions has other places for the same keys.
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -16,8 +16,8 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
+from transfer_gate.stream.coordinator import PartitionStops, RoundFailed
 from transfer_gate.stream.protocol import OffsetForLeaderEpoch, TopicIds, topic_ids_of
-from transfer_gate.stream.transaction import PartitionStops, RoundFailed
 
 #: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.
 _WAIT_SECONDS: Final = 0.2
@@ -129,6 +129,17 @@ class TopicWatch:
                 raise RoundFailed(f"the cluster does not know these topics: {', '.join(missing)}")
             self._client.force_metadata_update()
             await asyncio.sleep(_WAIT_SECONDS)
+
+    async def others(self, prefix: str, known: Collection[str]) -> tuple[str, ...]:
+        """Topics that begin with `prefix` and are none of those that are `known`; only those that we may see.
+
+        Raises RoundFailed when the cluster does not tell.
+        """
+        try:
+            found = await self._client.fetch_all_metadata()
+        except kafka.KafkaError as error:
+            raise RoundFailed(f"the cluster does not list its topics: {type(error).__name__}") from None
+        return tuple(sorted(topic for topic in found.topics() if topic.startswith(prefix) and topic not in known))
 
     async def epoch_ends(self, asked: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset after the last record of the leader epoch that is asked for, or of an

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
 from transfer_gate.stream.history import CommitNote, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
@@ -22,7 +23,6 @@ from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
-from transfer_gate.stream.transaction import RoundFailed
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)

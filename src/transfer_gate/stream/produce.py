@@ -1,14 +1,50 @@
-"""Produce requests whose bytes are joined once.
+"""Produce requests: which batches go together, and their bytes joined once.
 
 aiokafka joins at every level of a request, so that each record batch is copied six times before it is sent; a round
 sends megabytes.
 """
 
+import itertools
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.protocol.produce import ProduceRequest as AiokafkaProduceRequest
 from aiokafka.protocol.types import Array, Bytes, Int32, Schema
+from msgspec import Struct
+
+#: Brokers remember the last five batches of a producer, so that many may be repeated (KIP-98).
+MOST_IN_FLIGHT: Final = 5
+#: Most bytes of record batches in one produce request, unless a single batch is larger. A round with a hundred partners
+#: would otherwise pass the broker's `socket.request.max.bytes` (100 MiB), which closes the connection.
+REQUEST_BYTES: Final = 8 << 20
+
+
+class Chunk(Struct, frozen=True):
+    """One record batch on its way."""
+
+    topic: str
+    partition: int
+    data: bytes | bytearray
+    count: int
+
+
+def requests_of(chunks: Sequence[Sequence[Chunk]]) -> list[list[Chunk]]:
+    """Pack the batches of each topic into produce requests of about REQUEST_BYTES, at most one batch of a topic in
+    each, because a broker takes them in any order; the batches of one topic stay in order across requests.
+    """
+    requests: list[list[Chunk]] = []
+    for level in itertools.zip_longest(*chunks):
+        size = REQUEST_BYTES
+        for chunk in level:
+            if chunk is None:
+                continue
+            if size + len(chunk.data) > REQUEST_BYTES:
+                requests.append([])
+                size = 0
+            requests[-1].append(chunk)
+            size += len(chunk.data)
+    return requests
 
 
 class ProduceRequest(AiokafkaProduceRequest):  # type: ignore[misc]  # aiokafka has no types

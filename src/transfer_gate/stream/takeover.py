@@ -18,6 +18,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.deleted import Deleted
 from transfer_gate.stream.history import (
     CommitNote,
@@ -36,7 +37,7 @@ from transfer_gate.stream.rounds import Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice, Slice
 from transfer_gate.stream.table import SliceFactory
-from transfer_gate.stream.transaction import Committed, PartitionStops, TransactionalWriter
+from transfer_gate.stream.transaction import Committed, TransactionalWriter
 from transfer_gate.wire.state import STATE_FORMAT, StateTooNew, format_too_new
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,8 @@ class TakeOver:
                 self._settings.transaction_timeout_seconds,
             )
         identities = await self._watch.look()
-        await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,)))
+        former = await self._watch.others(self._book.topics.partner_prefix, topics)
+        await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,), former))
         committed = await self._committed(numbers - set(self._stopped), identities)
         await self._deleted.tell(committed)
         for number in set(committed) - set(self._slices):  # both or none, should one of them fail to open
