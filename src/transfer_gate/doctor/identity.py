@@ -17,6 +17,7 @@ from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.model.topics import Topics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.history import (
     CommitNote,
     note_of,
@@ -29,7 +30,7 @@ from transfer_gate.stream.history import (
 )
 from transfer_gate.stream.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.stream.members import require_own_members
-from transfer_gate.stream.transaction import Committed, RoundFailed
+from transfer_gate.stream.transaction import Committed
 from transfer_gate.wire.state import STATE_FORMAT, format_too_new
 
 Place = tuple[str, int]
