@@ -185,7 +185,7 @@ async def test_an_input_whose_noted_leader_epoch_ends_before_the_offset_fails(pr
 
 async def test_states_without_offsets_of_the_group_fail(prepared: Prepared) -> None:
     await prepared.commit(None, {})
-    await failure(prepared, "group offsets", "no offset of", "offsets.retention.minutes")
+    await failure(prepared, "group offsets", "no offset of", "(likewise partition 1)", "offsets.retention.minutes")
 
 
 async def test_members_that_work_on_other_topics_fail(prepared: Prepared) -> None:

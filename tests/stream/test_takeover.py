@@ -14,16 +14,17 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from tests.support.faults_clients import open_producer
+from tests.support.faults_clients import open_producer, set_offsets
 from tests.support.faults_registry import write_registry
 from tests.support.faults_workers import Installation
 from tests.support.stream_gate import open_gate
+from tests.support.stream_topics import delete_group, remake_topic
 from transfer_gate.errors import GateError
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.history import CommitNote, HistoryLost, Life, read_note
+from transfer_gate.stream.history import CommitNote, HistoryLost, Life, OffsetsLost, read_note
 from transfer_gate.stream.identity import PartitionsChanged, RegistryOlder
 from transfer_gate.stream.members import GroupShared
 from transfer_gate.stream.transaction import Committed
@@ -142,6 +143,43 @@ async def test_a_partition_whose_note_tells_of_a_newer_format_of_states_stops(pl
         await gate.open({0, 1})
         assert stopped(gate) == {1: StateTooNew}
         assert set(gate.partitions) == {0}
+
+
+async def test_a_forgotten_group_decides_nothing_in_a_partition_without_states_either(place: Installation) -> None:
+    """Its offsets expired. What another partition has in the changelog tells that the group has worked."""
+    await delete_group(place.bootstrap_servers, place.app_id)
+    transfers = place.topics.transfers
+    async with open_producer(place.bootstrap_servers) as producer:
+        await producer.send_and_wait(place.topics.changelog, b"{}", key=b"p-1", partition=0)
+    async with owner(place) as gate:
+        await gate.open({1})
+        assert stopped(gate) == {1: OffsetsLost}
+        assert f"partition 1: the group has no offset of {transfers} of partitions 0, 1 any more" in str(
+            gate.stopped[1]
+        )
+        assert "set the group's offsets" in str(gate.stopped[1])
+        await set_offsets(place.bootstrap_servers, place.app_id, {TopicPartition(transfers, 1): 0})
+        await gate.open({1})
+        assert stopped(gate) == {1: OffsetsLost}, "before the offsets of all are set, none is decided"
+        await set_offsets(place.bootstrap_servers, place.app_id, {TopicPartition(transfers, 0): 0})
+        assert await gate.open({0, 1})
+        assert stopped(gate) == {}
+
+
+async def test_a_new_group_beside_rounds_that_were_cut_off_is_not_taken_for_a_forgotten_one(
+    place: Installation,
+) -> None:
+    """Aborted records have offsets, too."""
+    await delete_group(place.bootstrap_servers, place.app_id)
+    for topic in (place.topics.changelog, place.topics.ledger):
+        await remake_topic(place.bootstrap_servers, topic, 2, {"cleanup.policy": "compact"})
+    async with open_producer(place.bootstrap_servers, f"{place.app_id}-0") as writer:
+        await writer.begin_transaction()
+        await writer.send_and_wait(place.topics.changelog, b"{}", key=b"p-1", partition=0)
+        await writer.abort_transaction()
+    async with owner(place) as gate:
+        assert await gate.open({1})
+        assert stopped(gate) == {}
 
 
 async def test_a_second_gate_under_the_same_app_id_is_refused_and_the_first_goes_on(

@@ -88,7 +88,13 @@ def _require_no_offsets(*_: object, **__: object) -> None:
     """Without transactions states may stand in the changelog before any offset was committed."""
 
 
+async def _none_lack(*_: object) -> frozenset[int]:
+    """The same of a whole group."""
+    return frozenset()
+
+
 patch.object(takeover, "require_offsets", _require_no_offsets).start()
+patch.object(takeover, "lacking_offsets", _none_lack).start()
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
 TransactionalWriter.commit = _commit  # type: ignore[method-assign,assignment]

@@ -10,7 +10,7 @@ The offsets themselves can be gone, too: brokers forget those of a group that st
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -134,21 +134,28 @@ def require_offsets(
     transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], *, worked: bool
 ) -> None:
     """Hold that the group still knows up to where it has decided: that it has an offset of `transfers` where the
-    changelog holds states (`worked`). Raises OffsetsLost.
+    changelog or the ledger hold something (`worked`). Raises OffsetsLost.
 
     Whoever committed a state committed offsets with it, in the same transaction, and the changelog is this app id's
-    alone. A partition that never folded a consent has no state, and is not protected. A note of ours beside the offset
-    of `consents` tells that the group is not forgotten: then transfers were not looked at yet, or their topic was made
-    anew, and they are to be read from their beginning.
+    alone. A note of ours beside the offset of `consents` tells that the group is not forgotten: then transfers were not
+    looked at yet, or their topic was made anew, and they are to be read from their beginning. A partition that holds
+    nothing is protected by the others: see `stream.forgotten`.
     """
     if not worked or transfers in committed or read_note(committed.get(consents)) is not None:
         return
-    raise OffsetsLost(
-        f"partition {partition}: the group has no offset of {transfers} any more, but the states in its changelog say "
-        "that it has worked here: its offsets expired (offsets.retention.minutes of the brokers), or were deleted. All "
-        "transfers that are still there would be decided and sent once more",
-        do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end "
-        "(docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
+    raise offsets_lost(transfers, partition, {partition})
+
+
+def offsets_lost(transfers: str, partition: int, lacking: Collection[int]) -> OffsetsLost:
+    """Why a partition must not be decided: the group has forgotten where it stands in the `lacking` ones."""
+    several = "s" if len(lacking) > 1 else ""
+    others = "" if set(lacking) == {partition} else f" of partition{several} {', '.join(map(str, sorted(lacking)))}"
+    return OffsetsLost(
+        f"partition {partition}: the group has no offset of {transfers}{others} any more, but what stands in the "
+        "changelog or the ledger says that it has worked: its offsets expired (offsets.retention.minutes of the "
+        "brokers), or were deleted. All transfers that are still there would be decided and sent once more",
+        do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end, for "
+        "every partition (docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
     )
 
 

@@ -4,7 +4,7 @@ The base classes are untyped for mypy, because aiokafka ships no py.typed.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any, Final
 
@@ -62,13 +62,14 @@ class OffsetFetchRequestV7(RequestStruct):  # type: ignore[misc]
 
 
 class StableOffsets(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
-    """What a group has committed of one partition of some topics, and no offset in front of one that is pending."""
+    """What a group has committed of some partitions of topics, and no offset in front of one that is pending."""
 
     API_KEY = 9
 
-    def __init__(self, group_id: str, topics: tuple[str, ...], partition: int) -> None:
+    def __init__(self, group_id: str, topics: tuple[str, ...], partitions: Iterable[int]) -> None:
         self._group_id = group_id
-        self._topics: list[tuple[str, list[int], dict[int, bytes]]] = [(topic, [partition], {}) for topic in topics]
+        numbers = list(partitions)
+        self._topics: list[tuple[str, list[int], dict[int, bytes]]] = [(topic, numbers, {}) for topic in topics]
 
     def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
         """Make the request that goes over the wire."""

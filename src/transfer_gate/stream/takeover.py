@@ -20,10 +20,12 @@ from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.deleted import Deleted
+from transfer_gate.stream.forgotten import lacking_offsets
 from transfer_gate.stream.history import (
     CommitNote,
     Life,
     note_of,
+    offsets_lost,
     read_note,
     require_epoch,
     require_events,
@@ -210,7 +212,8 @@ class TakeOver:
         Raises HistoryLost, OffsetsLost.
         """
         note = self._notes[number]
-        worked = next(iter(self._slices[number].items()), None) is not None
+        tables = (self._slices[number], self._ledgers[number])
+        worked = any(next(iter(table.items()), None) is not None for table in tables)
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
         require_offsets(self._book.transfers, self._book.consents, number, committed, worked=worked)
@@ -265,6 +268,8 @@ class TakeOver:
         async def read(number: int) -> dict[str, Committed]:
             committed = await self._writers[number].committed(self._book.inputs, number)
             note = self._notes[number] = note_of(committed, self._book.consents, ids)
+            if lacking:
+                raise offsets_lost(self._book.transfers, number, lacking)
             if note.state_format > STATE_FORMAT:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)
             for registry in registries:
@@ -274,9 +279,12 @@ class TakeOver:
         self._notes, self._lives = {}, {}
         if not numbers:
             return {}
-        members = subscriptions_of(await self._writers[min(numbers)].describe_group())
+        writer = self._writers[min(numbers)]
+        members = subscriptions_of(await writer.describe_group())
         require_own_members(self._settings.app_id, self._book.inputs, members)
-        registries = await self._registries(numbers, identities)
+        known = await writer.committed_anywhere()
+        registries = self._registries(known, identities)
+        lacking = await lacking_offsets(writer, self._options, self._book, identities, known)
         committed = await self._each(numbers, read)
         begins = await self._watermarks.all_begins(set(committed)) if committed else {}
 
@@ -301,13 +309,12 @@ class TakeOver:
         for (topic, _), end in (await self._watch.epoch_ends(asked)).items():
             require_epoch(topic, number, lives[topic].epoch, committed[topic].offset, end)
 
-    async def _registries(self, numbers: set[int], identities: Identities) -> list[str]:
+    def _registries(self, committed: Mapping[tuple[str, int], Committed], identities: Identities) -> list[str]:
         """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that
         was never decided has no note, and stands among others that were.
 
         Raises PartitionsChanged when one was decided under another partition count.
         """
-        committed = await self._writers[min(numbers)].committed_anywhere()
         notes = [read_note(found) for (topic, _), found in committed.items() if topic in self._book.inputs]
         found = identities[self._book.transfers].partitions
         for note in notes:

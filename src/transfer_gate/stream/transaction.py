@@ -15,7 +15,7 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -120,7 +120,7 @@ class TransactionalWriter(CoordinatorClient):
         Records and offsets that a transaction left pending are settled first (see `_settle`). Raises RoundFailed when
         the cluster does not answer in time, AccessDenied, TransactionHangs.
         """
-        request = StableOffsets(self._group_id, topics, partition)
+        request = StableOffsets(self._group_id, topics, (partition,))
         wait, settled = FIRST_WAIT, await self._settle_records(partition)
         while True:
             found, unstable = await self._ask_group(request, self._offsets_of)
@@ -141,6 +141,16 @@ class TransactionalWriter(CoordinatorClient):
         if unstable:
             raise RoundFailed("the coordinator keeps offsets back that nobody asked it to")
         return found
+
+    async def committed_unless_pending(
+        self, topics: tuple[str, ...], partitions: Iterable[int]
+    ) -> dict[tuple[str, int], Committed] | None:
+        """What the group has committed of these, by topic and partition; None while a transaction has some of it
+        pending. Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        request = StableOffsets(self._group_id, topics, partitions)
+        found, unstable = await self._ask_group(request, self._offsets_of)
+        return None if unstable else found
 
     async def describe_group(self) -> Any:
         """The coordinator's response to DescribeGroups for our group. Raises RoundFailed when it does not answer in
