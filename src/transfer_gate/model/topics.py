@@ -58,8 +58,7 @@ class Topics(Struct, frozen=True, gc=False):
         """Own: consent events that stood in another partition than their key's, on their way home."""
         return f"{self.prefix}transfer-gate-strays"
 
-    @property
-    def partner_prefix(self) -> str:
+    def of_partners(self) -> str:
         """How the topic of a partner begins that has no `topic` of its own."""
         return f"{self.prefix}{PARTNER_PREFIX}"
 

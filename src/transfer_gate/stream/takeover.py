@@ -158,7 +158,7 @@ class TakeOver:
                 self._settings.transaction_timeout_seconds,
             )
         identities = await self._watch.look()
-        former = await self._watch.others(self._book.topics.partner_prefix, topics)
+        former = await self._watch.others(self._book.topics.of_partners(), topics)
         await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,), former))
         committed = await self._committed(numbers - set(self._stopped), identities)
         await self._deleted.tell(committed)
