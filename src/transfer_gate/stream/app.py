@@ -15,8 +15,8 @@ from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.hooks import GateApp, PublishingAssignor
 from transfer_gate.stream.limits import ANY_SIZE, Limits
-from transfer_gate.stream.memory import RESPONSE_BYTES, fetch_bytes
 from transfer_gate.stream.members import published_by
+from transfer_gate.stream.memory import RESPONSE_BYTES, fetch_bytes
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from transfer_gate.policy.fold import without_key
 from transfer_gate.settings import PREFIX
+from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.transaction import PartitionStops
 from transfer_gate.wire.sealing import Encryption, MasterKeys, NotOpened, OpenedKey, Sealing, open_sealed, owner_of_day
 
 #: Days behind the retention of quarantine on which keys of days are still looked for; older ones were dropped before.
