@@ -34,8 +34,8 @@ class Namespace:
 def pytest_configure() -> None:
     """Settings of the shell that runs the tests must not reach them; SIGTERM ends the run as Ctrl-C does.
 
-    Otherwise a run that is stopped from outside would leave its broker behind. Hypothesis measures no time: how quick an
-    example is says more about the machine than about the code.
+    Otherwise a run that is stopped from outside would leave its broker behind. Hypothesis measures no time: how quick
+    an example is says more about the machine than about the code.
     """
     hypothesis.settings.register_profile(
         "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
