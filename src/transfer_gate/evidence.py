@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.settings import Settings
@@ -138,12 +138,13 @@ async def _state(
             async for records in reading:
                 for record in records:
                     if record.key == key:
-                        state = _folded(state, record)
+                        state = _folded(state, record, settings.bounds)
     return state, tuple(doubts)
 
 
-def _folded(state: ProspectState, record: ConsumerRecord[bytes | None, bytes | None]) -> ProspectState:
+def _folded(state: ProspectState, record: ConsumerRecord[bytes | None, bytes | None], bounds: Bounds) -> ProspectState:
+    received = received_at(record.timestamp)
     try:
-        return fold(state, decode_consent(record.value, record.key), record.offset, received_at(record.timestamp))
+        return fold(state, decode_consent(record.value, record.key), record.offset, received, bounds)
     except UnreadableRecord:
-        return fold_unreadable(state, record.offset)
+        return fold_unreadable(state, record.offset, bounds)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.model.state import Bounds
 from transfer_gate.model.topics import Topics
 
 PREFIX = "TRANSFER_GATE_"
@@ -91,6 +92,14 @@ class Settings(BaseSettings):
     max_output_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 36)] = Field(
         default=32 << 20, description="Bytes of uncommitted outputs of a worker above which no round begins."
     )
+    max_history_records: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        default=1000,
+        description="Consent versions and oppositions kept of one prospect; one who has more is quarantined "
+        "(`history-overflow`). The auditor and other commands need the same value.",
+    )
+    max_state_bytes: Annotated[int, Field(ge=4096, le=900_000)] = Field(
+        default=512 << 10, description="Bytes kept of one prospect, likewise."
+    )
 
     replay_approval_records: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
         default=1000, description="A replay plan of more records needs the approval of a second person."
@@ -155,6 +164,11 @@ class Settings(BaseSettings):
         """Whether every broker is on this machine, so that nothing crosses a network."""
         servers = [server.strip() for server in self.bootstrap_servers.split(",") if server.strip()]
         return all(_is_loopback(server.rpartition(":")[0].strip("[]")) for server in servers)
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much is kept of one prospect."""
+        return Bounds(history_records=self.max_history_records, state_bytes=self.max_state_bytes)
 
     @property
     def topics(self) -> Topics:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from transfer_gate.model.consent import (
     ConsentEvent,
     ConsentGiven,
@@ -140,9 +142,11 @@ def verdict(
     partner_id: str,
     stops: ContactStops = NO_STOPS,
     received: Sequence[dt.datetime | None] = (),
+    overflowed: bool = False,
 ) -> Verdict:
     """The verdict on one partner. `events` are by offset; None is an event that can't be read; `stops` are those of the
-    contact points of the transfer; `received` is when each event was received, None where that is not known."""
+    contact points of the transfer; `received` is when each event was received, None where that is not known;
+    `overflowed`: not all of them were kept."""
     policy = registry.policy
     partner = registry.partners.get(partner_id)
     skew = dt.timedelta(seconds=policy.clock_skew_seconds)
@@ -345,6 +349,8 @@ def verdict(
         def within(start: dt.datetime | None, x: dt.datetime | None, end: dt.datetime | None) -> bool:
             return start is not None and x is not None and start <= x and (end is None or x < end)
 
+        if overflowed:
+            reasons.append("history-overflow")
         if event_blocked:
             reasons.append("consent-unreadable")
         if partner is None:
@@ -767,3 +773,19 @@ def verdict(
         found.time_zone = zones.get(subject.country or "") if subject else None
         found.max_call_attempts = 4
     return found
+
+
+def overflow(events: Sequence[ConsentEvent | None], most: int) -> bool | None:
+    """Whether more than `most` of these events have to be kept of a prospect who never asked for erasure; None where
+    that depends on what replaces what, and when."""
+    unreadable = [offset for offset, e in enumerate(events) if e is None]
+    resolved = {offset for e in events if isinstance(e, Resolution) for offset in e.resolves}
+    distinct = {msgspec.json.encode(e) for e in events if e is not None and not isinstance(e, Resolution)}
+    if len(distinct) + len(unreadable) + len(resolved) <= most:
+        return False
+    records = {e.record_id for e in events if isinstance(e, ConsentGiven)}
+    scopes = {msgspec.json.encode((type(e).__name__, e.scope)) for e in events if isinstance(e, Withdrawal | Objection)}
+    unsettled = {offset for offset in unreadable if offset not in resolved}
+    # Scopes that are written differently may be the same: count those once that can't be told apart at sight.
+    least = len(records) + min(1, len(scopes)) + len(unsettled)
+    return True if least > most else None

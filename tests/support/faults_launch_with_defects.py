@@ -9,7 +9,7 @@ from transfer_gate.cli import main
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.state import ProspectState
+from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
@@ -41,11 +41,15 @@ def _defective_decide(
 
 
 def _defective_fold(
-    state: ProspectState, event: ConsentEvent, offset: int, received_at: dt.datetime | None = None
+    state: ProspectState,
+    event: ConsentEvent,
+    offset: int,
+    received_at: dt.datetime | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> ProspectState:
     if event.event_id.startswith("crash-"):
         raise KeyError(repr(event))
-    return fold(state, event, offset, received_at)
+    return fold(state, event, offset, received_at, bounds)
 
 
 judge.decide = _defective_decide  # type: ignore[attr-defined]

@@ -41,7 +41,8 @@ def test_every_rule_is_shown_to_hold_on_a_release_and_to_fail() -> None:
             transfer = decode_transfer(case.transfer)
         except SchemaInvalid:
             continue
-        state, stops = folded(case.consents, case.prospect, case.received), stops_of(transfer, case.stops)
+        state = folded(case.consents, case.prospect, case.received, bounds=case.bounds)
+        stops = stops_of(transfer, case.stops)
         for told in explain(transfer, state, case.registry, case.at, stops):
             for channel in told.channels:
                 if told.partner_id in case.expect and channel.released:
@@ -57,7 +58,7 @@ def test_every_reason_of_the_gate_that_a_case_can_have_is_shown() -> None:
     expected = {
         reason for case in _cases() for e in case.expect.values() for r in e.quarantine.values() for reason in r
     }
-    # These need bytes that are no JSON, other coordinates, a history without end, or a defect.
+    # These need bytes that are no JSON, other coordinates, or a defect.
     of_coordinates = {"undecodable", "too-large", "key-mismatch", "key-misplaced"}
-    of_the_stream = {"history-overflow", "partner-recall-overdue", "rule-error", GUARD.id}
+    of_the_stream = {"partner-recall-overdue", "rule-error", GUARD.id}
     assert set(REASONS) - expected == of_coordinates | of_the_stream

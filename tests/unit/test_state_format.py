@@ -69,3 +69,11 @@ def test_states_of_the_formats_before_are_read_with_all_that_they_forbid() -> No
         assert state.blocked()
         assert decode_state(encode_state(state)) == state
     assert decode_state(b"{}") == EMPTY
+
+
+def test_a_state_of_the_format_before_bounds_keeps_everything() -> None:
+    events = [{"event_time": "2026-03-10T00:00:00Z", "event_id": "x-1"}]
+    members = {"format": 3, "erasures": events, "restrictions": events, "lifts": events, "resolved": [7]}
+    state = decode_state(msgspec.json.encode(members))
+    assert json.loads(encode_state(state)) == members | {"format": STATE_FORMAT}
+    assert not state.overflowed

@@ -171,7 +171,7 @@ class Auditor:
         part = self._parts[number] = PartitionAudit(
             number,
             Judge(topics, registries, partners),
-            History(self._slice(number), consents, input_begins[consents]),
+            History(self._slice(number), consents, input_begins[consents], self._settings.bounds),
             mine,
             decisions=topics.decisions,
             transfers=topics.transfers,

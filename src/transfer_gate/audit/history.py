@@ -7,11 +7,12 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.audit.reading import Reader
-from transfer_gate.model.state import ProspectState
+from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.slices import Slice
 from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.state import decode_state, encode_state, received_at
+from transfer_gate.wire.state import decode_state, received_at
 
 #: `timestamp_type` of a record whose time is the broker's own, not the producer's.
 LOG_APPEND_TIME: Final = 1
@@ -22,9 +23,11 @@ _AHEAD: Final = 20_000
 class History:
     """Moves with the decisions, whose offsets of consent rise; going back means folding anew from the beginning."""
 
-    def __init__(self, table: Slice, place: TopicPartition, begin: int) -> None:
+    def __init__(self, table: Slice, place: TopicPartition, begin: int, bounds: Bounds = BOUNDS) -> None:
         self.table = table
         self.place = place
+        #: How much the gate keeps of a prospect.
+        self.bounds = bounds
         #: The first event that is still there, and whether that is the first one that ever was.
         self.begin = begin
         self.whole = begin == 0
@@ -78,7 +81,7 @@ class History:
                 self._by_key[record.key].append(record)
 
     def _fold_below(self, offset: int) -> None:
-        changes: dict[bytes, bytes | None] = {}
+        states = Overlay(self.table)
         position = self.table.position
         while self._ahead and self._ahead[0].offset < offset:
             record = self._ahead.popleft()
@@ -90,9 +93,8 @@ class History:
             waiting.popleft()
             if not waiting:
                 del self._by_key[key]
-            known = changes.get(key) or self.table.get(key)
-            changes[key] = encode_state(folded(decode_state(known), [record]))
-        self.table.update(changes, max(position, offset) if self._ahead else position)
+            states.put(key, folded(states.get(key), [record], self.bounds))
+        self.table.update(dict(states.changes()), max(position, offset) if self._ahead else position)
 
     def _begin_again(self, reader: Reader) -> None:
         self.table.clear()
@@ -102,13 +104,13 @@ class History:
         reader.seek(self.place, self.begin)
 
 
-def folded(state: ProspectState, records: Sequence[ConsumerRecord]) -> ProspectState:
+def folded(state: ProspectState, records: Sequence[ConsumerRecord], bounds: Bounds = BOUNDS) -> ProspectState:
     """The state after some more events of its prospect, as the gate folds them (contract section 3)."""
     for record in records:
         try:
             event = decode_consent(record.value, record.key)
         except Unreadable:
-            state = fold_unreadable(state, record.offset)
+            state = fold_unreadable(state, record.offset, bounds)
         else:
-            state = fold(state, event, record.offset, received_at(record.timestamp))
+            state = fold(state, event, record.offset, received_at(record.timestamp), bounds)
     return state

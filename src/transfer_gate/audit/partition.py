@@ -169,9 +169,10 @@ class PartitionAudit:
         later = await self._history.behind(key, milliseconds(decision.decided_at), readers.logs)
         before_ms = milliseconds(decision.decided_at - self._margin)
         source = await self._source_of(decided, readers)
-        seen = folded(state, [record for record in later if record.timestamp < before_ms])
+        most = self._history.bounds
+        seen = folded(state, [record for record in later if record.timestamp < before_ms], most)
         away = self._astray.of(key, self.number, before_ms, milliseconds(decision.decided_at))
-        elsewhere = folded(seen, away.known)
+        elsewhere = folded(seen, away.known, most)
         case = Case(
             released=released,
             decision=decision,
@@ -180,11 +181,11 @@ class PartitionAudit:
             whole=self._history.whole,
             later=seen,
             elsewhere=elsewhere,
-            on_their_way=folded(elsewhere, away.on_their_way),
-            with_strays=folded(state, away.home),
+            on_their_way=folded(elsewhere, away.on_their_way, most),
+            with_strays=folded(state, away.home, most),
         )
         verdict = self._judge.judge(case)
-        close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later)) is not None
+        close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later, most)) is not None
         self._report(released.record, verdict, close)
 
     async def _source_of(self, decided: Decided, readers: Readers) -> Source:

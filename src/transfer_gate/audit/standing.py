@@ -37,6 +37,8 @@ def forbidden(state: ProspectState, way: Way, horizon: dt.datetime) -> str | Non
 
     Consents dated after `horizon` (time of the decision and the allowed skew of clocks) don't count yet.
     """
+    if state.overflowed:
+        return "history-overflow"
     if set(state.unreadable) - set(state.resolved):
         return "consent-unreadable"
     lifts = [_counted(lift) for lift in state.lifts if lift.event_time <= horizon]

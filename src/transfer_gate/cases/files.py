@@ -15,13 +15,14 @@ from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.reasons import RANK, REASONS, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.reviewed import Flag, Reviewed, When
+from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.terms import Channel
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
 
 SUFFIXES: Final = (".yaml", ".yml")
-_MERGED: Final = ("consents", "registry", "stops", "transfer")
+_MERGED: Final = ("bounds", "consents", "registry", "stops", "transfer")
 
 
 def _known(reason: Any) -> Any:
@@ -61,6 +62,13 @@ class Expectation(Reviewed):
     obligations: Mapping[str, Any] | None = None
 
 
+class WrittenBounds(Reviewed):
+    """How much is kept of a prospect, where that is not what a worker keeps by default."""
+
+    history_records: Annotated[int, Field(ge=1)] = BOUNDS.history_records
+    state_bytes: Annotated[int, Field(ge=1)] = BOUNDS.state_bytes
+
+
 class Defaults(Reviewed):
     """What every case of the file starts from."""
 
@@ -69,6 +77,7 @@ class Defaults(Reviewed):
     transfer: Mapping[str, Any] | None = None
     consents: tuple[Mapping[str, Any], ...] | None = None
     stops: tuple[WrittenStop, ...] | None = None
+    bounds: WrittenBounds | None = None
 
 
 class WrittenCase(Defaults):
@@ -90,7 +99,7 @@ class WrittenFile(Reviewed):
 class Case:
     """One case, merged and ready to run; `transfer` and `consents` are the JSON that the worker would read.
 
-    `received` is when each of the consents was received.
+    `received` is when each of the consents was received; `bounds` is how much is kept of them.
     """
 
     path: Path
@@ -105,6 +114,7 @@ class Case:
     prospect: bytes | None
     expect: Mapping[str, Expectation]
     exactly: bool
+    bounds: Bounds = BOUNDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +225,7 @@ def _case(
         prospect=prospect.encode() if isinstance(prospect, str) else None,
         expect=written.expect,
         exactly=written.exactly,
+        bounds=Bounds(**WrittenBounds.model_validate(whole.get("bounds") or {}).model_dump()),
     )
 
 

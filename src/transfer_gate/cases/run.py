@@ -11,7 +11,7 @@ from transfer_gate.cases.files import Case
 from transfer_gate.cases.stops import stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.model.state import BOUNDS, EMPTY, Bounds, ProspectState
 from transfer_gate.model.terms import Channel
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import explain
@@ -48,19 +48,21 @@ def folded(
     prospect: bytes | None,
     received: Sequence[dt.datetime] = (),
     nobody: AbstractSet[str] = frozenset(),
+    bounds: Bounds = BOUNDS,
 ) -> ProspectState:
     """The state of a prospect after these consent events, whose offsets are their positions.
 
-    `received` is when each was received; without it each counts at its date. `nobody` as in `decode_consent`.
+    `received` is when each was received; without it each counts at its date. `nobody` as in `decode_consent`,
+    `bounds` as in `fold`.
     """
     state = EMPTY
     for offset, raw in enumerate(events):
         try:
             event = decode_consent(raw, prospect, nobody)
         except Unreadable:
-            state = fold_unreadable(state, offset)
+            state = fold_unreadable(state, offset, bounds)
         else:
-            state = fold(state, event, offset, *received[offset : offset + 1])
+            state = fold(state, event, offset, received[offset] if offset < len(received) else None, bounds)
     return state
 
 
@@ -73,7 +75,7 @@ def _differences(case: Case) -> list[str]:
     nobody = view_of(case.registry).nobody
     if is_nobody(transfer.prospect_id, nobody):
         return _of_unread(case, "prospect-unidentified", "the prospect_id stands for nobody")
-    state = folded(case.consents, case.prospect, case.received, nobody)
+    state = folded(case.consents, case.prospect, case.received, nobody, case.bounds)
     stops = stops_of(transfer, case.stops)
     decided = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at, stops)}
     found: list[str] = []

@@ -75,6 +75,7 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
 @consent.command()
 @click.option("--prospect", "prospect_id", metavar="ID", help="The prospect (record key) of the events.")
 @click.option("--offset", "offsets", type=click.IntRange(min=0), multiple=True, metavar="N", help="Offset, repeatable.")
+@click.option("--history", is_flag=True, help="Settle a history that exceeded its bounds; with --prospect alone.")
 @click.option("--quarantine-id", metavar="ID", help="Their copy in quarantine, instead of prospect and offsets.")
 @acts.with_why
 @acts.with_ticket
@@ -83,6 +84,7 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
 def resolve(
     prospect_id: str | None,
     offsets: tuple[int, ...],
+    history: bool,
     quarantine_id: str | None,
     why: str | None,
     ticket: str | None,
@@ -92,11 +94,22 @@ def resolve(
     """Settle unreadable consent events: the prospect's transfers are decided again by the events that can be read.
 
     Whatever the event said is lost with it. If it was a withdrawal, objection or erasure, let its source send it again,
-    readable, BEFORE you resolve. Exit 3 when there is no such event, 4 when no gate has applied it in time, 5 without
+    readable, BEFORE you resolve.
+
+    With --history, transfers of a prospect who has more consent events than the gate keeps (`history-overflow`) are
+    decided again. What was kept is not all there was: their consents are forgotten, and count once they are sent again.
+    Oppositions stay, those that did not fit as one that covers them.
+
+    Exit 3 when there is no such event, 4 when no gate has applied it in time, 5 without
     consent of the operator (--yes, or at the prompt).
     """
     settings = load_settings()
     text = acts.reason_given(why, "resolving a consent event")
+    if history:
+        if prospect_id is None or offsets or quarantine_id:
+            raise click.UsageError("name the prospect of the history by --prospect, and nothing else")
+        asyncio.run(_resolve_history(settings, prospect_id.encode(), text, ticket, wait_seconds, yes=yes))
+        return
     if (quarantine_id is None) == (prospect_id is None or not offsets):
         raise click.UsageError("name the events by --prospect and --offset, or by --quarantine-id")
     asyncio.run(_resolve(settings, prospect_id, offsets, quarantine_id, text, ticket, wait_seconds, yes=yes))
@@ -146,6 +159,28 @@ async def _resolve(
         await _settle_copies(settings, await _copies_of(settings, events), partition, why, patience, ending)
     await _say_what_blocks(settings, key or b"", home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
+
+
+async def _resolve_history(
+    settings: Settings, key: bytes, why: str, ticket: str | None, patience: float, *, yes: bool
+) -> None:
+    home = await home_of(settings, key, 0)
+    state = (await states_of(settings, {home: {key}})).get((home, key), EMPTY)
+    if not state.overflowed:
+        raise NothingMatched(
+            "no history of this prospect exceeds its bounds", do="see: transfer-gate quarantine list, and its reasons"
+        )
+    oppositions = len(state.withdrawals) + len(state.objections)
+    echo(f"forgets {len(state.consents)} versions of consents, keeps {oppositions} oppositions", err=True)
+    _confirm(yes)
+    details = {"topic": settings.topics.consents, "partition": home, "history": True}
+    async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+        reached = await publish_resolution(settings, key, home, [], by=operator(settings), why=why, history=True)
+        if not await applied(settings, settings.topics.consents, {home: reached}, patience):
+            raise PartiallyFailed("the resolution is published, but no gate has applied it yet", do="start a worker")
+        ending.details = {"applied": True}
+    await _say_what_blocks(settings, key, home)
+    echo("resolved the history; have what the person consents to now sent again")
 
 
 async def _applied(settings: Settings, partition: int, reached: int, home: int, patience: float) -> bool:
@@ -209,6 +244,10 @@ def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
             "let the source send it again, readable, before you resolve it",
             err=True,
         )
+    _confirm(yes)
+
+
+def _confirm(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():

@@ -125,9 +125,12 @@ class RestrictionLifted(Event, frozen=True, kw_only=True, tag="restriction_lifte
 
 
 class Resolution(Event, frozen=True, kw_only=True, tag="resolution"):
-    """An operator looked at unreadable consent events and settled them, by their offsets."""
+    """An operator looked at unreadable consent events and settled them, by their offsets; or, with `history`, at a
+    history that had become too long to be kept.
+    """
 
     resolves: tuple[Annotated[int, Meta(ge=0)], ...]
+    history: bool = False
     by: str | None = None
     why: str | None = None
 

@@ -81,6 +81,8 @@ class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     - `proofs`: proof id to the earliest counted time under it (rules.md 1.3, *act*).
     - `unreadable`, `resolved`: offsets of `consent-events`; the prospect is blocked by unreadable ones not
       resolved.
+    - `overflowed`: more came than is kept, and every transfer is quarantined, until an erasure or a resolution of the
+      history (`policy.bounds`); `history_resolved` is the newest of these.
     - `sealing_key`: opens the payloads of this prospect in quarantine; gone after an erasure. Folding leaves it alone.
     """
 
@@ -93,6 +95,8 @@ class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
     proofs: dict[str, dt.datetime] = {}
     unreadable: tuple[int, ...] = ()
     resolved: tuple[int, ...] = ()
+    overflowed: bool = False
+    history_resolved: KeptEvent | None = None
     sealing_key: SealingKey | None = None
 
     @property
@@ -130,7 +134,7 @@ class FormerState(ProspectState, frozen=True, gc=False, kw_only=True, omit_defau
         """The same in the format of now."""
         lifts = [replace(lift, received_at=_if_before(lift.received_at, lift.event_time)) for lift in self.future_lifts]
         return ProspectState(
-            consents=tuple(sorted(self.consents, key=order_of_version)),
+            consents=tuple(sorted(self.consents, key=lambda version: (order_of_version(version), content_of(version)))),
             withdrawals=tuple(sorted(self.withdrawals, key=order_of_opposition)),
             objections=tuple(sorted(self.objections, key=order_of_opposition)),
             erasures=_newest(self.erased_at),
@@ -154,13 +158,14 @@ def order_of_opposition(opposition: Opposition) -> tuple[dt.datetime, str, tuple
     return opposition.event_time, opposition.event_id, scope
 
 
-def order_of_version(consent: KeptConsent) -> tuple[str, dt.datetime, int, str, bytes]:
-    """By what versions of consents are told apart, and stand in order.
+def order_of_version(consent: KeptConsent) -> tuple[str, dt.datetime, int, str]:
+    """The order of versions of consents; what it does not tell apart, `content_of` does."""
+    return consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id
 
-    Two that share everything down to the id but differ in content are a defect of the source; their bytes decide.
-    """
-    content = _encode(consent if consent.received_at is None else replace(consent, received_at=None))
-    return consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id, content
+
+def content_of(consent: KeptConsent) -> bytes:
+    """What orders versions that share everything down to the id but differ in content, a defect of the source."""
+    return _encode(consent if consent.received_at is None else replace(consent, received_at=None))
 
 
 def _if_before(received_at: dt.datetime | None, event_time: dt.datetime) -> dt.datetime | None:
@@ -171,6 +176,15 @@ def _newest(time: dt.datetime | None) -> tuple[KeptEvent, ...]:
     return () if time is None else (KeptEvent(event_time=time, event_id=_NOT_KEPT),)
 
 
+class Bounds(Struct, frozen=True, gc=False, kw_only=True):
+    """How much a prospect's state keeps (contract section 3): events and offsets, and bytes of the whole as JSON; what
+    oppositions widen to comes on top.
+    """
+
+    history_records: int = 1000
+    state_bytes: int = 512 << 10
+
+
 class StateNumber(Struct, frozen=True, gc=False):
     """The number of a state's format, all that an older reader may read of it; a state without one is of format 1."""
 
@@ -178,3 +192,4 @@ class StateNumber(Struct, frozen=True, gc=False):
 
 
 EMPTY = ProspectState()
+BOUNDS: Final = Bounds()

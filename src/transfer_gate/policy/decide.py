@@ -62,6 +62,8 @@ def decide(
 def gate_reasons(f: Facts) -> list[Reason]:
     """The gate's own reasons, which come before all rules (rules.md section 2)."""
     reasons: list[Reason] = []
+    if f.state.overflowed:
+        reasons.append("history-overflow")
     if f.state.unreadable and f.state.blocked():
         reasons.append("consent-unreadable")
     if f.partner is None:

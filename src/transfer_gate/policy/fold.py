@@ -9,10 +9,9 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from transfer_gate.model.consent import (
-    Consent,
     ConsentEvent,
     ConsentGiven,
     Erasure,
@@ -25,15 +24,20 @@ from transfer_gate.model.consent import (
     Withdrawal,
 )
 from transfer_gate.model.state import (
+    BOUNDS,
+    Bounds,
     KeptConsent,
     KeptEvent,
     Opposition,
     ProspectState,
+    content_of,
     order_of_event,
     order_of_opposition,
     order_of_version,
 )
+from transfer_gate.policy.bounds import cleared, compacted, fits, widened
 from transfer_gate.policy.legal_time import utc
+from transfer_gate.policy.records import as_withdrawal
 
 Word = TypeVar("Word", bound=str)
 Kept = TypeVar("Kept", bound=KeptConsent | KeptEvent)
@@ -44,6 +48,7 @@ def fold(
     event: ConsentEvent,
     offset: int,  # noqa: ARG001 - see below
     received_at: dt.datetime | None = None,
+    bounds: Bounds = BOUNDS,
 ) -> ProspectState:
     """The state after one more readable event, which stood at `offset` of `consent-events`.
 
@@ -52,12 +57,51 @@ def fold(
 
     An event that is dated after its receipt, `received_at` (the broker's timestamp), counts at its receipt, of
     repetitions at the earliest; None is a receipt that is not known, and never before the event's date.
+
+    What would exceed `bounds` is not added; the state is marked instead, and an opposition widens (`policy.bounds`).
     """
+    if state.overflowed and isinstance(event, ConsentGiven):
+        return _beyond(state, event, received_at)  # no consent is looked at any more
+    after = _added(state, event, received_at)
+    if after is state:
+        return state
+    if state.overflowed and (after.history_resolved is not state.history_resolved or erases(state, after)):
+        return cleared(after, bounds)
+    if fits(after, bounds, state, event):
+        return after
+    if not state.overflowed or isinstance(event, Resolution):
+        smaller = compacted(after, received_at)
+        if fits(smaller, bounds):
+            return smaller
+    if isinstance(event, Erasure) and erases(state, after):
+        return cleared(after, bounds)
+    return _beyond(state, event, received_at)
+
+
+def _beyond(state: ProspectState, event: ConsentEvent, received_at: dt.datetime | None) -> ProspectState:
+    """The state after an event that is not added to it, with all that it forbids."""
+    if isinstance(event, Withdrawal | Objection):
+        name = "withdrawals" if isinstance(event, Withdrawal) else "objections"
+        state = widened(state, name, _opposition(event, received_at))
+    elif isinstance(event, Restriction):
+        restriction = _kept(event, received_at)
+        newest = max((restriction, *state.restrictions), key=lambda known: known.counted_at)
+        state = state if state.restrictions == (newest,) else replace(state, restrictions=(newest,))
+    elif isinstance(event, ConsentGiven):
+        version = _version(event, _early(event, received_at))
+        if version.state == "refused":
+            state = widened(state, "withdrawals", as_withdrawal(version))
+        if version.proof and version.proof.proof_id in state.proofs:
+            proofs = _with_act(state.proofs, version)
+            state = state if proofs is state.proofs else replace(state, proofs=proofs)
+    return state if state.overflowed else replace(state, overflowed=True)
+
+
+def _added(state: ProspectState, event: ConsentEvent, received_at: dt.datetime | None) -> ProspectState:
     if isinstance(event, ConsentGiven):
         return _with_consent(state, event, _early(event, received_at))
     if isinstance(event, Resolution):
-        resolved = tuple(sorted({*state.resolved, *event.resolves}))
-        return state if resolved == state.resolved else replace(state, resolved=resolved)
+        return _resolved(state, event, received_at)
     if isinstance(event, Withdrawal | Objection):
         name = "withdrawals" if isinstance(event, Withdrawal) else "objections"
         return _with(state, name, _opposition(event, received_at), order_of_opposition)
@@ -86,11 +130,30 @@ def without_key(state: ProspectState) -> ProspectState:
     return state if state.sealing_key is None else replace(state, sealing_key=None)
 
 
-def fold_unreadable(state: ProspectState, offset: int) -> ProspectState:
+def fold_unreadable(state: ProspectState, offset: int, bounds: Bounds = BOUNDS) -> ProspectState:
     """The state after an event at `offset` that can't be read, and so might have been a withdrawal."""
     if offset in state.unreadable:
         return state
-    return replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
+    after = replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
+    if fits(after, bounds):
+        return after
+    if state.overflowed:
+        return state
+    smaller = compacted(after, None)
+    return smaller if fits(smaller, bounds) else replace(state, overflowed=True)
+
+
+def _resolved(state: ProspectState, event: Resolution, received_at: dt.datetime | None) -> ProspectState:
+    resolved = tuple(sorted({*state.resolved, *event.resolves}))
+    if resolved != state.resolved:
+        state = replace(state, resolved=resolved)
+    if not event.history:
+        return state
+    resolution, known = _kept(event, received_at), state.history_resolved
+    # A repetition must not settle what came since.
+    if known is not None and (resolution.event_id == known.event_id or resolution.counted_at <= known.counted_at):
+        return state
+    return replace(state, history_resolved=resolution)
 
 
 def _with(state: ProspectState, name: str, event: Kept, order: Callable[[Kept], Any]) -> ProspectState:
@@ -99,13 +162,29 @@ def _with(state: ProspectState, name: str, event: Kept, order: Callable[[Kept], 
     return state if events is known else replace(state, **{name: events})
 
 
-def _joined(known: tuple[Kept, ...], event: Kept, order: Callable[[Kept], Any]) -> tuple[Kept, ...]:
-    """Events in `order` with one more, each once and with its earliest receipt; the same object if that is known."""
+def _joined(
+    known: tuple[Kept, ...],
+    event: Kept,
+    order: Callable[[Kept], Any],
+    content: Callable[[Kept], bytes] | None = None,
+) -> tuple[Kept, ...]:
+    """Events in `order` with one more, each once and with its earliest receipt; the same object if that is known.
+
+    `content` orders, and tells apart, those that `order` does not.
+    """
     if not known:
         return (event,)
     key = order(event)
     place = bisect.bisect_left(known, key, key=order)
-    if place == len(known) or order(known[place]) != key:
+    end = place
+    if place < len(known) and order(known[place]) == key:
+        end = place + 1
+        if content is not None:
+            end = bisect.bisect_right(known, key, end, key=order)
+            own = content(event)
+            place = bisect.bisect_left(known, own, place, end, key=content)
+            end = place + 1 if place < end and content(known[place]) == own else place
+    if end == place:
         return (*known[:place], event, *known[place:])
     if event.counted_at >= known[place].counted_at:
         return known
@@ -114,19 +193,26 @@ def _joined(known: tuple[Kept, ...], event: Kept, order: Callable[[Kept], Any]) 
 
 def _with_consent(state: ProspectState, event: ConsentGiven, early: dt.datetime | None) -> ProspectState:
     consent = _version(event, early)
-    consents = _joined(state.consents, consent, order_of_version)
-    proofs, counted = state.proofs, consent.counted_at
-    proof_id = consent.proof.proof_id if consent.proof else None
-    if proof_id is not None and (proof_id not in proofs or counted < proofs[proof_id]):
-        proofs = dict(sorted({**proofs, proof_id: counted}.items()))
+    consents = _joined(state.consents, consent, order_of_version, content_of)
+    proofs = _with_act(state.proofs, consent)
     if consents is state.consents and proofs is state.proofs:
         return state
     return replace(state, consents=consents, proofs=proofs)
 
 
+def _with_act(proofs: dict[str, dt.datetime], consent: KeptConsent) -> dict[str, dt.datetime]:
+    """The proofs with the act of a consent, if it is the earliest; the same object if it is not."""
+    proof_id = consent.proof.proof_id if consent.proof else None
+    if proof_id is None:
+        return proofs
+    known = proofs.get(proof_id)
+    return proofs if known is not None and known <= consent.counted_at else {**proofs, proof_id: consent.counted_at}
+
+
 def _version(event: ConsentGiven, early: dt.datetime | None) -> KeptConsent:
     """What the state keeps of a consent event: everything but the prospect, times in UTC."""
-    members = {name: getattr(event, name) for name in Consent.__struct_fields__}
+    members = asdict(event)
+    del members["prospect_id"]
     members["event_time"] = utc(event.event_time)
     if event.proof is not None and event.proof.kept_until is not None:
         members["proof"] = replace(event.proof, kept_until=utc(event.proof.kept_until))

@@ -25,7 +25,7 @@ def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[Ke
         if record.state in ("given", "renewed"):
             live.append(record)
         elif record.state == "refused":
-            withdrawals += (_as_withdrawal(record),)
+            withdrawals += (as_withdrawal(record),)
     return live, withdrawals
 
 
@@ -43,7 +43,8 @@ def _counts_less(version: KeptConsent, other: KeptConsent) -> bool:
     return (STATE_RANK[version.state], version.event_id) < (STATE_RANK[other.state], other.event_id)
 
 
-def _as_withdrawal(refused: KeptConsent) -> Opposition:
+def as_withdrawal(refused: KeptConsent) -> Opposition:
+    """What a refused consent withdraws (contract section 3)."""
     return Opposition(
         event_time=refused.event_time,
         event_id=refused.event_id,

@@ -4,14 +4,14 @@ The changelog holds what the gate has applied; consent events behind its committ
 plan sees what a decision would see.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds, committed_records
-from transfer_gate.model.state import ProspectState
+from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
@@ -59,9 +59,7 @@ async def packed_states_of(settings: Settings, wanted: Mapping[int, AbstractSet[
         behind = {place: end for place, end in _of(consents, wanted).items() if starts[place] < end}
         if behind:
             async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
-                for record in records:
-                    if record.key in wanted[record.partition]:
-                        _apply(states[record.partition], record.key, record.value, record.offset, record.timestamp)
+                _apply(states[records[-1].partition], wanted[records[-1].partition], records, settings.bounds)
     return states
 
 
@@ -69,14 +67,23 @@ def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[byt
     return {place: end for place, end in ends.items() if wanted.get(place.partition)}
 
 
-def _apply(states: dict[bytes, bytes], key: bytes, value: bytes | None, offset: int, timestamp_ms: int) -> None:
-    state = decode_state(states.get(key))
+def _apply(
+    packed: dict[bytes, bytes], wanted: AbstractSet[bytes], records: Sequence[ConsumerRecord], most: Bounds
+) -> None:
+    """Fold some events of one partition; a state is unpacked once for all of them."""
+    states: dict[bytes, ProspectState] = {}
+    for record in records:
+        key = record.key
+        if key in wanted:
+            before = states[key] if key in states else decode_state(packed.get(key))
+            states[key] = _folded(before, key, record, most)
+    packed.update({key: encode_state(state) for key, state in states.items()})
+
+
+def _folded(state: ProspectState, key: bytes, record: ConsumerRecord, most: Bounds) -> ProspectState:
     try:
-        event = decode_consent(value, key)
+        event = decode_consent(record.value, key)
     except Unreadable:
-        folded = fold_unreadable(state, offset)
-    else:
-        folded = fold(state, event, offset, received_at(timestamp_ms))
-        if erases(state, folded):
-            folded = without_key(folded)
-    states[key] = encode_state(folded)
+        return fold_unreadable(state, record.offset, most)
+    after = fold(state, event, record.offset, received_at(record.timestamp), most)
+    return without_key(after) if erases(state, after) else after

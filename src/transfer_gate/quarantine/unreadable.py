@@ -136,9 +136,10 @@ def nameable(key: bytes | None) -> bool:
 
 
 async def publish_resolution(
-    settings: Settings, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str
+    settings: Settings, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str, history: bool = False
 ) -> int:
-    """Write the event that settles these offsets, beside them; returns the offset after it.
+    """Write the event that settles these offsets, beside them, or with `history` a history that exceeded its bounds;
+    returns the offset after it.
 
     Raises BrokerUnavailable.
     """
@@ -151,6 +152,8 @@ async def publish_resolution(
         "by": by,
         "why": why,
     }
+    if history:
+        event["history"] = True
     async with broker_errors(settings):
         options = client_options(settings)
         async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:

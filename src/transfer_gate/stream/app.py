@@ -87,7 +87,7 @@ def build_app(
             )
         ),
     )
-    book = Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits)
+    book = Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits, settings.bounds)
     gate = Gate(
         settings,
         options,

@@ -61,6 +61,8 @@ class Meter:
             self._consents.inc(len(consents))
         if work.strays:
             metrics.STRAY_CONSENTS.inc(work.strays)
+        if work.overflowed:
+            metrics.HISTORY_OVERFLOWS.inc(work.overflowed)
         if work.unreadable_consents:
             metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
         if work.withdrawn_at is not None and plausible(work.withdrawn_at, time.time()):

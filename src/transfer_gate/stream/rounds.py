@@ -20,6 +20,7 @@ from transfer_gate.model.consent import (
     Restriction,
     Withdrawal,
 )
+from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
 from transfer_gate.policy.view import view_of
 from transfer_gate.stream.batches import Batches
@@ -105,6 +106,8 @@ class Round:
         self.elsewhere: dict[int, Batches] = {}
         self.strays = 0
         self.unreadable_consents = 0
+        #: Prospects whose history exceeded its bounds.
+        self.overflowed = 0
         #: Timestamp of the oldest event of this round that takes something away, ms; for metrics.
         self.withdrawn_at: int | None = None
 
@@ -205,7 +208,10 @@ class Round:
                 if self._book.placement.misplaced(prospect, self._partition):
                     self._block_elsewhere(prospect, record)
                 else:
-                    states.put(prospect, fold_unreadable(states.get(prospect), self._known_as(record)))
+                    before = states.get(prospect)
+                    after = fold_unreadable(before, self._known_as(record), self._book.bounds)
+                    self._note_overflow(before, after, record)
+                    states.put(prospect, after)
             if not copied:
                 self.batches.add(*self._outputs.of_unreadable_consent(record, record.offset + 1))
         else:
@@ -213,12 +219,21 @@ class Round:
             before = states.get(about)
             if isinstance(event, Resolution) and (self._consents_base or record.topic == self._book.strays):
                 event = replace(event, resolves=self._resolved(event, record))
-            after = fold(before, event, record.offset, received_at(record.timestamp))
+            after = fold(before, event, record.offset, received_at(record.timestamp), self._book.bounds)
+            self._note_overflow(before, after, record)
             states.put(about, after)
             if erases(before, after):
                 self._keys.destroy(about)
             if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
                 self.withdrawn_at = record.timestamp
+
+    def _note_overflow(self, before: ProspectState, after: ProspectState, record: Record) -> None:
+        if after.overflowed and not before.overflowed:
+            self.overflowed += 1
+            logger.warning(
+                "a prospect has more history than is kept: their transfers are quarantined (history-overflow)",
+                extra=place_of(record),
+            )
 
     def _resolved(self, event: Resolution, record: Record) -> tuple[int, ...]:
         """A resolution names offsets of the topic and the partition in which it was written."""

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from transfer_gate import __version__
 from transfer_gate.model.registry import Registry
+from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.limits import ANY_SIZE, Limits
 from transfer_gate.wire.partitioner import ANYWHERE, Placement
@@ -35,6 +36,8 @@ class Rulebook(Struct, frozen=True, gc=False):
     placement: Placement = ANYWHERE
     #: What the topics take, as of the start of the worker.
     limits: Limits = ANY_SIZE
+    #: How much a prospect's state keeps.
+    bounds: Bounds = BOUNDS
 
     @property
     def registry_order(self) -> str:
@@ -46,7 +49,12 @@ class Rulebook(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(
-        cls, topics: Topics, registry: Registry, placement: Placement = ANYWHERE, limits: Limits = ANY_SIZE
+        cls,
+        topics: Topics,
+        registry: Registry,
+        placement: Placement = ANYWHERE,
+        limits: Limits = ANY_SIZE,
+        bounds: Bounds = BOUNDS,
     ) -> "Rulebook":
         """Rulebook of a registry."""
         jurisdiction, revision = registry.policy.jurisdiction, registry.revision
@@ -67,4 +75,5 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics.inputs(),
             placement,
             limits,
+            bounds,
         )

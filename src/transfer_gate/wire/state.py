@@ -13,8 +13,10 @@ from transfer_gate.errors import GateError
 from transfer_gate.model.state import EMPTY, FormerState, ProspectState, StateNumber
 
 #: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
-#: A state without a number is of format 1. Those of format 1 and 2 are read as `FormerState`.
-STATE_FORMAT: Final = 3
+#: A state without a number is of format 1. Those of format 1 and 2 are read as `FormerState`; one of format 3 lacks
+#: members only, those of a history that exceeded its bounds.
+STATE_FORMAT: Final = 4
+_LATEST_FORMER: Final = 2
 
 #: 2000-01-01 and 3000-01-01 (UTC), ms since the epoch.
 _FIRST_MS: Final = 946_684_800_000
@@ -22,7 +24,8 @@ _LAST_MS: Final = 32_503_680_000_000
 
 _DECODER: Final = msgspec.json.Decoder(ProspectState)
 _FORMER: Final = msgspec.json.Decoder(FormerState)
-_encode: Final = msgspec.json.Encoder().encode
+# Sorts proofs: the same events give the same bytes.
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _BEGIN: Final = b'{"format":%d' % STATE_FORMAT
 # The comma ends the number: a state of format 20 begins like one of format 2.
 _CURRENT: Final = _BEGIN + b","
@@ -52,7 +55,7 @@ def decode_state(raw: bytes | None) -> ProspectState:
         found = _FORMAT_OF.decode(raw).format
         if found > STATE_FORMAT:
             raise format_too_new("the consent changelog", found)
-        if found < STATE_FORMAT:
+        if found <= _LATEST_FORMER:
             return _FORMER.decode(raw).renewed()
     return _DECODER.decode(raw)
 

@@ -13,6 +13,10 @@ STRAY_CONSENTS: Final[Counter] = counter(
     "transfer_gate_stray_consents",
     "Consent events that stood in another partition than their key's; each was brought home, and is in quarantine.",
 )
+HISTORY_OVERFLOWS: Final[Counter] = counter(
+    "transfer_gate_history_overflows",
+    "Prospects whose history exceeded its bounds: their transfers are quarantined until `consent resolve --history`.",
+)
 WITHDRAWAL_SECONDS: Final[Histogram] = histogram(
     "transfer_gate_withdrawal_applied_seconds",
     "From the timestamp of the oldest withdrawal, objection, erasure or restriction of a round to its commit.",
