@@ -29,7 +29,7 @@ from transfer_gate.wire.ledger import LedgerEntry, decode_entry, may_be_replayed
 from transfer_gate.wire.sealing import KEY_BYTES, UNSEALED, MasterKeys, Sealing
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
-SEALED: Final = Sealing(MasterKeys([b"1" * KEY_BYTES]), kept_days=30)
+SEALED: Final = Sealing(MasterKeys([b"1" * KEY_BYTES]))
 PROSPECTS: Final = ("p-1", "p-2")
 
 Unit = tuple[int, str, str]

@@ -56,16 +56,18 @@ class KeptConsent(Consent, frozen=True, kw_only=True):
         return self.event_time if self.received_at is None else self.received_at
 
 
-class SealingKey(Struct, frozen=True, gc=False, kw_only=True):
+class SealingKey(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The key under which payloads in quarantine are encrypted, itself encrypted under a master key (`wire.sealing`).
 
     `key_id` is random and names the key in the header `tg-encryption`; `master_id` names the master key; `wrapped` is
-    base64.
+    base64. `used`: the day (UTC) on which it sealed last, kept only where no consent event is known of its prospect, so
+    that it can be dropped one day; None where nobody knows.
     """
 
     key_id: str
     master_id: str
     wrapped: str
+    used: dt.date | None = None
 
 
 class ProspectState(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

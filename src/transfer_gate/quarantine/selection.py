@@ -115,7 +115,11 @@ async def read_ledger(settings: Settings, partitions: int) -> dict[str, LedgerEn
         _, ends = await bounds(settings, {settings.topics.ledger: partitions}, committed_only=False)
         async for records in committed_records(settings, ends):
             for record in records:
-                if record.key is not None and record.value is not None:
+                if record.key is None:
+                    continue
+                if record.value is None:  # quarantine has deleted its record
+                    entries.pop(record.key.decode(), None)
+                else:
                     entries[record.key.decode()] = decode_entry(record.value)
     return entries
 
@@ -129,8 +133,8 @@ async def read_entry(settings: Settings, partition: int, end: int, quarantine_id
     async with broker_errors(settings):
         async for records in committed_records(settings, {TopicPartition(settings.topics.ledger, partition): end}):
             for record in records:
-                if record.key == quarantine_id.encode() and record.value is not None:
-                    entry = decode_entry(record.value)
+                if record.key == quarantine_id.encode():
+                    entry = None if record.value is None else decode_entry(record.value)
     return entry
 
 

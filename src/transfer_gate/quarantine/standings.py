@@ -44,6 +44,10 @@ class Standings:
         read = _DECODER.decode(entry)
         self._by_id[UUID(quarantine_id.decode()).int] = read.attempt * len(_STATES) + _RANK[read.state]
 
+    def drop(self, quarantine_id: bytes) -> None:
+        """Forget an entry: quarantine has deleted its record."""
+        self._by_id.pop(UUID(quarantine_id.decode()).int, None)
+
     def get(self, quarantine_id: str, /) -> Standing | None:
         """What happened last to this quarantine id; None when nothing did."""
         packed = self._by_id.get(UUID(quarantine_id).int)
@@ -75,6 +79,10 @@ async def read_standings(settings: Settings, partition: int, end: int, start: in
         place = TopicPartition(settings.topics.ledger, partition)
         async for records in committed_records(settings, {place: end}, {place: start} if start else None):
             for record in records:
-                if record.key is not None and record.value is not None:
+                if record.key is None:
+                    continue
+                if record.value is None:
+                    standings.drop(record.key)
+                else:
                     standings.put(record.key, record.value)
     return standings

@@ -17,6 +17,7 @@ from transfer_gate.stream.hooks import GateApp, PublishingAssignor
 from transfer_gate.stream.limits import ANY_SIZE, Limits
 from transfer_gate.stream.members import published_by
 from transfer_gate.stream.memory import RESPONSE_BYTES, fetch_bytes
+from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable, SliceFactory
@@ -36,6 +37,7 @@ def build_app(
     *,
     allow_older_registry: bool = False,
     timer: Callable[[], float] = time.perf_counter,
+    retention: Retention | None = None,
 ) -> tuple[GateApp, Gate]:
     """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share; `timer`
     counts the seconds of a round, and is looked at for every record.
@@ -99,6 +101,7 @@ def build_app(
         crash=app.crash,
         allow_older_registry=allow_older_registry,
         timer=timer,
+        retention=retention,
     )
     app.batch_topics = frozenset(book.inputs)
     app.consumer_options = {"fetch_max_bytes": RESPONSE_BYTES}

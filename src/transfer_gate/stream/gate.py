@@ -27,6 +27,7 @@ from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
+from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
@@ -75,7 +76,9 @@ class Gate:
         clock: Callable[[], dt.datetime] = utc_now,
         allow_older_registry: bool = False,
         timer: Callable[[], float] = time.perf_counter,
+        retention: Retention | None = None,
     ) -> None:
+        self._retention = retention
         self._settings = settings
         self._options = options
         self._book = book
@@ -307,6 +310,7 @@ class Gate:
             budget=self._budget,
             room=self._room,
             share=self._shares[number],
+            retention=self._retention,
         )
 
     async def _run(self, partition: Partition) -> None:

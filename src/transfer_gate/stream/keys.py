@@ -3,18 +3,25 @@ by an erasure.
 """
 
 import datetime as dt
-from typing import Final
 
 from msgspec.structs import replace
 
+from transfer_gate.model.state import ProspectState, SealingKey
 from transfer_gate.policy.fold import without_key
 from transfer_gate.settings import PREFIX
 from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.overlay import Overlay
-from transfer_gate.wire.sealing import Encryption, MasterKeys, NotOpened, OpenedKey, Sealing, open_sealed, owner_of_day
-
-#: Days behind the retention of quarantine on which keys of days are still looked for; older ones were dropped before.
-_SWEPT_DAYS: Final = 60
+from transfer_gate.stream.retention import is_lonely
+from transfer_gate.wire.sealing import (
+    DAY,
+    Encryption,
+    MasterKeys,
+    NotOpened,
+    OpenedKey,
+    Sealing,
+    open_sealed,
+    owner_of_day,
+)
 
 
 class KeyMissing(PartitionStops):
@@ -26,7 +33,6 @@ class Keys:
 
     def __init__(self, sealing: Sealing, overlay: Overlay, today: dt.date) -> None:
         self._masters = sealing.masters
-        self._kept_days = sealing.kept_days
         self._overlay = overlay
         self._today = today
         self._opened: dict[bytes, OpenedKey] = {}
@@ -42,8 +48,6 @@ class Keys:
         opened = self._opened.get(key)
         if opened is None:
             opened = self._opened[key] = self._key_of(self._masters, key)
-            if owner is None:
-                self._drop_old_days()
         return opened.seal(value, name)
 
     def open(self, owner: bytes, value: bytes, encryption: Encryption, name: str) -> bytes:
@@ -55,6 +59,14 @@ class Keys:
         self._opened.pop(owner, None)
         self._overlay.put(owner, without_key(self._overlay.get(owner)))
 
+    def sweep(self, owner: bytes) -> None:
+        """Drop a key whose payloads are gone from quarantine; one that is not dated yet is dated, and waits."""
+        state = self._overlay.get(owner)
+        if state.sealing_key is not None and state.sealing_key.used is None and not owner.startswith(DAY):
+            self._overlay.put(owner, replace(state, sealing_key=replace(state.sealing_key, used=self._today)))
+        else:
+            self.destroy(owner)
+
     def rewrap(self, owner: bytes) -> None:
         """Wrap the key of `owner` by the current master key, if it is wrapped by another. Raises KeyMissing."""
         state = self._overlay.get(owner)
@@ -65,24 +77,28 @@ class Keys:
         except NotOpened as error:
             raise _missing(error) from None
         if rewrapped is not state.sealing_key:
-            self._overlay.put(owner, replace(state, sealing_key=rewrapped))
+            kept = replace(rewrapped, used=state.sealing_key.used)
+            self._overlay.put(owner, replace(state, sealing_key=kept))
 
     def _key_of(self, masters: MasterKeys, key: bytes) -> OpenedKey:
         state = self._overlay.get(key)
         if state.sealing_key is None:
             wrapped, opened = masters.new_key()
-            self._overlay.put(key, replace(state, sealing_key=wrapped))
+            self._date(key, state, wrapped)
             return opened
         try:
-            return masters.unwrap(state.sealing_key)
+            opened = masters.unwrap(state.sealing_key)
         except NotOpened as error:
             raise _missing(error) from None
+        self._date(key, state, state.sealing_key)
+        return opened
 
-    def _drop_old_days(self) -> None:
-        if self._kept_days is None:
-            return
-        for age in range(self._kept_days + 1, self._kept_days + 1 + _SWEPT_DAYS):
-            self.destroy(owner_of_day(self._today - dt.timedelta(days=age)))
+    def _date(self, key: bytes, state: ProspectState, sealing_key: SealingKey) -> None:
+        """Keep the key, and that it is used today where that will be asked for."""
+        if not key.startswith(DAY) and sealing_key.used != self._today and is_lonely(state):
+            sealing_key = replace(sealing_key, used=self._today)
+        if sealing_key is not state.sealing_key:
+            self._overlay.put(key, replace(state, sealing_key=sealing_key))
 
 
 def _missing(error: NotOpened) -> KeyMissing:

@@ -18,11 +18,13 @@ from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
+from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
+from transfer_gate.stream.sweep import Expired, Sweep
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)
@@ -114,9 +116,10 @@ class Partition:
         budget: InboxBudget | None = None,
         room: OutputRoom | None = None,
         share: Share | None = None,
+        retention: Retention | None = None,
     ) -> None:
         """`note`: what every commit notes, its ends and leader epochs apart. `budget` and `room` are shared by all
-        partitions of a worker; `share` outlives this owner.
+        partitions of a worker; `share` outlives this owner. `retention`: of quarantine; without, nothing is swept.
         """
         self._room = room or OutputRoom()
         self._share = share or Share()
@@ -144,6 +147,7 @@ class Partition:
         self._round_records = round_records
         self._clock = clock
         self._timer = timer
+        self._sweep = Sweep(retention, tables)
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -175,7 +179,7 @@ class Partition:
     async def work(self) -> None:
         """Rounds, one transaction each, until there is only to wait, or to leave. Raises as `run` does."""
         while await self._round():
-            pass
+            await self._sweep_if_due(idle=False)
 
     @property
     def standing(self) -> Standing:
@@ -195,13 +199,31 @@ class Partition:
 
     async def _until_work(self) -> None:
         try:
-            await asyncio.wait_for(self._work.wait(), QUIET_SECONDS if self._done != self._committed else None)
+            await asyncio.wait_for(self._work.wait(), QUIET_SECONDS)
         except TimeoutError:
             self._work.clear()  # before the commit: what comes in meanwhile must wake us again
-            nothing = Round(self._book, self._tables, self.number, self._clock(), self._sealing, self._origins)
-            await self._commit(nothing, {})
+            if self._done != self._committed:
+                await self._commit(self._empty_round(), {})
+            await self._sweep_if_due(idle=self.decides)
         else:
             self._work.clear()
+
+    def _empty_round(self) -> Round:
+        return Round(self._book, self._tables, self.number, self._clock(), self._sealing, self._origins)
+
+    async def _sweep_if_due(self, *, idle: bool) -> None:
+        """Forget what quarantine has deleted, in transactions of their own."""
+        if self._leaving or not self._sweep.due(self._clock, idle=idle):
+            return
+        for expired in await self._sweep.expired(self._clock()):
+            await self._forget(expired)
+
+    async def _forget(self, expired: Expired) -> None:
+        work = self._empty_round()
+        work.sweep(expired.owners, expired.quarantine_ids)
+        work.close()
+        if not self._leaving and (work.changes or work.ledger_changes):
+            await self._commit(work, {})
 
     async def _round(self) -> bool:
         """One transaction, if there is something to write; False when there is only to wait, or to leave."""
@@ -221,6 +243,7 @@ class Partition:
         work = Round(
             self._book, self._tables, self.number, at, self._sealing, self._origins, self._timer, self._share.now
         )
+        work.ignore_before(self._sweep.forgotten_before(at))
         offsets: dict[str, int] = {}
         transfers: Taken | None = None
         replays: Taken | None = None

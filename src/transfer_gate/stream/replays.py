@@ -53,7 +53,10 @@ class Replays:
         self._outputs = outputs
         self._judge = judge
         self._at = at
+        #: Entries of what was quarantined before this time may have been dropped: nothing of it is taken.
+        self.forgotten_before: dt.datetime | None = None
         self._entries: dict[str, LedgerEntry] = {}
+        self._dropped: list[bytes] = []
         #: `released`, `requarantined`, `discarded`, `erased`, `refused`, `ignored` to number of records; for metrics.
         self.outcomes: Counter[str] = Counter()
 
@@ -69,7 +72,8 @@ class Replays:
         except MalformedHeaders:
             # Not from our commands. It has no earlier life, so it is held as what it is: a record of this topic.
             return self._outputs.of_whole(record, position, "decode", "undecodable")
-        if action is None or not may_be_replayed(self._entry(held.quarantine_id), held.attempt):
+        entry = self._entry(held.quarantine_id)
+        if action is None or self._forgotten(held, entry) or not may_be_replayed(entry, held.attempt):
             self.outcomes["ignored"] += 1
             return []
         if action == "discard":
@@ -91,10 +95,28 @@ class Replays:
             return []
         return self._decide(source, held, position)
 
-    def changes(self) -> Iterable[tuple[bytes, bytes]]:
-        """Every quarantine id whose entry changed, and the new entry as bytes."""
+    def drop(self, quarantine_ids: Iterable[bytes]) -> None:
+        """Remove the entries of records that quarantine has deleted."""
+        self._dropped += quarantine_ids
+
+    def changes(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """Every quarantine id whose entry changed, and the new entry as bytes; None where it was dropped."""
+        for dropped in self._dropped:
+            yield dropped, None
         for quarantine_id, entry in self._entries.items():
             yield quarantine_id.encode(), encode_entry(entry)
+
+    def _forgotten(self, held: Held, entry: LedgerEntry | None) -> bool:
+        """Whether a record without an entry is so old that its entry may have been dropped. It is not in quarantine any
+        more; it can only be an old record of the replay topic, read again.
+        """
+        if entry is not None or self.forgotten_before is None:
+            return False
+        try:
+            at = dt.datetime.fromisoformat(held.quarantined_at)
+        except ValueError:
+            return True
+        return (at if at.tzinfo is not None else at.replace(tzinfo=dt.UTC)) < self.forgotten_before
 
     def _entry(self, quarantine_id: str) -> LedgerEntry | None:
         entry = self._entries.get(quarantine_id)

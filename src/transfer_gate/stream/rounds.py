@@ -5,7 +5,7 @@ I/O.
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
@@ -254,9 +254,19 @@ class Round:
         of, verdict = self._outputs.of, self._judge.verdict
         return self._lay_out(records, lambda record: of(verdict(record), record, position))
 
+    def ignore_before(self, time: dt.datetime | None) -> None:
+        """Take no replay of what was quarantined before `time` and has no entry: it may have been dropped."""
+        self._replays.forgotten_before = time
+
     def replay(self, records: Sequence[Record], position: int) -> int:
         """Decide quarantined records afresh, in the same way."""
         return self._lay_out(records, lambda record: self._replays.take(record, position))
+
+    def sweep(self, owners: Iterable[bytes], quarantine_ids: Iterable[bytes]) -> None:
+        """Forget keys and ledger entries of what quarantine has deleted (`stream.retention`)."""
+        for owner in owners:
+            self._keys.sweep(owner)
+        self._replays.drop(quarantine_ids)
 
     def _lay_out(self, records: Sequence[Record], outputs_of: Callable[[Record], list[Output]]) -> int:
         """Add what each record writes, until the round is large or takes long; returns how many records that were."""

@@ -23,6 +23,7 @@ from transfer_gate.stream.hooks import GateApp
 from transfer_gate.stream.limits import Limits
 from transfer_gate.stream.members import require_own_members
 from transfer_gate.stream.refusal import DENIED, denied
+from transfer_gate.stream.retention import Kept, Retention
 from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
 
 logger = logging.getLogger(__name__)
@@ -33,9 +34,6 @@ STOP_SECONDS: Final = 9.0
 #: A worker that is silent for longer than this, without a turn of the loop and without a record that was decided, is
 #: stuck. A decision that takes seconds is slow, not dead: a restart would only begin it again.
 STUCK_SECONDS: Final = 60.0
-_DAY_MS: Final = 86_400_000
-#: A retention of a hundred years is one without limit; beyond some more, dates end.
-_FOR_EVER_DAYS: Final = 36_500
 #: New objects after which Python looks for garbage in cycles, and looks that a generation survives. A round makes tens
 #: of thousands of objects, and none in cycles: with CPython's 700 the search was a fifth of the cost of folding.
 GC_THRESHOLDS: Final = (50_000, 20, 100)
@@ -58,10 +56,11 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         settings,
         registry,
         partitions,
-        _sealing_of(settings, configs),
+        _sealing_of(settings),
         Limits.of(configs),
         allow_older_registry=allow_older_registry,
         timer=pulse.timer,
+        retention=_retention_of(settings, configs),
     )
     gc.freeze()  # modules, registry and rules stay for good: no later search need look at them
     gc.set_threshold(*GC_THRESHOLDS)
@@ -108,7 +107,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     logger.info("worker stopped")
 
 
-def _sealing_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> Sealing:
+def _sealing_of(settings: Settings) -> Sealing:
     """With what payloads in quarantine are sealed. Raises InvalidInput for an unusable key file."""
     if settings.quarantine_key_file is None:
         logger.warning(
@@ -116,10 +115,18 @@ def _sealing_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) ->
             PREFIX,
         )
         return UNSEALED
-    masters = load_master_keys(settings.quarantine_key_file)
-    kept_ms = int(configs[settings.topics.quarantine].get("retention.ms", "-1"))
-    kept_days = kept_ms // _DAY_MS + 1
-    return Sealing(masters, kept_days if kept_ms >= 0 and kept_days < _FOR_EVER_DAYS else None)
+    return Sealing(load_master_keys(settings.quarantine_key_file))
+
+
+def _retention_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) -> Retention:
+    """The retention of quarantine, which every sweep reads anew."""
+    topic = settings.topics.quarantine
+
+    async def read() -> Kept:
+        async with open_cluster(settings) as cluster:
+            return Kept.of((await cluster.configs((topic,)))[topic])
+
+    return Retention(Kept.of(configs[topic]), read)
 
 
 async def _until(app: GateApp, stop: asyncio.Event) -> None:

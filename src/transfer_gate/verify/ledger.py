@@ -33,7 +33,10 @@ class ReplayLedger:
 
     def add(self, record: ConsumerRecord) -> None:
         """Take in one record, in the order of its partition."""
-        if record.key is None or record.value is None:
+        if record.key is None:
+            return
+        if record.value is None:  # quarantine has deleted its record
+            self._entries.pop(hash(record.key.decode()), None)
             return
         entry = decode_entry(record.value)
         # A record that could not be read at first has no channels of its own: it was split, if only into released ones.

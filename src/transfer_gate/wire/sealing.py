@@ -26,6 +26,8 @@ ALGORITHM: Final = "A256GCM"
 KEY_BYTES: Final = 32
 #: GCM's own nonce length; random nonces of this length are safe for 2^32 messages under one key.
 _NONCE_BYTES: Final = 12
+#: How the owner of a key of a day begins.
+DAY: Final = b"\xffday-"
 #: No `prospect_id` is longer: 128 characters of four bytes.
 LONGEST_KEY: Final = 512
 
@@ -135,7 +137,7 @@ def open_sealed(
 
 def owner_of_day(day: dt.date) -> bytes:
     """Under which key of the consent table the key of a day lies. No prospect has it: it is not UTF-8."""
-    return b"\xffday-" + day.isoformat().encode()
+    return DAY + day.isoformat().encode()
 
 
 def owner_of(
@@ -183,10 +185,9 @@ def master_key_id(key: bytes) -> str:
 
 
 class Sealing(Struct, frozen=True, gc=False):
-    """With what payloads are sealed; `kept_days`: how long quarantine keeps records, None without limit."""
+    """With what payloads are sealed."""
 
     masters: MasterKeys | None = None
-    kept_days: int | None = None
 
 
 UNSEALED: Final = Sealing()
