@@ -10,7 +10,7 @@ import pytest
 import zstandard
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord, TopicPartition
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.raw_batches import CODECS, Raw, around, batch, packed, record, varint
@@ -166,6 +166,9 @@ def test_a_key_that_no_prospect_has_is_not_kept_with_a_withheld_record() -> None
 
 
 @given(st.binary(max_size=300), st.integers(1, 5), st.integers(0, 7))
+@example(b"\x08\x00\x80\x00\x01", 1, 0)  # an offset before the batch
+@example(b"\x0c\x00\x00\x14\x01\x01\x00", 1, 0)  # one behind it
+@example(b"\x08\x00\x80\x00\x02", 2, 0)  # one that leaves a gap
 def test_garbage_never_raises_and_every_offset_is_accounted_for(payload: bytes, count: int, codec: int) -> None:
     found, after = fetched(around(payload, count, codec, base=5))
     assert after == 5 + count

@@ -191,10 +191,20 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
                 _LENGTH.pack_into(header, 8, HEADER.size - _OVERHEAD + len(plain))
                 batch = MemoryRecords(bytes(header) + plain).next_batch()
         place = self._tp
+        # Offsets are deltas that the producer wrote: one outside of the batch, or a gap where there is none by right,
+        # would move the position back or over records.
+        base, after, sparse = 0, 1 << 63, True
+        if view[_MAGIC_AT] >= 2:
+            fields = HEADER.unpack_from(view)
+            base, after, sparse = fields[0], batch.next_offset, _compacted(fields[-1], fields[6])
         try:
             for record in batch:
-                if record.offset < self.next_fetch_offset:
+                offset = record.offset
+                if base <= offset < self.next_fetch_offset:
                     continue
+                if not base <= offset < after or not (sparse or offset <= max(base, self.next_fetch_offset)):
+                    yield from self._stream(view)
+                    return
                 headers = record.headers
                 if headers and len(headers) > RECORD_HEADERS:
                     found: ConsumerRecord = self._withheld(
@@ -229,10 +239,11 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
                 if parsed.delta is None:
                     continue  # no record: its offset is named below, if it is in a gap
                 offset = base + parsed.delta
-                if not self.next_fetch_offset <= offset <= base + last_delta:
+                first = max(base, self.next_fetch_offset)
+                if not first <= offset <= base + last_delta:
                     continue
-                if offset > self.next_fetch_offset >= base and not _compacted(count, last_delta):
-                    yield from self._lost(view, self.next_fetch_offset, offset)
+                if not _compacted(count, last_delta):
+                    yield from self._lost(view, first, offset)
                 timestamp = first_ms + parsed.timestamp_delta if stamp is None else stamp
                 self.next_fetch_offset = offset + 1
                 if parsed.why is None:
