@@ -1,5 +1,6 @@
 """On a Kafka with TLS, SCRAM and ACLs the gate works with exactly its documented rights, and names a missing one."""
 
+import asyncio
 import datetime as dt
 import os
 import re
@@ -41,7 +42,7 @@ def title(right: Right) -> str:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     broker = SecuredKafka(
-        tmp_path_factory.mktemp("secured"), ["worker", "auditor", "operator", "topics", "transfer-source"]
+        tmp_path_factory.mktemp("secured"), ["worker", "auditor", "operator", "topics", "transfer-source", "importer"]
     )
     try:
         broker.start()
@@ -249,6 +250,24 @@ async def test_upstream_can_ask_for_a_transfer_and_not_make_one(place: Place) ->
         for topic in (f"{place.topics.prefix}partner.acme", place.topics.consents):
             with pytest.raises(TopicAuthorizationFailedError):
                 await producer.send_and_wait(topic, b"{}", key=b"p-2")
+
+
+async def test_consents_are_imported_with_exactly_the_documented_rights(place: Place, tmp_path: Path) -> None:
+    """It writes consent events and its audit events, and reads neither events nor states."""
+    await place.grant(RIGHTS)
+    settings = await place.give("importer", documented("transfer-gate-importer"))
+    environment = {
+        f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump(exclude_unset=True).items()
+    }
+    sample = Path(__file__).parents[2] / "examples" / "consents"
+    command = [sys.executable, "-m", "transfer_gate", "consent", "import", str(sample / "crm-export.csv")]
+    options = ["--mapping", str(sample / "crm-mapping.yaml"), "--work-dir", str(tmp_path)]
+    for more, code, told in (([], 4, "1 of 6 rows were rejected"), (["--dry-run"], 2, "or no right to see it")):
+        process = await asyncio.create_subprocess_exec(
+            *command, *options, *more, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+        )
+        _, errors = await process.communicate()
+        assert (process.returncode, told in errors.decode()) == (code, True), errors.decode()
 
 
 def in_clear(secured: SecuredKafka) -> dict[str, Any]:

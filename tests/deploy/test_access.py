@@ -73,9 +73,9 @@ def test_every_way_to_harm_a_partner_topic_would_be_seen(planted: Right) -> None
     assert may_harm({planted}, "partner.acme-assurances") == {planted.operation}
 
 
-def test_nobody_may_invent_a_consent_but_who_collects_them_and_who_resolves_one() -> None:
+def test_nobody_may_invent_a_consent_but_who_collects_or_imports_them_and_who_resolves_one() -> None:
     writers = {principal for principal, mine in GIVEN.items() if may_harm(mine, "consent-events")}
-    assert writers == {"consent-source", "transfer-gate-operator"}
+    assert writers == {"consent-source", "transfer-gate-importer", "transfer-gate-operator"}
 
 
 def test_nobody_but_the_worker_may_use_the_transactional_ids_of_its_partitions() -> None:

@@ -27,7 +27,8 @@ OF_CLIENTS: Final = (CLIENTS, "stream.refusal", "stream.unpacking")
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "local audit doctor evidence verify quarantine stream admin cases policy registry wire observe model settings "
+        "local audit doctor evidence verify imports quarantine stream admin cases policy registry wire observe model "
+        "settings "
         "errors printable stream.clients"
     ),
     "local": "verify admin policy registry wire model settings errors stream.clients",
@@ -36,6 +37,8 @@ MAY_IMPORT: Final = {
     "evidence": "admin policy wire model settings errors stream.clients",
     # A forecast of a replay decides as a round does.
     "quarantine": "stream admin policy registry wire model settings errors printable stream.clients",
+    # A mapping is a reviewed file like those of the registry; a forecast folds as a round does.
+    "imports": "stream admin policy registry wire model yamlfile settings errors stream.clients",
     "verify": "admin wire model settings errors stream.clients",
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.
     "audit": "quarantine stream admin policy observe wire model settings errors stream.clients",
@@ -60,7 +63,7 @@ LIBRARIES: Final = {
     "faust": "stream",
     "mode": "stream",
     "rocksdict": "stream",
-    "aiokafka": "stream stream.clients admin evidence verify quarantine audit local",
+    "aiokafka": "stream stream.clients admin evidence verify imports quarantine audit local",
     "prometheus_client": "observe stream",
     "structlog": "observe",
     "aiohttp": "local",

@@ -23,12 +23,18 @@ ID: Final = str(uuid.UUID(int=7))
 #: The current master key of the key file, and the one below it.
 KEYS: Final = (b"a" * KEY_BYTES, b"b" * KEY_BYTES)
 WHY: Final = "--why 'asked for by T-1'"
-REGISTRY: Final = Path(__file__).parents[2] / "examples" / "registry"
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+REGISTRY: Final = EXAMPLES / "registry"
+IMPORTED: Final = EXAMPLES / "consents" / "crm-export.csv"
+MAPPING: Final = EXAMPLES / "consents" / "crm-mapping.yaml"
 
 NEED_A_BROKER: Final = (
     "audit",
+    f"consent import {IMPORTED} --mapping {MAPPING} --work-dir .",
+    f"consent import {IMPORTED} --mapping {MAPPING} --dry-run",
     f"consent resolve --prospect p-1 --offset 3 --yes {WHY}",
     f"consent resolve --quarantine-id {ID} --yes {WHY}",
+    "consent tail",
     "consent unreadable",
     f"consent unreadable --reveal {WHY}",
     "doctor",
@@ -66,6 +72,8 @@ NEED_NONE: Final = (
 )
 #: Input that no cluster could make right.
 WRONG: Final = (
+    f"consent import {IMPORTED} --mapping {IMPORTED}",
+    f"consent import {MAPPING} --mapping {MAPPING}",
     "consent resolve --quarantine-id xyz --yes --why x",
     "key promote 0",
     "policy explain --decision d-1 --at yesterday",

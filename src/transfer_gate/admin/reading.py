@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options, connected
+from transfer_gate.stream.clients import broker_errors, client_options, connected
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
 _ABORT_SECONDS: Final = 30.0
@@ -75,6 +75,24 @@ async def committed_records(
                     f"nothing more to read for {patience:.0f} s, yet the end is not reached: {places}",
                     do="a transaction hangs there, or the broker is gone: see kafka-transactions.sh find-hanging",
                 )
+
+
+async def new_records(
+    settings: Settings, topic: str, partitions: int, *, from_beginning: bool = False
+) -> AsyncGenerator[ConsumerRecord, None]:
+    """Committed records as they come, without end: those that are written from now on, or all.
+
+    Order holds within a partition. Raises BrokerUnavailable.
+    """
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    consumer = _consumer(settings, "read_committed")
+    async with broker_errors(settings), connected(consumer):
+        consumer.assign(places)
+        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*places)
+        while True:
+            for records in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)).values():
+                for record in records:
+                    yield record
 
 
 async def _drop_finished(consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, int]) -> bool:

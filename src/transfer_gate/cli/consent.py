@@ -1,4 +1,4 @@
-"""`transfer-gate consent`: consent events that can't be read, and settling them."""
+"""`transfer-gate consent`: consent events: watch them, import them, settle those that can't be read."""
 
 import asyncio
 import sys
@@ -8,6 +8,8 @@ from typing import Any, Literal
 import click
 
 from transfer_gate.cli import acts
+from transfer_gate.cli.consent_import import import_command
+from transfer_gate.cli.consent_tail import tail
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
@@ -38,8 +40,12 @@ from transfer_gate.wire.partitioner import place_known_as
 
 @click.group()
 def consent() -> None:
-    """Settle consent events that can't be read."""
+    """Import consent events, watch them, settle those that can't be read."""
     silence_clients()
+
+
+consent.add_command(import_command)
+consent.add_command(tail)
 
 
 @consent.command()

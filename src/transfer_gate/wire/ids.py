@@ -39,6 +39,11 @@ def decision_id(topic: str, partition: int, offset: int, partner_id: str = "", a
     return _uuid5(f"decision:{topic}:{partition}:{offset}:{partner_id}{again}")
 
 
+def imported_id(source: str, field: str, made_of: str) -> str:
+    """Id that an import makes for a row: of the source system, the field, and what it is made of, as JSON."""
+    return _uuid5(f"import:{source}:{field}:{made_of}")
+
+
 def _uuid5(name: str) -> str:
     """`str(uuid.uuid5(NAMESPACE, name))` in a fifth of the time; a test holds them equal."""
     digest = _SEED.copy()

@@ -1,0 +1,147 @@
+"""How many prospects an import would change: its events folded onto the states of now, and nothing sent.
+
+Bounded in memory whatever the file and the table hold: events and the states of their prospects go into a temporary
+database of SQLite, a file without a name that is gone with the process.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
+from typing import Final
+from zlib import crc32
+
+from aiokafka import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import Offsets, bounds, committed_records
+from transfer_gate.errors import InvalidInput
+from transfer_gate.imports.mapper import MappedEvent
+from transfer_gate.model.consent import ConsentEvent
+from transfer_gate.policy.fold import fold
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import broker_errors
+from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.state import decode_state, received_at
+
+#: Bits that stand for the keys of the file: at 10 million keys one of seven others is taken for one of them, and its
+#: state is kept in vain.
+_BITS: Final = 1 << 26
+#: What SQLite holds in memory, KiB.
+_CACHE_KIB: Final = 64 << 10
+_STATE, _BEFORE, _NEW = range(3)
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """Prospects of a file: all, those whose state would change, and of these the ones that have no state yet."""
+
+    prospects: int
+    changed: int
+    new: int
+
+
+class ForecastBook:
+    """Takes the events of a file, then the states as they are; then counts."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._keys = bytearray(_BITS >> 3)
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("CREATE TABLE item (key BLOB, kind INTEGER, number INTEGER, value BLOB, received INTEGER)")
+
+    def take(self, events: Sequence[MappedEvent]) -> None:
+        """Add events that the import would write."""
+        keys = self._keys
+        for event in events:
+            bit = crc32(event.key) & (_BITS - 1)
+            keys[bit >> 3] |= 1 << (bit & 7)
+        self._add([(event.key, _NEW, 0, event.value, None) for event in events])
+
+    async def take_states(self, settings: Settings) -> None:
+        """Add what is known of their prospects: the consent changelog, and events that no gate has applied yet.
+
+        Waits for open transactions there, as the gate does. Raises InvalidInput when a topic is missing,
+        BrokerUnavailable, AccessDenied.
+        """
+        topics = settings.topics
+        async with open_cluster(settings) as cluster, broker_errors(settings):
+            found = await cluster.topics()
+            for topic in (topics.changelog, topics.consents):
+                if topic not in found:
+                    raise InvalidInput(
+                        f"no topic {topic} on this cluster, or no right to see it",
+                        do="run: transfer-gate topics apply; rights: docs/reference/access.md",
+                    )
+            committed = await cluster.committed(settings.app_id)
+            counts = {topic: found[topic].partitions for topic in (topics.changelog, topics.consents)}
+            begins, ends = await bounds(settings, counts, committed_only=False)
+            await self._read(settings, _of(topics.changelog, ends), begins, _STATE)
+            applied = {place: committed.get((place.topic, place.partition), 0) for place in ends}
+            starts = {place: max(applied[place], begins[place]) for place in ends}
+            await self._read(settings, _of(topics.consents, ends), starts, _BEFORE)
+
+    def forecast(self) -> Forecast:
+        """Fold, prospect by prospect."""
+        now = received_at(int(time.time() * 1000))
+        prospects = changed = new = 0
+        rows = self._connection.execute(
+            "SELECT key, kind, number, value, received FROM item ORDER BY key, kind, number"
+        )
+        for key, items in groupby(rows, key=itemgetter(0)):
+            state, fresh, differs, wanted = decode_state(None), True, False, False
+            for _, kind, _, value, received in items:
+                if kind == _STATE:
+                    state, fresh = decode_state(value), value is None
+                elif kind == _NEW:
+                    wanted = True
+                    after = fold(state, decode_consent(value, key), 0, now)
+                    differs, state = differs or after is not state, after
+                else:
+                    fresh = False
+                    for event in _readable(value, key):
+                        state = fold(state, event, 0, received_at(received))
+            prospects += wanted
+            changed += differs
+            new += differs and fresh
+        return Forecast(prospects=prospects, changed=changed, new=new)
+
+    async def _read(self, settings: Settings, ends: Offsets, starts: Offsets, kind: int) -> None:
+        behind = {place: end for place, end in ends.items() if starts[place] < end}
+        async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
+            self._add(
+                [
+                    (record.key, kind, record.offset, record.value, record.timestamp)
+                    for record in records
+                    if record.key is not None and self._known(record.key)
+                ]
+            )
+
+    def _known(self, key: bytes) -> bool:
+        bit = crc32(key) & (_BITS - 1)
+        return bool(self._keys[bit >> 3] & 1 << (bit & 7))
+
+    def _add(self, rows: list[tuple[bytes, int, int, bytes | None, int | None]]) -> None:
+        self._connection.executemany("INSERT INTO item VALUES (?, ?, ?, ?, ?)", rows)
+
+
+@contextmanager
+def open_book() -> Iterator[ForecastBook]:
+    """A book for one forecast."""
+    with closing(sqlite3.connect("")) as connection:
+        yield ForecastBook(connection)
+
+
+def _readable(value: bytes | None, key: bytes) -> Iterator[ConsentEvent]:
+    try:
+        yield decode_consent(value, key)
+    except Unreadable:
+        return
+
+
+def _of(topic: str, ends: Offsets) -> dict[TopicPartition, int]:
+    return {place: end for place, end in ends.items() if place.topic == topic}

@@ -1,0 +1,201 @@
+"""Import a file: map it chunk by chunk, write the events, note how far it came once the brokers have them.
+
+While a chunk is on its way, the next one is mapped. At most one chunk is not noted: after `kill -9` its events are
+written again, which changes no state, because folding them is a join (`policy.fold`).
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+from msgspec import Struct
+
+from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
+from transfer_gate.imports.checkpoint import Checkpoint, Counts, Job, load_checkpoint, save_checkpoint
+from transfer_gate.imports.chunks import Chunk, chunks
+from transfer_gate.imports.mapper import Mapper
+from transfer_gate.imports.mapping import columns_of
+from transfer_gate.imports.mapping_file import MappingFile
+from transfer_gate.imports.rejects import RejectsFile, rejects_beside
+from transfer_gate.imports.rows import FileRows, Format, open_rows
+from transfer_gate.imports.writing import EventWriter
+from transfer_gate.registry.findings import Problem
+from transfer_gate.settings import Settings
+from transfer_gate.yamlfile import did_you_mean
+
+_HASHED: Final = 1 << 20
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A file and its mapping. `folder` is where checkpoint and rejected rows go."""
+
+    file: Path
+    form: Format
+    mapping: MappingFile
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """How far an import of this file came."""
+        return self.folder / f"{self.file.name}.import.json"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows that could not be mapped."""
+        return rejects_beside(self.file, self.form, self.folder)
+
+
+class ReadSource:
+    """A source that is open: its rows, and a mapper for them."""
+
+    def __init__(self, source: Source, rows: FileRows, unidentified_ids: frozenset[str]) -> None:
+        """Raises InvalidInput when a column of the mapping is not in the file."""
+        self.rows = rows
+        _require_columns(source, rows)
+        self.mapper = Mapper(source.mapping.mapping, rows.columns, unidentified_ids)
+        self._path, self._stat = source.file, _stat(source.file)
+
+    def require_unchanged(self) -> None:
+        """Hold that nobody has written to the file since it was opened. Raises InvalidInput."""
+        if _stat(self._path) != self._stat:
+            raise InvalidInput(
+                f"{self._path} was changed while it was read", do="import a file that nobody writes to any more"
+            )
+
+
+@contextmanager
+def open_source(source: Source, unidentified_ids: frozenset[str]) -> Iterator[ReadSource]:
+    """Open a file for its mapping. Raises InvalidInput."""
+    mapping = source.mapping.mapping
+    with open_rows(source.file, source.form, mapping, lambda: list(columns_of(mapping))) as rows:
+        yield ReadSource(source, rows, unidentified_ids)
+
+
+def job_of(source: Source, settings: Settings, writer: EventWriter, seen: Callable[[int], None]) -> Job:
+    """What this import is about; reads the whole file for its hash, `seen` gets how many bytes more."""
+    digest = hashlib.sha256()
+    with source.file.open("rb") as file:
+        while part := file.read(_HASHED):
+            digest.update(part)
+            seen(len(part))
+    return Job(
+        file_sha256=digest.hexdigest(),
+        mapping_sha256=source.mapping.sha256,
+        topic=settings.topics.consents,
+        topic_id=writer.topic_id,
+        partitions=writer.partitions,
+        partitioner=settings.partitioner,
+    )
+
+
+class Import:
+    """One import of a file, from where an earlier run of it was ended. Take it as a context: it holds a lock."""
+
+    def __init__(self, source: Source, job: Job, *, restart: bool) -> None:
+        """Raises RefusedByGuard when another job's checkpoint stands there or an import of the file runs,
+        NothingMatched when it is imported already, InvalidInput when a file can't be read or written.
+        """
+        self._source, self._job = source, job
+        self._lock = FileLock(source.folder / f".{source.file.name}.import.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RefusedByGuard(f"{source.file} is being imported", do="wait until that import is done") from None
+        except OSError as error:
+            raise InvalidInput(
+                f"{source.folder}: can't be written: {error.strerror}", do="name a folder with --work-dir"
+            ) from None
+        try:
+            self._begin = self._start(restart=restart)
+        except BaseException:
+            self.close()
+            raise
+        self.counts = self._begin.counts
+
+    @property
+    def resumed_after(self) -> int:
+        """How many rows an earlier run has imported."""
+        return self._begin.counts.rows
+
+    def close(self) -> None:
+        """Let others import the file."""
+        self._lock.release()
+
+    async def run(self, read: ReadSource, writer: EventWriter, chunk_rows: int, seen: Callable[[int], None]) -> Counts:
+        """Write the events of all rows that are left; `seen` gets how much further the file was read.
+
+        Raises aiokafka's errors; run again, it goes on behind the last chunk that was acknowledged.
+        """
+        rejects = RejectsFile(self._source.rejects, read.rows, self._begin.rejects_bytes)
+        on_its_way: asyncio.Task[None] | None = None
+        try:
+            read_to = read.rows.position
+            async for chunk in chunks(read.rows, read.mapper, self.resumed_after, chunk_rows):
+                if on_its_way is not None:
+                    await on_its_way
+                on_its_way = asyncio.create_task(self._finish(chunk, read, writer, rejects))
+                seen(read.rows.position - read_to)
+                read_to = read.rows.position
+            if on_its_way is not None:
+                await on_its_way
+            if self.counts.rows:
+                self._note(rejects, finished=True)
+        finally:
+            if on_its_way is not None and not on_its_way.done():
+                on_its_way.cancel()
+                await asyncio.gather(on_its_way, return_exceptions=True)
+            rejects.close()
+        return self.counts
+
+    async def _finish(self, chunk: Chunk, read: ReadSource, writer: EventWriter, rejects: RejectsFile) -> None:
+        if chunk.events:
+            await writer.write(chunk.events)
+        rejects.append(chunk.rejects)
+        read.require_unchanged()
+        self.counts = self.counts.plus(chunk.counts)
+        self._note(rejects)
+
+    def _note(self, rejects: RejectsFile, *, finished: bool = False) -> None:
+        checkpoint = Checkpoint(job=self._job, counts=self.counts, rejects_bytes=rejects.size, finished=finished)
+        save_checkpoint(self._source.checkpoint, checkpoint)
+
+    def _start(self, *, restart: bool) -> Checkpoint:
+        place = self._source.checkpoint
+        if restart:
+            place.unlink(missing_ok=True)
+        found = load_checkpoint(place, self._job)
+        if found is None:
+            if not restart and self._source.rejects.exists():
+                raise InvalidInput(f"{self._source.rejects} exists", do="move it away, or overwrite it with --restart")
+            return Checkpoint(job=self._job, counts=Counts())
+        if found.finished:
+            raise NothingMatched(
+                f"{self._source.file} is imported already: {found.counts.rows:,} rows",
+                do="nothing is to be done; --restart imports it once more, which changes no state",
+            )
+        return found
+
+
+def _require_columns(source: Source, rows: FileRows) -> None:
+    if rows.columns is None:
+        return
+    wrong = []
+    for column, place in columns_of(source.mapping.mapping).items():
+        names = rows.columns.count(column)
+        if names > 1:
+            wrong.append(Problem(place, f"column {column} stands {names} times in {source.file.name}"))
+        elif not names and (source.form == "csv" or column.partition(".")[0] not in rows.columns):
+            hint = did_you_mean(column, rows.columns)
+            wrong.append(Problem(place, f"column {column} is not in {source.file.name}{hint}"))
+    if wrong:
+        raise source.mapping.invalid(wrong)
+
+
+def _stat(path: Path) -> tuple[int, int, int]:
+    found = os.stat(path)  # noqa: PTH116 - as short as it gets
+    return found.st_ino, found.st_size, found.st_mtime_ns
