@@ -1,15 +1,18 @@
 """Log lines: structured, without repeats, without what an exception's text could give away."""
 
+import ast
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import transfer_gate
 from transfer_gate.errors import GateError
-from transfer_gate.observe.logs import QUIET, configure_logs
+from transfer_gate.observe.logs import FIELDS, QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
 from transfer_gate.observe.tracebacks import brief, told
 from transfer_gate.stream.coordinator import RoundFailed
@@ -77,6 +80,41 @@ def test_a_line_carries_its_place_and_nothing_that_is_not_listed(lines: Lines) -
         "offset": 7,
         "event_id": "t-1",
     }
+
+
+def extras_in(tree: ast.Module) -> Iterator[ast.expr]:
+    """What calls of a logger give as `extra`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="logger")), keywords=keywords):
+                yield from (keyword.value for keyword in keywords if keyword.arg == "extra")
+
+
+def fields_of(given: ast.expr, dicts: Mapping[str, ast.expr]) -> set[str]:
+    """The keys of `{...}`, of `a | b`, and of what a variable or a function of this name is (`dicts`)."""
+    match given:
+        case ast.Dict(keys=keys):
+            return {ast.literal_eval(key) for key in keys if key is not None}
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return fields_of(left, dicts) | fields_of(right, dicts)
+        case ast.Name(id=name) | ast.Call(func=ast.Name(id=name)):
+            return fields_of(dicts[name], dicts)
+    raise AssertionError(f"fields of a log line that nobody can look up: {ast.unparse(given)}")
+
+
+def test_every_field_that_the_code_gives_to_a_line_is_declared() -> None:
+    """What is not declared is dropped; what is declared and never given does not stand in the list."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(transfer_gate.__path__[0]).rglob("*.py")]
+    dicts: dict[str, ast.expr] = {}
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value):
+                dicts[name] = value
+            case ast.FunctionDef(name=name, body=[*_, ast.Return(value=ast.Dict() as value)]):
+                dicts[name] = value
+    given = set().union(*(fields_of(extra, dicts) for tree in trees for extra in extras_in(tree)))
+    assert given - set(FIELDS) == set()
+    assert set(FIELDS) - given == {"left_out"}  # of Repeats
 
 
 @pytest.mark.parametrize("event_id", ["t-1\nlevel=critical", "t-1\x1b[2J", "t-1\u2028"])

@@ -17,6 +17,7 @@ from transfer_gate.printable import one_line, without_contacts
 #: All that a line may carry beside its message; anything else given as `extra` is dropped.
 FIELDS: Final = (
     "topic",
+    "topics",
     "partition",
     "offset",
     "first",
