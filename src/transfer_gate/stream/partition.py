@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
-from transfer_gate.stream.history import CommitNote, require_events, require_log
+from transfer_gate.stream.history import CommitNote, compacted, require_events, require_log
 from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
@@ -148,6 +148,8 @@ class Partition:
         self._clock = clock
         self._timer = timer
         self._sweep = Sweep(retention, tables)
+        #: What compaction took out of the logs of consent events, by topic; nothing behind it is applied.
+        self._holes: dict[str, tuple[int, int]] = {}
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -155,9 +157,20 @@ class Partition:
         #: committed too: once the log is cleaned up they would look like events that were deleted unread.
         self._committed = dict(self._done)
 
-    def receive(self, topic: str, records: Sequence[Record], end: int, epochs: Sequence[Reached] = ()) -> None:
-        """Take one fetch of an input topic. Raises ValueError when its offsets or leader epochs go backwards."""
+    def receive(
+        self,
+        topic: str,
+        records: Sequence[Record],
+        end: int,
+        epochs: Sequence[Reached] = (),
+        hole: tuple[int, int] | None = None,
+    ) -> None:
+        """Take one fetch of an input topic. `hole`: offsets of its log, from the first to before the second, some of
+        which are missing. Raises ValueError when its offsets or leader epochs go backwards.
+        """
         self.inboxes[topic].put(records, end, epochs)
+        if hole is not None and topic in (self._book.consents, self._book.strays):
+            self._holes.setdefault(topic, hole)
         self._work.set()
 
     def leave(self) -> None:
@@ -343,8 +356,11 @@ class Partition:
 
     async def _require_no_hole(self) -> None:
         """Hold that consent events which were passed over were none that retention deleted while we stood before them:
-        a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
+        a consumer whose place is gone goes on at the beginning of what is left; nor any that were compacted away.
+        Raises HistoryLost.
         """
+        for topic, (first, end) in self._holes.items():
+            raise compacted(topic, self.number, first, end)
         # Once more after every answer: more may have been passed over meanwhile, and what is taken next lies behind it.
         for place, topic in enumerate((self._book.consents, self._book.strays)):
             while passed := self.inboxes[topic].take_passed():
