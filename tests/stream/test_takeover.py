@@ -106,6 +106,17 @@ async def test_a_newer_registry_that_decided_in_another_partition_refuses_this_o
         assert stopped(gate) == {1: RegistryOlder}
 
 
+async def test_another_registry_of_the_same_published_at_refuses_this_one(place: Installation) -> None:
+    """Nobody can tell which of them came first."""
+    async with owner(place) as gate:
+        published = gate._book.registry_order.partition("/")[0]
+        for number in range(2):
+            await note(place, number, CommitNote(str(number), partitions=2, registry=f"{published}/other"))
+        await gate.open({0})
+        assert stopped(gate) == {0: RegistryOlder}
+        assert "published at the same time as" in str(gate.stopped[0])
+
+
 async def test_a_rollback_is_noted_at_once_and_needs_permission_no_second_time(place: Installation) -> None:
     for number in range(2):
         await note(place, number, CommitNote(str(number), partitions=2, registry=NEWER))
