@@ -18,6 +18,7 @@ from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
+from transfer_gate.stream.produce import Written
 from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
@@ -57,8 +58,8 @@ class Writer(Protocol):
     ) -> None:
         """Produce `batches` and `elsewhere`, ask for the notes, commit the offsets with them. Raises RoundFailed."""
 
-    def log_end(self, topic: str) -> int | None:
-        """Offset after the last record that the latest round wrote to `topic`; None when that is not known."""
+    def written_to(self, topic: str) -> Written | None:
+        """Where the records stand that the latest round wrote to `topic`; None when that is not known."""
 
 
 Taken = tuple[Sequence[Record], int]
@@ -396,7 +397,7 @@ class Partition:
             (self._book.ledger, self._tables.ledger, work.ledger_changes),
         ):
             if changes:
-                table.update(changes, max(table.position, self._writer.log_end(topic) or 0))
+                table.update(changes, self._reach(topic, table))
         self._done |= reached
         self._committed = dict(self._done)
         self._meter.committed(time.monotonic() - began)
@@ -415,9 +416,8 @@ class Partition:
 
     def _reach(self, topic: str, table: Slice) -> int:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""
-        end = self._writer.log_end(topic)
-        if end is None:
+        if (written := self._writer.written_to(topic)) is None:
             return table.position
-        # Records were just written. Should they stand below what the table holds, this is not the log it stems from.
-        require_log(topic, self.number, table.position, end, 0, end)
-        return end
+        # Nobody else writes here. Should these records begin below what the table holds, a tail of the log was lost.
+        require_log(topic, self.number, table.position, written.begin, 0, written.begin)
+        return written.end
