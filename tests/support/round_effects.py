@@ -22,8 +22,9 @@ from transfer_gate.stream import partition as partition_module
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.history import CommitNote
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.input_logs import Watermark
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.partition import Partition, Watermark, Writer
+from transfer_gate.stream.partition import Partition, Writer
 from transfer_gate.stream.produce import Written
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
-from transfer_gate.stream.history import CommitNote, compacted, require_events, require_log
+from transfer_gate.stream.history import CommitNote, require_log
 from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.stream.input_logs import InputLogs, Watermark
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
@@ -34,16 +35,6 @@ logger = logging.getLogger(__name__)
 RELEASE_SECONDS: Final = 5.0
 #: A position that moved without records is committed alone when no round came within this time, seconds.
 QUIET_SECONDS: Final = 1.0
-
-
-class Watermark(Protocol):
-    """Who knows up to where consent must be applied before a partition may decide."""
-
-    async def ends(self, partition: int) -> tuple[int, ...]:
-        """The high watermarks of the partition of `consent-events` and of the strays, as of after the call."""
-
-    async def begin(self, partition: int) -> tuple[int, ...]:
-        """The first offsets that the partition of these topics still holds."""
 
 
 class Writer(Protocol):
@@ -124,7 +115,6 @@ class Partition:
         """
         self._room = room or OutputRoom()
         self._share = share or Share()
-        self._epochs = epochs
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
         known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
@@ -149,8 +139,7 @@ class Partition:
         self._clock = clock
         self._timer = timer
         self._sweep = Sweep(retention, tables)
-        #: What compaction took out of the logs of consent events, by topic; nothing behind it is applied.
-        self._holes: dict[str, tuple[int, int]] = {}
+        self._logs = InputLogs(number, (book.consents, book.strays), self.inboxes, watermark, epochs)
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -170,8 +159,7 @@ class Partition:
         which are missing. Raises ValueError when its offsets or leader epochs go backwards.
         """
         self.inboxes[topic].put(records, end, epochs)
-        if hole is not None and topic in (self._book.consents, self._book.strays):
-            self._holes.setdefault(topic, hole)
+        self._logs.take_hole(topic, hole)
         self._work.set()
 
     def leave(self) -> None:
@@ -310,7 +298,7 @@ class Partition:
         """
         while not self._leaving:
             await self._room.wait()
-            await self._require_whole_logs()
+            await self._logs.require_whole()
             if self._room.free:
                 return True  # nothing is waited for between this look and the end of the decisions
         return False
@@ -335,38 +323,6 @@ class Partition:
                 # tells.
                 raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
         return Waiting(transfers, replays, at, since, need, need_strays)
-
-    async def _require_whole_logs(self) -> None:
-        """Hold that nothing of the inputs is missing: neither deleted before us nor cut off behind us. Raises
-        HistoryLost, and RoundFailed when the cluster does not answer.
-        """
-        while True:
-            await self._require_no_hole()
-            epochs = self._epochs
-            if epochs is None:
-                return
-            doubtful = [
-                (topic, tuple(inbox.reached))
-                for topic, inbox in self.inboxes.items()
-                if epochs.doubtful(topic, self.number, inbox.reached)
-            ]
-            if not doubtful:
-                return  # without waiting for anything since: nothing else was fetched
-            for topic, reached in doubtful:
-                await epochs.require(topic, self.number, reached)
-
-    async def _require_no_hole(self) -> None:
-        """Hold that consent events which were passed over were none that retention deleted while we stood before them:
-        a consumer whose place is gone goes on at the beginning of what is left; nor any that were compacted away.
-        Raises HistoryLost.
-        """
-        for topic, (first, end) in self._holes.items():
-            raise compacted(topic, self.number, first, end)
-        # Once more after every answer: more may have been passed over meanwhile, and what is taken next lies behind it.
-        for place, topic in enumerate((self._book.consents, self._book.strays)):
-            while passed := self.inboxes[topic].take_passed():
-                begin, (stood, _) = (await self._watermark.begin(self.number))[place], passed[0]
-                require_events(topic, self.number, stood, begin, stood)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
