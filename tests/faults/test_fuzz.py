@@ -11,11 +11,12 @@ import orjson
 import pytest
 
 from tests.support.faults_events import Events
+from tests.support.faults_workers import PATIENCE
 from tests.support.raw_batches import CODECS, Raw, batch, open_raw
 from tests.support.stream_gate import open_gate
 
 MIB: Final = 1 << 20
-#: What the worker may hold meanwhile (RSS), bytes.
+#: What the worker may hold at its peak, bytes; docs/scaling.md promises less than twice as much of any input.
 MOST_MEMORY: Final = 512 * MIB
 #: Repeats a run that failed.
 SEED: Final = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1 << 32)
@@ -62,10 +63,10 @@ def hostile(chance: random.Random, number: int) -> Raw:
     return key, value, headers
 
 
-async def fuzz(bootstrap_servers: str, folder: Path, records: int) -> None:
+async def fuzz(bootstrap_servers: str, folder: Path, records: int, patience: float = PATIENCE) -> None:
     chance = random.Random(SEED)
     async with open_gate(bootstrap_servers, folder, partitions=2) as gate, open_raw(bootstrap_servers) as produce:
-        sent, refused, largest = 0, 0, 0
+        sent, batches, refused = 0, 0, 0
         while sent < records:
             some = [hostile(chance, sent + n) for n in range(chance.randrange(1, 30))]
             codec = chance.choice(list(CODECS))
@@ -73,18 +74,19 @@ async def fuzz(bootstrap_servers: str, folder: Path, records: int) -> None:
                 codec = "gzip"
             topic = chance.choice((gate.topics.transfers, gate.topics.consents, gate.topics.replay))
             taken = await produce(topic, chance.randrange(2), batch(some, codec))
+            batches += 1
             refused += not taken
             sent += len(some) if taken else 0
-            largest = max(largest, gate.worker.resident_bytes)
-        await gate.settled()
-        largest = max(largest, gate.worker.resident_bytes)
-        note = f"FUZZ_SEED={SEED}"
+        await gate.settled(patience)
+        largest = gate.worker.peak_bytes
+        note = f"{sent} records, {refused} of {batches} batches refused, peak {largest / MIB:.0f} MiB, FUZZ_SEED={SEED}"
+        print(note)  # noqa: T201  (pytest shows it with a failure)
         assert gate.worker.running, note
         assert len(gate.place.workers) == 1, note
-        assert largest < MOST_MEMORY, f"{largest / MIB:.0f} MiB, {note}"
+        assert largest < MOST_MEMORY, note
         assert "Traceback" not in gate.worker.log.read_text(encoding="utf-8"), note
-        assert refused < 50, note
-        code, counts = await asyncio.to_thread(gate.place.verify)
+        assert refused < batches / 2, note
+        code, counts = await asyncio.to_thread(gate.place.verify, patience)
         assert (code, counts["missing"], counts["duplicated"], counts["misrouted"]) == (0, 0, 0, 0), f"{counts} {note}"
 
 
@@ -93,5 +95,6 @@ async def test_hundreds_of_hostile_records_are_accounted_for(bootstrap_servers: 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)
 async def test_a_hundred_thousand_hostile_records_are_accounted_for(bootstrap_servers: str, tmp_path: Path) -> None:
-    await fuzz(bootstrap_servers, tmp_path, 100_000)
+    await fuzz(bootstrap_servers, tmp_path, 100_000, patience=900)
