@@ -15,8 +15,8 @@ from transfer_gate.wire.decode import (
     Unreadable,
     decode_consent,
     decode_transfer,
-    names_twice,
 )
+from transfer_gate.wire.names import names_twice
 
 TRANSFER: dict[str, Any] = CLEAN["transfer"]
 OBJECTION = {"event_id": "o-1", "prospect_id": "p-1", "type": "objection", "event_time": "2026-05-01T00:00:00Z"}

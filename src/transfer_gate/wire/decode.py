@@ -5,7 +5,6 @@ helps who wrote a case file, and which nobody else should be shown: see `without
 """
 
 import datetime as dt
-import json
 import re
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
@@ -17,6 +16,7 @@ from transfer_gate.model.consent import ConsentEvent, Scope
 from transfer_gate.model.terms import UTC
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.wire.forms import fault_in, is_nobody
+from transfer_gate.wire.names import names_twice, quotes_of_consent, quotes_of_transfer
 
 _TRANSFER: Final = msgspec.json.Decoder(Transfer)
 _CONSENT: Final = msgspec.json.Decoder[ConsentEvent](ConsentEvent)
@@ -63,7 +63,7 @@ def decode_transfer(raw: bytes | None) -> Transfer:
         if not raw.isascii():
             raw.decode()  # msgspec skips unknown fields without looking at their bytes
         transfer = _TRANSFER.decode(raw)
-        if names_twice(raw):
+        if raw.count(b'"') != quotes_of_transfer(transfer) and names_twice(raw):
             raise Undecodable(_TWICE)
     except msgspec.ValidationError as error:
         # It stopped at the first field that did not fit, perhaps before the place where the JSON itself breaks off.
@@ -109,7 +109,7 @@ def decode_consent(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str
         if not raw.isascii():
             raw.decode()
         event: ConsentEvent = _CONSENT.decode(raw)
-        if names_twice(raw):
+        if raw.count(b'"') != quotes_of_consent(event) and names_twice(raw):
             raise Unreadable(_TWICE, keyed)
     except msgspec.ValidationError as error:
         event = _consent_with_other_words(raw, str(error), keyed, nobody)
@@ -169,42 +169,6 @@ def scope_in(members: Any) -> Scope:
         return msgspec.convert(_in_plain_words(plain) if isinstance(plain, dict) else plain, Scope)
     except msgspec.ValidationError as error:
         raise Unreadable(str(error)) from None
-
-
-def names_twice(raw: bytes) -> bool:
-    """Whether an object in this JSON, at any depth, names a member twice. Raises ValueError or RecursionError when it
-    can't be parsed."""
-    try:
-        plain = orjson.dumps(orjson.loads(raw))
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        plain = b""
-    # Most programs write JSON as compactly as this: what came through a dict unchanged has lost no member.
-    if plain == raw:
-        return False
-    # Others put white space after the colon. Where no quote stands inside a string and no white space before a colon,
-    # each `":` ends a name or begins a string; those that were lost on the way through the dict named a second time.
-    spaced = b" :" in raw or (b"\n" in raw and b"\n:" in raw) or (b"\t" in raw and b"\t:" in raw) or b"\r" in raw
-    escaped = b"\\" in raw and (b'\\"' in raw or b"\\u002" in raw or b"\\u003" in raw)
-    if not spaced and not escaped and plain and plain.count(b'":') == raw.count(b'":'):
-        return False
-    try:
-        json.loads(raw.decode(), object_pairs_hook=_unique, parse_int=_nothing, parse_float=_nothing)
-    except _NamedTwiceError:
-        return True
-    return False
-
-
-class _NamedTwiceError(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise _NamedTwiceError
-
-
-def _nothing(_: str) -> None:
-    return None
 
 
 def _without_nulls(value: Any) -> Any:
