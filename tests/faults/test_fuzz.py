@@ -18,6 +18,8 @@ from tests.support.stream_gate import open_gate
 MIB: Final = 1 << 20
 #: What the worker may hold at its peak, bytes; docs/scaling.md promises less than twice as much of any input.
 MOST_MEMORY: Final = 512 * MIB
+#: How many the long form sends.
+RECORDS: Final = int(os.environ.get("FUZZ_RECORDS", "100000"))
 #: Repeats a run that failed.
 SEED: Final = int(os.environ.get("FUZZ_SEED", "0")) or random.randrange(1 << 32)
 EVENTS: Final = Events(dt.datetime.now(dt.UTC))
@@ -97,4 +99,4 @@ async def test_hundreds_of_hostile_records_are_accounted_for(bootstrap_servers: 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_a_hundred_thousand_hostile_records_are_accounted_for(bootstrap_servers: str, tmp_path: Path) -> None:
-    await fuzz(bootstrap_servers, tmp_path, 100_000, patience=900)
+    await fuzz(bootstrap_servers, tmp_path, RECORDS, patience=900)

@@ -36,6 +36,7 @@ from transfer_gate.stream.fetching import FetchThread
 from transfer_gate.stream.hooks import BatchConsumer, GateApp
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.stream.table import ConsentTable
+from transfer_gate.stream.unpacking import Look
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ async def test_a_look_brings_what_it_may_and_the_next_one_begins_with_the_other_
     await reader.start()
     try:
         reader.assign([TopicPartition(*place) for place in places])
-        thread._told, thread.look = {}, lambda: (1 << 20, 1)
+        thread._told, thread.look = {}, lambda: Look({}, 1)
         async with asyncio.timeout(10):
             while len(reader._fetcher._records) < 2:  # noqa: ASYNC110 - aiokafka tells nobody
                 await asyncio.sleep(0.01)

@@ -17,7 +17,7 @@ from transfer_gate.stream.clients import client_options
 from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.inbox import Inbox, weight
-from transfer_gate.stream.memory import LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
+from transfer_gate.stream.memory import LOOK_EACH_BYTES, LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
 from transfer_gate.stream.partition import Partition
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
@@ -31,21 +31,25 @@ NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 
 def test_the_budget_is_shared_and_an_empty_inbox_may_always_fetch() -> None:
     budget = InboxBudget(4 * MIB)
-    transfers, consents = Inbox(1000, budget=budget), Inbox(1000, budget=budget)
+    transfers, consents = Inbox(1000, budget=budget), Inbox(1000, budget=budget, first=True)
     transfers.put([record(offset, bytes(MIB)) for offset in range(4)], 4)
-    assert budget.spent
+    assert budget.spent(first=True)
     assert transfers.full
     assert not consents.full, "a transfer may wait for just what stands there"
     consents.put([record(0, b"")], 1)
     assert consents.full
 
 
-def test_while_the_budget_is_spent_a_look_brings_little_of_each_partition() -> None:
-    budget = InboxBudget(MIB)
-    of_each, of_all = budget.look()
-    Inbox(1000, budget=budget).put([record(0, bytes(MIB))], 1)
-    assert budget.look() == (LOOK_SPENT_BYTES, of_all)
-    assert LOOK_SPENT_BYTES < of_each < of_all
+def test_transfers_that_wait_leave_room_for_the_events_that_they_wait_for() -> None:
+    budget = InboxBudget(4 * MIB)
+    transfers, consents = Inbox(1000, budget=budget), Inbox(1000, budget=budget, first=True)
+    consents.put([record(0, b"")], 1)
+    transfers.put([record(offset, bytes(MIB)) for offset in range(3)], 3)
+    assert (transfers.full, consents.full) == (True, False)
+    assert (budget.look(), budget.look(first=True)) == (LOOK_SPENT_BYTES, LOOK_EACH_BYTES)
+    consents.put([record(1, bytes(MIB))], 2)
+    assert consents.full
+    assert budget.look(first=True) == LOOK_SPENT_BYTES < LOOK_EACH_BYTES
 
 
 def test_what_waits_packed_in_the_consumer_is_bounded_over_all_partitions() -> None:

@@ -103,8 +103,8 @@ class FetchThread(AIOKafkaConsumerThread):
 
     #: Set by the app: extra arguments of the aiokafka consumer.
     consumer_options: Mapping[str, Any] = {}
-    #: Set by the app: bytes that a look at what was fetched may bring, of each partition and of all.
-    look: Callable[[], tuple[int, int]]
+    #: Set by the app: what the next look at what was fetched may bring.
+    look: Callable[[], Look]
     _told: dict[TopicPartition, int]
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
@@ -137,7 +137,7 @@ class FetchThread(AIOKafkaConsumerThread):
         while self.consumer.flow_active and not (consumer._closed or fetcher._closed):
             subscription = consumer._subscription.subscription
             if subscription is not None and subscription.assignment is not None:
-                subscription.assignment.look = Look(*self.look())
+                subscription.assignment.look = self.look()
             with fetcher._subscriptions.fetch_context():
                 records = await fetcher.fetched_records(wanted, timeout=0, max_records=max_records)
             for place in records:

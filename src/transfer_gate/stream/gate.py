@@ -25,7 +25,7 @@ from transfer_gate.stream.epochs import LeaderEpochs
 from transfer_gate.stream.fetching import Fetch
 from transfer_gate.stream.identity import Identities, TopicWatch, change_between, identities_of
 from transfer_gate.stream.lag import Lag
-from transfer_gate.stream.memory import InboxBudget, OutputRoom
+from transfer_gate.stream.memory import LOOK_ALL_BYTES, InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.retention import Retention
@@ -35,6 +35,7 @@ from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import tell
 from transfer_gate.stream.table import SliceFactory
 from transfer_gate.stream.takeover import NOTHING_TAKEN, Owned, TakeOver
+from transfer_gate.stream.unpacking import Look
 from transfer_gate.wire.sealing import Sealing
 from transfer_gate.wire.state import StateTooNew
 
@@ -218,9 +219,10 @@ class Gate:
             return False
         return not partition.inboxes[tp.topic].full
 
-    def look(self) -> tuple[int, int]:
-        """See InboxBudget."""
-        return self._budget.look()
+    def look(self) -> Look:
+        """What the next look at what was fetched may bring."""
+        budget, first = self._budget, self._book.waited_for
+        return Look({topic: budget.look(first=topic in first) for topic in self._book.inputs}, LOOK_ALL_BYTES)
 
     async def receive(self, topic: str, number: int, fetch: Fetch) -> None:
         """Pass one fetch to its partition."""

@@ -24,6 +24,7 @@ from transfer_gate.errors import GateError
 from transfer_gate.stream.fetching import Fetch, FetchThread
 from transfer_gate.stream.members import Published, with_published
 from transfer_gate.stream.refusal import DENIED, denied
+from transfer_gate.stream.unpacking import Look
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05
@@ -149,8 +150,8 @@ class GateApp(faust.App):
     published: Published
     #: Whether the inbox of a topic partition has room.
     may_fetch: Callable[[TP], bool]
-    #: Bytes that the next look at what was fetched may bring: of each partition, and of all.
-    look: Callable[[], tuple[int, int]]
+    #: What the next look at what was fetched may bring.
+    look: Callable[[], Look]
     #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore. False when
     #: the cluster did not answer.
     on_assigned: Callable[[set[int]], Awaitable[bool]]

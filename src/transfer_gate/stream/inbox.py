@@ -47,15 +47,24 @@ class Inbox:
     Its `position` moves past control and aborted records too, which are never delivered.
     """
 
-    __slots__ = ("_batches", "_budget", "_bytes", "_held", "_limit", "_passed", "position", "reached", "waiting")
+    __slots__ = (
+        "_batches", "_budget", "_bytes", "_first", "_held", "_limit", "_passed", "position", "reached", "waiting",
+    )  # fmt: skip
 
     def __init__(
-        self, limit: int, position: int | None = None, epoch: int = -1, budget: InboxBudget | None = None
+        self,
+        limit: int,
+        position: int | None = None,
+        epoch: int = -1,
+        budget: InboxBudget | None = None,
+        *,
+        first: bool = False,
     ) -> None:
         """`epoch`: leader epoch of the last batch before `position`, -1 where it is not known.
 
-        `budget` is shared by all inboxes of a worker.
+        `budget` is shared by all inboxes of a worker; see there what `first` is.
         """
+        self._first = first
         self._budget = budget or InboxBudget()
         #: Bytes of the budget, also of what was taken and is not settled.
         self._held = 0
@@ -73,7 +82,10 @@ class Inbox:
     @property
     def full(self) -> bool:
         """Whether fetching should pause."""
-        return self.waiting >= self._limit or self._bytes >= WAITING_BYTES or (self._budget.spent and self._held > 0)
+        return self.waiting >= self._limit or self._bytes >= WAITING_BYTES or self._exceeds()
+
+    def _exceeds(self) -> bool:
+        return self._held > 0 and self._budget.spent(first=self._first)
 
     @property
     def oldest(self) -> int | None:
@@ -143,7 +155,7 @@ class Inbox:
         if not self._batches:
             return None
         batch = self._batches.popleft()
-        first = self._first(batch, most)
+        first = self._first_of(batch, most)
         if first < len(batch.records):
             batch = self._split(batch, first)
         records, end, size = batch.records, batch.end, batch.size
@@ -158,7 +170,7 @@ class Inbox:
         self._bytes -= size
         return records, end
 
-    def _first(self, batch: _Batch, most: int) -> int:
+    def _first_of(self, batch: _Batch, most: int) -> int:
         """How many records of `batch` one round takes; one at least, however large."""
         if batch.size <= ROUND_BYTES:
             return min(most, len(batch.records))

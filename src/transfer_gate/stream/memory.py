@@ -29,7 +29,11 @@ def fetch_bytes(places: int) -> int:
 
 
 class InboxBudget:
-    """Bytes of fetched records, from their fetch to the commit of their round."""
+    """Bytes of fetched records, from their fetch to the commit of their round.
+
+    What comes `first`, because the rest waits for it (consent events, for which transfers wait at the barrier), has the
+    last quarter for itself: else transfers that wait would keep back what they wait for.
+    """
 
     __slots__ = ("most", "used")
 
@@ -37,16 +41,13 @@ class InboxBudget:
         self.most = most
         self.used = 0
 
-    @property
-    def spent(self) -> bool:
-        """Whether only inboxes that hold nothing may still fetch: these must, or a consent event that a barrier waits
-        for would never come.
-        """
-        return self.used >= self.most
+    def spent(self, *, first: bool = False) -> bool:
+        """Whether only inboxes that hold nothing may fetch: these must, or what others wait for would never come."""
+        return self.used >= (self.most if first else self.most - self.most // 4)
 
-    def look(self) -> tuple[int, int]:
-        """Bytes that the next look at what was fetched may bring: of each partition, and of all."""
-        return LOOK_SPENT_BYTES if self.spent else LOOK_EACH_BYTES, LOOK_ALL_BYTES
+    def look(self, *, first: bool = False) -> int:
+        """Bytes that the next look at what was fetched may bring of each partition."""
+        return LOOK_SPENT_BYTES if self.spent(first=first) else LOOK_EACH_BYTES
 
 
 class OutputRoom:

@@ -119,7 +119,10 @@ class Partition:
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
         known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
         self.inboxes = {
-            topic: Inbox(inbox_records, committed.get(topic), known.get(topic, -1), budget) for topic in book.inputs
+            topic: Inbox(
+                inbox_records, committed.get(topic), known.get(topic, -1), budget, first=topic in book.waited_for
+            )
+            for topic in book.inputs
         }
         #: Consent events below this offset are applied; None until the first fetch told where we stand.
         self.applied: int | None = None

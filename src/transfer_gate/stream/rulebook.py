@@ -40,6 +40,11 @@ class Rulebook(Struct, frozen=True, gc=False):
     bounds: Bounds = BOUNDS
 
     @property
+    def waited_for(self) -> tuple[str, ...]:
+        """Inputs that transfers wait for at the barrier."""
+        return self.consents, self.strays
+
+    @property
     def registry_order(self) -> str:
         """`published_at/revision`, for the note of a commit; empty for a registry that is not published."""
         published = self.registry.policy.published_at

@@ -11,7 +11,7 @@ that it replaces). `stream.clients` imports it, so every consumer of this progra
 
 import struct
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -337,13 +337,13 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
 
 
 class Look:
-    """What one look at the fetched records of an assignment may bring at most, bytes: of `each` partition, and what is
-    `left` of all. One record of each partition comes in any case, while anything is left.
+    """What one look at the fetched records of an assignment may bring at most, bytes: of `each` partition, by topic,
+    and what is `left` of all. One record of each partition comes in any case, while anything is left.
     """
 
     __slots__ = ("each", "left")
 
-    def __init__(self, each: int, left: int) -> None:
+    def __init__(self, each: Mapping[str, int], left: int) -> None:
         self.each = each
         self.left = left
 
@@ -361,10 +361,10 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
             return []
         look: Look | None = getattr(self._assignment, "look", None)
         if look is None:
-            look = Look(LOOK_BYTES, LOOK_BYTES)
+            look = Look({}, LOOK_BYTES)
         elif look.left <= 0:
             return []
-        most = min(look.each, look.left)
+        most = min(look.each.get(self._topic_partition.topic, LOOK_BYTES), look.left)
         found: list[ConsumerRecord] = []
         left, size = -1 if max_records is None else max_records, 0
         for record in self._partition_records:
