@@ -4,11 +4,10 @@ One `Facts` serves a whole decision: it is turned to a partner, then to a channe
 """
 
 import datetime as dt
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from transfer_gate.model.consent import Consent, Guardian, Proof
+from transfer_gate.model.consent import Guardian, Proof
 from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStop, ContactStops
 from transfer_gate.model.terms import Channel
@@ -27,7 +26,7 @@ from transfer_gate.policy.legal_time import (
     working_days_end,
 )
 from transfer_gate.policy.payload import Payload
-from transfer_gate.policy.records import current_records, future_consents
+from transfer_gate.policy.state_facts import covered, state_facts
 from transfer_gate.policy.view import NoticeFile, PartnerFile, RegistryView
 
 #: Loi 2025-594, art. 13: from this instant a consumer may be called only with consent, and Bloctel is over.
@@ -83,8 +82,8 @@ class Facts:
         "event",
         "horizon",
         "is_consumer",
+        "kept",
         "kind",
-        "live",
         "notice",
         "opposed",
         "partner",
@@ -98,7 +97,6 @@ class Facts:
         "use_until",
         "view",
         "w",
-        "withdrawals",
     )
 
     def __init__(
@@ -122,10 +120,10 @@ class Facts:
         self.contact = event.contact or _NO_CONTACT
         self.birth_date = _birth_date(self.subject, t)
         self.is_consumer = is_consumer(self.subject, self.contact, view.free_mail_domains)
-        self.live, self.withdrawals = current_records(state, self.horizon)
+        self.kept = kept = state_facts(view, state, self.horizon)
         #: Whether there is anything that could stand against a transfer (1.4).
         self.opposed = bool(
-            self.withdrawals or state.objections or state.erased_at or state.restricted_at or stops.email or stops.phone
+            kept.withdrawals or state.objections or state.erasures or state.restrictions or stops.email or stops.phone
         )
 
     def is_future(self, instant: dt.datetime) -> bool:
@@ -142,7 +140,8 @@ class Facts:
         """Look at one channel for this partner: find its kind, relevant consent c, basis and notice n."""
         self.channel = channel
         self.kind = "consumer" if self.is_consumer else kind_on(channel, self.subject, self.contact)
-        self.consent = self._relevant_consent(channel)
+        offer = self.event.offer_category if channel in CALLS else None
+        self.consent = self.kept.relevant(channel, self.event.purpose, self.partner_id, offer)
         self.basis = BASIS[self.kind, channel] or self._basis_of_live_call()
         if self.basis != "consent":
             version = self.event.notice_version
@@ -151,23 +150,6 @@ class Facts:
         self.notice: NoticeFile | None = self.view.notices.get(version) if version is not None else None
 
     # 1.3 The relevant consent
-
-    def _relevant_consent(self, channel: Channel) -> Consent | None:
-        nearest = None
-        for consent in self.live:
-            if channel in consent.channels and (nearest is None or self._nearness(consent) > self._nearness(nearest)):
-                nearest = consent
-        return nearest
-
-    def _nearness(self, consent: Consent) -> tuple[bool, bool, bool, bool, dt.datetime, str]:
-        return (
-            consent.lawful_basis == "consent",
-            self.event.purpose in consent.purposes,
-            self.partner_id in consent.party_ids,
-            self.channel in CALLS and self.event.offer_category in consent.offer_categories,
-            consent.event_time,
-            consent.event_id,
-        )
 
     @property
     def covers(self) -> bool:
@@ -223,30 +205,24 @@ class Facts:
     @property
     def left_out_as_future(self) -> bool:
         """Whether a given or renewed consent for the channel was left out because it is dated in the future."""
-        return any(self.channel in consent.channels for consent in future_consents(self.state, self.horizon))
+        return self.kept.left_out_as_future(self.channel)
 
     @property
     def told_of_partner(self) -> bool:
         """Whether a live record with basis legitimate interest says that the person was told of this partner."""
-        return any(
-            record.lawful_basis == "legitimate_interest"
-            and self.channel in record.channels
-            and self.event.purpose in record.purposes
-            and self.partner_id in record.party_ids
-            for record in self.live
-        )
+        return self.kept.told_of(self.channel, self.event.purpose, self.partner_id)
 
     # 1.4 Withdrawal, objection, erasure, restriction
 
     @property
     def standing_withdrawal(self) -> Opposition | None:
         """A withdrawal, or a refused consent, that stands."""
-        return self._standing(self.withdrawals)
+        return self._standing(self.kept.withdrawal(self.channel, self.event.purpose, self.partner_id))
 
     @property
     def standing_objection(self) -> Opposition | None:
         """An objection that stands."""
-        return self._standing(self.state.objections)
+        return self._standing(self.kept.objection(self.channel, self.event.purpose, self.partner_id))
 
     @property
     def standing_erasure(self) -> dt.datetime | None:
@@ -257,8 +233,11 @@ class Facts:
     @property
     def restricted(self) -> bool:
         """Whether the newest of restriction and restriction_lifted is a restriction."""
-        restricted_at, lifted_at = self.state.restricted_at, self.state.lifted_by(self.horizon)
-        return restricted_at is not None and (lifted_at is None or restricted_at >= lifted_at)
+        restricted_at = self.state.restricted_at
+        if restricted_at is None:
+            return False
+        lifted_at = self.state.lifted_by(self.horizon)
+        return lifted_at is None or restricted_at >= lifted_at
 
     # 1.6 Contact stops
 
@@ -268,27 +247,14 @@ class Facts:
         if self.channel == "postal":
             return None
         for stop in self.stops.email if self.channel == "email" else self.stops.phone:
-            if self._is_covered_by(stop.channels, stop.party_ids, stop.purposes) and (
+            if covered(self.view, stop, self.channel, self.event.purpose, self.partner_id) and (
                 stop.since is None or not self._overcome(stop.since)
             ):
                 return stop
         return None
 
-    def _standing(self, oppositions: Iterable[Opposition]) -> Opposition | None:
-        for x in oppositions:
-            if self._is_covered_by(x.channels, x.party_ids, x.purposes) and not self._overcome(x.counted_at):
-                return x
-        return None
-
-    def _is_covered_by(
-        self, channels: tuple[Channel, ...], party_ids: tuple[str, ...], purposes: tuple[str, ...]
-    ) -> bool:
-        """Whether a scope covers channel, partner and purpose."""
-        return (
-            (not channels or self.channel in channels)
-            and (not purposes or self.view.covers_purpose(purposes, self.event.purpose))
-            and (not party_ids or self.view.covers_party(party_ids, self.partner_id))
-        )
+    def _standing(self, x: Opposition | None) -> Opposition | None:
+        return x if x is not None and not self._overcome(x.counted_at) else None
 
     def _overcome(self, time: dt.datetime) -> bool:
         return self.covers and self.act is not None and self.act > time
