@@ -188,6 +188,13 @@ async def test_states_without_offsets_of_the_group_fail(prepared: Prepared) -> N
     await failure(prepared, "group offsets", "no offset of", "(likewise partition 1)", "offsets.retention.minutes")
 
 
+async def test_strays_that_are_not_folded_yet_are_worth_a_warning(prepared: Prepared) -> None:
+    await prepared.commit(prepared.note())
+    found, _ = await examine(prepared.settings)
+    (strays,) = [finding for finding in found if finding.check == "strays"]
+    assert (strays.status, f"{RECORDS} in partition 0" in strays.found) == ("warn", True)
+
+
 async def test_members_that_work_on_other_topics_fail(prepared: Prepared) -> None:
     """Two gates under one APP_ID."""
     await prepared.commit(prepared.note())

@@ -184,8 +184,43 @@ async def test_an_event_is_resolved_by_its_copy_and_without_naming_anybody(gate:
     assert [entry.state for entry in await entries_of(gate, id_of(event))] == ["discarded"]
 
 
-async def test_an_unreadable_event_about_nobody_is_only_cleared_away(gate: StreamGate, run: Operator) -> None:
-    event = await gate.send(gate.topics.consents, b"{", None, partition=1)
+async def test_an_event_about_another_prospect_than_its_key_is_resolved_for_each(
+    gate: StreamGate, run: Operator
+) -> None:
+    """It marks both, wherever they are at home."""
+    people = ("ac-gina", "ac-hugo", "ac-ines")
+    for who in people:
+        await gate.consent(who)
+    key = people[0].encode()
+    events = [
+        await gate.send(gate.topics.consents, gate.events.against("withdrawal", who, f"w-{who}"), key)
+        for who in people[1:]
+    ]
+    await gate.settled()
+    await gate.settled()  # what came home meanwhile
+
+    async def released() -> set[str]:
+        for who in people:
+            value = gate.events.transfer(who, f"t-{who}-{len(events)}")
+            await gate.send(gate.topics.transfers, value, who.encode())
+        return {body["prospect_id"] for body in (await gate.outputs()).released_to("acme", *people)}
+
+    assert await released() == set()
+    for who, marking in ((people[0], events), (people[1], events[:1]), (people[2], events[1:])):
+        offsets = [word for event in marking for word in ("--offset", str(event.place[2]))]
+        code, _, err = await run("consent", "resolve", "--prospect", who, *offsets, "--why", "both sent again", "--yes")
+        assert code == 0, err
+        assert "still blocked" not in err
+    await gate.settled()
+    events.clear()
+    assert await released() == set(people)
+
+
+@pytest.mark.parametrize("key", [None, b"undefined"])
+async def test_an_unreadable_event_about_nobody_is_only_cleared_away(
+    gate: StreamGate, run: Operator, key: bytes | None
+) -> None:
+    event = await gate.send(gate.topics.consents, b"{", key, partition=1)
     await gate.settled()
     ends = (await gate.committed())[gate.topics.consents, 1]
     code, out, err = await run("consent", "resolve", "--quarantine-id", id_of(event), "--why", "noise")

@@ -131,6 +131,10 @@ async def test_the_auditor_explains_releases_by_consents_that_came_home(bootstra
         assert (counts["ok"], counts["records"]) == (len(people), len(people))
         code, _ = await asyncio.to_thread(gate.place.verify)
         assert code == 0
+        _, output, errors = await asyncio.to_thread(gate.place.run, "doctor", "--output", "json")
+        assert output, errors
+        (found,) = [line for line in json.loads(output)["findings"] if line["check"] == "strays"]
+        assert (found["status"], "are home" in found["found"]) == ("warn", True)
 
 
 async def resolved(gate: StreamGate, *arguments: str) -> None:

@@ -1,5 +1,6 @@
 """`doctor` tells what is in order from what is not, and always says what to do."""
 
+import datetime as dt
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,6 +9,7 @@ import pytest
 
 from transfer_gate.admin.cluster import ClockReading, Cluster
 from transfer_gate.doctor import here, there
+from transfer_gate.doctor.strays import judged
 from transfer_gate.settings import Settings
 
 
@@ -150,6 +152,25 @@ def test_a_missing_rocksdb_library_fails(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert here.store(settings(store="rocksdb://"))[0].status == "FAIL"
     assert here.store(settings())[0].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "days_old", "status", "words"),
+    [
+        ({}, None, "ok", "no consent event"),
+        ({}, 30, "ok", "home"),
+        ({}, 1, "warn", "places keys by another partitioner"),
+        ({2: 5}, 30, "warn", "5 in partition 2"),
+    ],
+)
+def test_strays_are_worth_a_warning_while_they_are_on_their_way_and_while_a_producer_goes_on(
+    waiting: dict[int, int], days_old: int | None, status: str, words: str
+) -> None:
+    now = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
+    newest = None if days_old is None else int((now - dt.timedelta(days=days_old)).timestamp() * 1000)
+    found = judged(7, waiting, newest, now)
+    assert (found.status, words in found.found) == (status, True)
+    assert bool(found.do) is (status == "warn")
 
 
 def test_libraries_other_than_the_pinned_ones_fail(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,8 @@ def test_what_is_left_of_an_event_tells_what_it_may_have_been(value: bytes, type
 
 
 @pytest.mark.parametrize(
-    ("key", "able"), [(b"p-1", True), (None, False), (b"", False), (b"\xff", False), (b"p" * 129, False)]
+    ("key", "able"),
+    [(b"p-1", True), (None, False), (b"", False), (b"\xff", False), (b"p" * 129, False), (b"undefined", False)],
 )
 def test_only_a_key_that_can_be_a_prospect_can_be_resolved(key: bytes | None, able: bool) -> None:
     """No event, and so no transfer, can be about another."""

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 import click
@@ -12,7 +13,7 @@ from transfer_gate.cli.consent_import import import_command
 from transfer_gate.cli.consent_tail import tail
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.audit import Ending, operator
@@ -31,6 +32,7 @@ from transfer_gate.quarantine.unreadable import (
     publish_resolution,
     unreadable_at,
 )
+from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 from transfer_gate.wire.decode import is_readable
@@ -70,7 +72,8 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
         if text is not None:
             await acts.record(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
         both = zip(found, payloads, strict=True)
-        return [_row(one, payload, reveal=reveal) for one, payload in both if not _came_home(one, payload)]
+        nobody = _nobody(settings)
+        return [_row(one, payload, nobody, reveal=reveal) for one, payload in both if not _came_home(one, payload)]
 
     rows = asyncio.run(run())
     if not rows:
@@ -140,13 +143,13 @@ async def _resolve(
                 f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
             )
         key, offsets = copy.record.key, [copy.held.source.offset]
-        if not nameable(key):
+        if not nameable(key, _nobody(settings)):
             about = {"quarantine_id": copy.held.quarantine_id}
             async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=about) as ending:
                 await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, patience, ending)
             echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
             return
-    events = await unreadable_at(settings, key or b"", offsets)
+    events = await unreadable_at(settings, key or b"", offsets, _nobody(settings))
     for line in _about(events):
         echo(line, err=True)
     _ask(events, yes)
@@ -267,14 +270,22 @@ def _came_home(one: Found, payload: Payload) -> bool:
     return one.held.reason == "key-misplaced" and payload.readable and is_readable(payload.value, one.record.key)
 
 
-def _row(one: Found, payload: Payload, *, reveal: bool) -> dict[str, Any]:
+def _nobody(settings: Settings) -> AbstractSet[str]:
+    """The `unidentified_ids` of the registry; none where there is no registry that can be read."""
+    try:
+        return load_registry(settings.registry).policy.nobody
+    except InvalidInput:
+        return frozenset()
+
+
+def _row(one: Found, payload: Payload, nobody: AbstractSet[str], *, reveal: bool) -> dict[str, Any]:
     value = payload.value if payload.readable else None
     row: dict[str, Any] = {
         "quarantine_id": one.held.quarantine_id,
         "place": str(browse.Place(one.held.source.partition, one.held.source.offset)),
         "received_at": time_of(one.held.source_timestamp_ms),
         "prospect_id": prospect(one, reveal=reveal),
-        "blocks": nameable(one.record.key),
+        "blocks": nameable(one.record.key, nobody),
         "looks_like": list(looks_like(value or b"")),
         "payload": payload.condition,
     }

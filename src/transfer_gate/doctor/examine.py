@@ -1,5 +1,6 @@
 """The whole examination, in the order in which a person would mend things."""
 
+import datetime as dt
 import time
 from collections.abc import Mapping
 
@@ -7,6 +8,7 @@ from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
 from transfer_gate.admin.reading import newest_timestamp
 from transfer_gate.doctor import here, identity, there
 from transfer_gate.doctor.finding import Finding
+from transfer_gate.doctor.strays import strays
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
@@ -37,6 +39,7 @@ async def _cluster(cluster: Cluster, settings: Settings, registry: Registry | No
     if registry is not None:
         findings += await there.topics(cluster, settings, registry)
     findings += await identity.commits(cluster, settings, found, _order_of(settings, registry))
+    findings += await strays(cluster, settings, found, dt.datetime.now(dt.UTC))
     findings.append(await _clock(cluster, settings, registry, found))
     findings.append(await there.workers(cluster, settings))
     return findings

@@ -247,6 +247,11 @@ class Policy(Reviewed):
     published_at: When | None = None
     """When this registry was published; orders revisions. Required in a folder, not in case files."""
 
+    @property
+    def nobody(self) -> frozenset[str]:
+        """`unidentified_ids` in the form in which ids are compared: trimmed and case-folded."""
+        return frozenset(word.strip().casefold() for word in self.unidentified_ids)
+
     def clock_skew(self) -> dt.timedelta:
         """How far a foreign clock may run ahead of ours."""
         return dt.timedelta(seconds=self.clock_skew_seconds)

@@ -102,7 +102,7 @@ class RegistryView:
         self.safe_countries = EEA.union(policy.adequate_countries)
         self.free_mail_domains = frozenset(canonical_domain(domain) or domain for domain in policy.free_mail_domains)
         #: Ids that stand for nobody by the policy, in the form in which they are compared.
-        self.nobody = frozenset(folded(word) for word in policy.unidentified_ids)
+        self.nobody = policy.nobody
         self.known_attributes = frozenset(policy.attributes)
         #: Attribute to the special category (GDPR 9) that it reveals.
         self.special: Mapping[str, str] = {

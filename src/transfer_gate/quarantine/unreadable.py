@@ -4,6 +4,7 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 import msgspec
@@ -17,6 +18,7 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors, client_options, connected
 from transfer_gate.wire.decode import Unreadable, decode_consent, without_values
+from transfer_gate.wire.forms import is_nobody
 from transfer_gate.wire.partitioner import Placement
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
@@ -46,8 +48,11 @@ class UnreadableEvent(Struct, frozen=True, kw_only=True):
         return not self.looks_like or any(kind in FORBIDDING for kind in self.looks_like)
 
 
-async def unreadable_at(settings: Settings, key: bytes, offsets: Iterable[int]) -> list[UnreadableEvent]:
-    """The unreadable events of a prospect (record key) at these offsets, in order.
+async def unreadable_at(
+    settings: Settings, key: bytes, offsets: Iterable[int], nobody: AbstractSet[str] = frozenset()
+) -> list[UnreadableEvent]:
+    """The unreadable events at these offsets that mark a prospect, as their record key or as the one whom they name, in
+    order; `nobody`: see `decode_consent`.
 
     All stand in one partition, which is found by looking into each. Raises NothingMatched naming the offsets at which
     there is none.
@@ -61,8 +66,8 @@ async def unreadable_at(settings: Settings, key: bytes, offsets: Iterable[int]) 
         begins, ends = await bounds(settings, {topic: found.partitions}, committed_only=True)
         for place in sorted(begins):
             within = [offset for offset in wanted if begins[place] <= offset < ends[place]]
-            records = [record async for record in _records(settings, place, within) if record.key == key]
-            events = [event for record in records if (event := as_unreadable(record)) is not None]
+            records = [record async for record in _records(settings, place, within)]
+            events = [event for record in records if (event := as_unreadable(record, key, nobody)) is not None]
             if events:
                 missing = set(wanted) - {event.offset for event in events}
                 break
@@ -103,17 +108,17 @@ async def _records(settings: Settings, place: TopicPartition, offsets: list[int]
                 yield record
 
 
-def as_unreadable(record: ConsumerRecord) -> UnreadableEvent | None:
-    """The record as an unreadable event; None when it can be read, or has no key and so is about nobody."""
-    if record.key is None:
-        return None
+def as_unreadable(record: ConsumerRecord, key: bytes, nobody: AbstractSet[str] = frozenset()) -> UnreadableEvent | None:
+    """The record as an unreadable event that marks the prospect `key`; None when it can be read, or marks others."""
     try:
-        decode_consent(record.value, record.key)
+        decode_consent(record.value, record.key, nobody)
     except Unreadable as error:
+        if key not in error.prospects:
+            return None
         return UnreadableEvent(
             partition=record.partition,
             offset=record.offset,
-            key=record.key,
+            key=key,
             received_ms=record.timestamp,
             why=without_values(str(error)),
             looks_like=looks_like(record.value or b""),
@@ -127,10 +132,10 @@ def looks_like(value: bytes) -> tuple[str, ...]:
     return tuple(kind for kind in TYPES if any(kind.startswith(begin) for begin in begun))
 
 
-def nameable(key: bytes | None) -> bool:
-    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters."""
+def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
+    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters, and stands for somebody."""
     try:
-        return key is not None and 1 <= len(key.decode()) <= 128
+        return key is not None and 1 <= len(key.decode()) <= 128 and not is_nobody(key.decode(), nobody)
     except UnicodeDecodeError:
         return False
 
