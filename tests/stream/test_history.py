@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from aiokafka import ConsumerRecord
 
-from tests.support.faults_clients import open_producer, open_reader, places_of, set_offsets
+from tests.support.faults_clients import open_producer, open_reader, places_of, read_all, set_offsets
 from tests.support.faults_workers import Worker
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
-from tests.support.stream_topics import delete_group, delete_records, remake_topic
+from tests.support.stream_topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.stream.coordinator import RoundFailed
@@ -106,7 +106,7 @@ async def test_a_changelog_that_is_made_anew_under_a_running_worker_stops_it_bef
     # The round that commits sees where the log ends, a watch beside it that it is another topic: the first tells.
     told = worker.log.read_text(encoding="utf-8")
     place = f"partition 0 of {gate.topics.changelog}"
-    assert f"{place} ends at offset 1" in told or f"{place} is not the log that was committed to" in told
+    assert f"{place} ends at offset 0" in told or f"{place} is not the log that was committed to" in told
     assert (await gate.committed())[consent.place[:2]] == consent.place[2]
 
 
@@ -160,6 +160,35 @@ async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(g
     await delete_records(gate.place.bootstrap_servers, gate.topics.consents, 0, missed.place[2] + 1)
     message = await refusal(gate, transfer)
     assert f"partition 0 of {gate.topics.consents} begins at offset {missed.place[2] + 1}" in message
+
+
+async def test_consents_that_were_compacted_for_a_while_keep_the_worker_from_deciding(gate: StreamGate) -> None:
+    """Its consent behind the withdrawal is all that compaction left of a prospect."""
+    servers, topic = gate.place.bootstrap_servers, gate.topics.consents
+    await gate.worker.terminate()
+    gone = await gate.send(topic, gate.events.against("withdrawal", PROSPECT, "w-1"), PROSPECT.encode())
+    await gate.consent(PROSPECT)
+    transfer = await ask(gate, "t-1")
+    await compact(gate, topic, gone.place[2])
+    await configure_topic(servers, topic, {"cleanup.policy": "delete"})
+    message = await refusal(gate, transfer)
+    assert f"partition 0 of {topic} lacks records between the offsets" in message
+    assert "the topic was compacted" in message
+    assert PROSPECT not in message
+
+
+async def compact(gate: StreamGate, topic: str, gone: int) -> None:
+    """Have the broker's cleaner take the record at an offset away."""
+    servers = gate.place.bootstrap_servers
+    eager = {"cleanup.policy": "compact", "segment.ms": "1", "min.cleanable.dirty.ratio": "0.01"}
+    await configure_topic(servers, topic, eager)
+    await configure_broker(servers, {"log.cleaner.backoff.ms": "100"})
+    left, number = {gone}, 0
+    while gone in left:
+        number += 1
+        await gate.consent(f"p-roll-{number}")  # a new segment: the newest one is left alone
+        left = {record.offset async for record in read_all(servers, [topic], 1)}
+    await configure_broker(servers, {})
 
 
 async def test_transfers_that_were_deleted_undecided_are_told_and_the_rest_is_decided(gate: StreamGate) -> None:
@@ -251,6 +280,14 @@ async def test_consents_that_end_before_what_was_fetched_of_them_let_nothing_be_
     partition = alone(registry, Log(0, 3), committed=5)
     partition.receive("prospect-transfers", [record_at(0)], 1)
     with pytest.raises(RoundFailed, match="end at 3, but were fetched up to 5"):
+        await partition.run()
+
+
+@pytest.mark.parametrize("topic", ["consent-events", "transfer-gate-strays"])
+async def test_consent_events_that_were_compacted_away_let_nothing_be_decided(registry: Registry, topic: str) -> None:
+    partition = alone(registry, Log(0, 9), committed=5)
+    partition.receive(topic, [record_at(8)], 9, (), (6, 8))
+    with pytest.raises(HistoryLost, match=f"{topic} lacks records between the offsets 6 and 8"):
         await partition.run()
 
 

@@ -2,7 +2,9 @@
 decides by it; and what keeps one partition from going on keeps no other."""
 
 import asyncio
+import datetime as dt
 import json
+import shutil
 import subprocess
 import time
 import urllib.error
@@ -15,9 +17,12 @@ import pytest_asyncio
 import yaml
 from aiokafka.admin import NewPartitions
 
-from tests.support.faults_workers import Worker
+from tests.support.faults_clients import read_all
+from tests.support.faults_workers import Installation, Worker
 from tests.support.stream_gate import Sent, StreamGate, open_gate
+from tests.support.stream_replays import entry_about, held_transfer, ledger_of, send_back
 from tests.support.stream_topics import admin_of, delete_records, remake_topic
+from transfer_gate.stream.fetching import FETCH_WAIT_MS
 
 PROSPECT = "p-1"
 KEY = PROSPECT.encode()
@@ -157,6 +162,75 @@ async def test_a_worker_with_an_older_registry_decides_nothing_unless_it_is_told
     assert "is older than the one that decided here last" in log
     assert "--allow-older-registry" in log
     assert (await gate.committed()).get(held.place[:2], 0) <= held.place[2]
+    told_to = ["--allow-older-registry", "--why", "rollback of a faulty partner file"]
+    await gate.place.start_worker(arguments=told_to).until_ready()
+    assert (await gate.outputs()).decided(held)[0]["released"] == ["email", "sms"]
+    acts = [
+        json.loads(act.value or b"") async for act in read_all(gate.place.bootstrap_servers, [gate.topics.audit], 1)
+    ]
+    assert [(act["action"], act["outcome"], act["why"]) for act in acts] == [
+        ("worker", "allow-older-registry", "rollback of a faulty partner file")
+    ]
+
+
+async def test_what_was_discarded_or_replayed_of_former_topics_says_nothing_of_the_new_ones(gate: StreamGate) -> None:
+    """Transfers at offset 0, and replays at offset 0, of the former topics and of those that were made anew."""
+    servers, topics = gate.place.bootstrap_servers, gate.topics
+    first, former = await held_transfer(gate, PROSPECT)
+    await send_back(gate, former, action="discard", why="duplicate")
+    await gate.settled()
+    for topic in (topics.transfers, topics.replay):
+        await remake_topic(servers, topic, 1, {})
+    second, later = await held_transfer(gate, PROSPECT)
+    assert second.place == first.place
+    await gate.consent(PROSPECT)
+    again = await send_back(gate, later)
+    assert again.place[2] == 0
+    outputs = await gate.outputs()
+    (released,) = outputs.released_to("acme", PROSPECT)
+    assert released["channels"] == ["email", "sms"]
+    entries = await ledger_of(gate)
+    found = [entry_about(entries, record) for record in (former, later)]
+    assert [entry.state for entry in found if entry] == ["discarded", "replayed"]
+
+
+async def test_a_partition_that_stops_while_it_runs_leaves_the_other_one_deciding(
+    bootstrap_servers: str, tmp_path: Path
+) -> None:
+    async with open_gate(bootstrap_servers, tmp_path, partitions=2) as gate:
+        lost, whole = (next(name for name in map("p-{}".format, range(99)) if gate.home(name) == n) for n in (0, 1))
+        await gate.consent(lost)
+        await gate.consent(whole)
+        await gate.settled()
+        gate.worker.freeze()
+        # Its last fetch has to end: the broker would answer it with the first of what comes.
+        await asyncio.sleep(3 * FETCH_WAIT_MS / 1000)
+        missed = await withdraw(gate, lost)
+        await gate.consent(lost)
+        await delete_records(bootstrap_servers, gate.topics.consents, 0, missed.place[2] + 1)
+        stuck = await transfer(gate, "t-0", lost)
+        gate.worker.thaw()
+        name = "transfer_gate_partition_stopped"
+        await gate.worker.until(lambda: gate.worker.metric(name) == 1, "stopped in one partition")
+        assert list(gate.worker.metric_by_labels(name)) == [f'{name}{{partition="0",reason="history-lost"}}']
+        free = await transfer(gate, "t-1", whole)
+        await until_decided(gate, free)
+        assert (await gate.committed()).get(stuck.place[:2], 0) <= stuck.place[2]
+
+
+async def test_workers_on_topics_that_grew_refuse_also_the_one_that_has_only_new_partitions(
+    bootstrap_servers: str, tmp_path: Path
+) -> None:
+    async with open_gate(bootstrap_servers, tmp_path, partitions=2) as gate:
+        await gate.consent(PROSPECT)
+        await gate.settled()
+        await gate.worker.terminate()
+        await grow(gate, 4)
+        held = await transfer(gate, "t-1")
+        workers = [gate.place.start_worker() for _ in range(2)]
+        for worker in workers:
+            assert "under 2 partitions, and the topics have 4 now" in await refused(worker)
+        assert (await gate.committed()).get(held.place[:2], 0) <= held.place[2]
 
 
 async def test_a_partition_that_cannot_go_on_stops_itself_and_no_other(bootstrap_servers: str, tmp_path: Path) -> None:
@@ -175,15 +249,72 @@ async def test_a_partition_that_cannot_go_on_stops_itself_and_no_other(bootstrap
         name = "transfer_gate_partition_stopped"
         await worker.until(lambda: worker.metric(name) == 1, "stopped in one partition")
         assert list(worker.metric_by_labels(name)) == [f'{name}{{partition="0",reason="history-lost"}}']
-        deadline = asyncio.get_running_loop().time() + 60
-        while (await gate.committed()).get(free.place[:2], 0) <= free.place[2]:
-            assert asyncio.get_running_loop().time() < deadline, worker.tail()
-            await asyncio.sleep(0.05)
+        await until_decided(gate, free)
         assert (await gate.committed()).get(stuck.place[:2], 0) <= stuck.place[2]
         assert not worker.ready
         body = await asyncio.to_thread(body_of, f"http://{worker.address}/readyz")
         assert "partition 0" in body
         assert "history-lost" in body
+
+
+async def until_decided(gate: StreamGate, sent: Sent) -> None:
+    """Wait until the group has committed a transfer, whatever waits in other partitions."""
+    deadline = asyncio.get_running_loop().time() + 60
+    while (await gate.committed()).get(sent.place[:2], 0) <= sent.place[2]:
+        assert asyncio.get_running_loop().time() < deadline, gate.place.tails()
+        await asyncio.sleep(0.05)
+
+
+async def test_in_a_rollout_an_old_worker_decides_nothing_behind_a_new_one_and_the_new_one_goes_on(
+    bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Both run beside each other; then the old one is restarted, and is given a partition that the new one had."""
+    async with open_gate(bootstrap_servers, tmp_path, partitions=2, session_timeout_seconds=6) as gate:
+        people = [next(name for name in map("p-{}".format, range(99)) if gate.home(name) == n) for n in (0, 1)]
+        for prospect in people:
+            await gate.consent(prospect)
+        newer = with_newer_registry(gate.place, tmp_path / "newer")
+        try:
+            old, new = gate.worker, newer.start_worker()
+            assigned = "transfer_gate_assigned_partitions"
+            await new.until(lambda: new.metric(assigned) == 1 and new.ready, "deciding one partition")
+            await old.until(lambda: old.metric(assigned) == 1 and old.ready, "deciding the other one")
+            beside = [await transfer(gate, f"t-{prospect}", prospect) for prospect in people]
+            outputs = await gate.outputs()
+            assert len({outputs.decided(one)[0]["policy"]["revision"] for one in beside}) == 2
+            await old.terminate()
+            await new.until(lambda: new.metric(assigned) == 2 and new.ready, "deciding both")
+            await gate.settled()
+
+            again = gate.place.start_worker()
+            stopped = "transfer_gate_partition_stopped"
+            await again.until(lambda: again.metric(stopped) == 1, "stopped in one partition")
+            ((labels, _),) = again.metric_by_labels(stopped).items()
+            assert 'reason="registry-older"' in labels
+            sent = [await transfer(gate, f"u-{prospect}", prospect) for prospect in people]
+            (stuck,) = (one for one in sent if f'partition="{one.place[1]}"' in labels)
+            (free,) = (one for one in sent if one is not stuck)
+            await until_decided(gate, free)
+            assert (await gate.committed()).get(stuck.place[:2], 0) <= stuck.place[2]
+            await again.terminate()
+            outputs = await gate.outputs()
+            revisions = [decision["policy"]["revision"] for one in sent for decision in outputs.decided(one)]
+            assert len(revisions) == 2
+            assert len(set(revisions)) == 1
+        finally:
+            newer.close()
+
+
+def with_newer_registry(place: Installation, folder: Path) -> Installation:
+    """The same gate under a registry that was published a moment ago."""
+    shutil.copytree(place.folder / "registry", folder / "registry")
+    policy = folder / "registry" / "policy.yaml"
+    content = yaml.safe_load(policy.read_text(encoding="utf-8"))
+    newer = content | {"published_at": dt.datetime.now(dt.UTC).isoformat()}
+    policy.write_text(yaml.safe_dump(newer), encoding="utf-8")
+    made = place.under(folder / "registry")
+    made.folder = folder
+    return made
 
 
 def body_of(url: str) -> str:

@@ -18,10 +18,11 @@ from tests.support.faults_clients import open_producer, set_offsets
 from tests.support.faults_registry import write_registry
 from tests.support.faults_workers import Installation
 from tests.support.stream_gate import open_gate
-from tests.support.stream_topics import delete_group, remake_topic
+from tests.support.stream_topics import configure_topic, delete_group, remake_topic
 from transfer_gate.errors import GateError
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
+from transfer_gate.stream import policies
 from transfer_gate.stream.app import build_app
 from transfer_gate.stream.gate import Gate
 from transfer_gate.stream.history import CommitNote, HistoryLost, Life, OffsetsLost, read_note
@@ -105,6 +106,17 @@ async def test_a_newer_registry_that_decided_in_another_partition_refuses_this_o
         assert stopped(gate) == {1: RegistryOlder}
 
 
+async def test_another_registry_of_the_same_published_at_refuses_this_one(place: Installation) -> None:
+    """Nobody can tell which of them came first."""
+    async with owner(place) as gate:
+        published = gate._book.registry_order.partition("/")[0]
+        for number in range(2):
+            await note(place, number, CommitNote(str(number), partitions=2, registry=f"{published}/other"))
+        await gate.open({0})
+        assert stopped(gate) == {0: RegistryOlder}
+        assert "published at the same time as" in str(gate.stopped[0])
+
+
 async def test_a_rollback_is_noted_at_once_and_needs_permission_no_second_time(place: Installation) -> None:
     for number in range(2):
         await note(place, number, CommitNote(str(number), partitions=2, registry=NEWER))
@@ -180,6 +192,25 @@ async def test_a_new_group_beside_rounds_that_were_cut_off_is_not_taken_for_a_fo
     async with owner(place) as gate:
         assert await gate.open({1})
         assert stopped(gate) == {}
+
+
+async def test_a_topic_that_is_compacted_while_a_worker_runs_stops_it(
+    place: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "POLICY_SECONDS", 0.1)
+    crashed: asyncio.Future[GateError] = asyncio.get_running_loop().create_future()
+
+    async def crash(error: BaseException) -> None:
+        assert isinstance(error, GateError)
+        crashed.set_result(error)
+
+    async with owner(place) as gate:
+        gate._crash = crash
+        await configure_topic(place.bootstrap_servers, place.topics.strays, {"cleanup.policy": "compact,delete"})
+        error = await asyncio.wait_for(crashed, 60)
+    assert f"{place.topics.strays} has cleanup.policy compact,delete, needed is delete" in str(error)
+    assert "set cleanup.policy" in error.do
+    await configure_topic(place.bootstrap_servers, place.topics.strays, {"cleanup.policy": "delete"})
 
 
 async def test_a_second_gate_under_the_same_app_id_is_refused_and_the_first_goes_on(

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -32,6 +32,7 @@ Launcher = Literal[
     "with_settable_clock",
     "with_slow_restore",
     "with_busy_loop",
+    "without_running_epochs",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.
@@ -191,15 +192,21 @@ class Installation:
         code, _, errors = self.run("topics", "apply")
         assert code == 0, f"topics apply failed: {errors}"
 
-    def start_worker(self, launcher: Launcher | None = None, data_of: int | None = None, **settings: object) -> Worker:
+    def start_worker(
+        self,
+        launcher: Launcher | None = None,
+        data_of: int | None = None,
+        arguments: Sequence[str] = (),
+        **settings: object,
+    ) -> Worker:
         """Start one more worker, plain or through a launcher, with `settings` in place of those of the others.
-        `data_of`: on the data folder of this earlier worker.
+        `data_of`: on the data folder of this earlier worker; `arguments`: of its command.
         """
         number, port = len(self.workers), free_port()
         program = ["-m", "transfer_gate"]
         if launcher is not None:
             program = [str(Path(__file__).with_name(f"faults_launch_{launcher}.py"))]
-        command = [sys.executable, *program, "worker"]
+        command = [sys.executable, *program, "worker", *arguments]
         environment = self._environment | {
             "TRANSFER_GATE_METRICS_PORT": str(port),
             "TRANSFER_GATE_DATA_DIR": str(self.folder / f"data-{number if data_of is None else data_of}"),

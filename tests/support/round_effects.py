@@ -22,8 +22,10 @@ from transfer_gate.stream import partition as partition_module
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.history import CommitNote
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.input_logs import Watermark
 from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.partition import Partition, Watermark, Writer
+from transfer_gate.stream.partition import Partition, Writer
+from transfer_gate.stream.produce import Written
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
@@ -128,13 +130,13 @@ class RecordingWriter:
         self._effects = effects
         #: Offset after the last record or marker, by topic.
         self.ends: dict[str, int] = {}
-        self._latest: dict[str, int] = {}
+        self._latest: dict[str, Written] = {}
         self.fails: dict[str, Exception] = {}
         #: Of committed transactions.
         self.written: list[Record] = []
         self.offsets: dict[str, int] = {}
 
-    def log_end(self, topic: str) -> int | None:
+    def written_to(self, topic: str) -> Written | None:
         return self._latest.get(topic)
 
     async def commit(
@@ -150,15 +152,16 @@ class RecordingWriter:
         written: list[Record] = []
         for part in (batches, *elsewhere):
             for topic, record in _records_of(part):
-                end = self._latest.get(topic, self.ends.get(topic, 0))
+                first = self.ends.get(topic, 0)
+                begin, end = self._latest.get(topic, (first, first))
                 written.append(_as_consumed(topic, part.partition, end, record))
-                self._latest[topic] = end + 1
+                self._latest[topic] = Written(begin, end + 1)
                 self._effects.produced(topic, part.partition, record)
         self._effects.committing(offsets, notes())
         if "commit" in self.fails:
             raise self.fails["commit"]
         self._effects.append("commit")
-        self.ends |= {topic: end + 1 for topic, end in self._latest.items()}
+        self.ends |= {topic: written.end + 1 for topic, written in self._latest.items()}
         self.written += written
         self.offsets |= offsets
 

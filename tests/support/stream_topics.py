@@ -68,3 +68,10 @@ async def configure_topic(bootstrap_servers: str, topic: str, configs: Mapping[s
     """Give a topic these settings; its others become the broker's."""
     async with admin_of(bootstrap_servers) as admin:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(configs))])
+
+
+async def configure_broker(bootstrap_servers: str, configs: Mapping[str, str]) -> None:
+    """Give all brokers these settings while they run; others that were set so become those of their files."""
+    async with admin_of(bootstrap_servers) as admin:
+        nodes = [str(broker["node_id"]) for broker in (await admin.describe_cluster())["brokers"]]
+        await admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, node, dict(configs)) for node in nodes])

@@ -420,6 +420,19 @@ async def test_a_watermark_behind_what_was_fetched_is_an_answer_of_another_log(h
     assert list(heart.effects) == ["clock", "watermark"]
 
 
+async def test_a_changelog_that_lost_its_tail_is_missed_by_a_round_that_is_longer_than_what_was_lost(
+    heart: Heart, book: Rulebook
+) -> None:
+    """By its end alone the log looks whole again: so it is looked at where the records of a round begin."""
+    heart.bring(book.consents, heart.consent("p-1"))
+    await heart.round()
+    heart.recorder.ends[book.changelog] = 0
+    heart.bring(book.consents, heart.consent("p-2"), heart.consent("p-3"))
+    with pytest.raises(HistoryLost, match="ends at offset 0, but committed rounds have written it up to 1"):
+        await heart.round()
+    assert heart.recorder.offsets[book.consents] == 1
+
+
 async def test_events_that_were_deleted_unread_stop_the_partition_before_it_decides(
     heart: Heart, book: Rulebook
 ) -> None:

@@ -217,3 +217,21 @@ def test_a_record_that_its_topic_takes_only_compressed_goes_out_compressed() -> 
     data = [bytes(builder.build()) for builder, _ in built]
     assert all(len(each) <= 5000 for each in data)
     assert [fetched(each)[0][0].value for each in data] == [b"small", b"z" * 20_000, b"small"]
+
+
+def holes_of(*batches: bytes, start: int = 0) -> tuple[int, int] | None:
+    records = BoundedRecords(PLACE, RawRecords(b"".join(batches)), [], start, None, None, True, fetcher.READ_COMMITTED)
+    for _ in records:
+        pass
+    return records.hole
+
+
+def test_offsets_that_compaction_took_out_of_a_log_are_noticed() -> None:
+    one = record(0, b"p-1", b"{}", ())
+    whole = [packed(one, 1, base=number) for number in range(7)]
+    assert holes_of(*whole) is None
+    assert holes_of(*whole, start=3) is None
+    assert holes_of(*whole[:2], *whole[4:]) == (2, 4), "whole batches"
+    assert holes_of(*whole[2:], start=1) == (1, 2), "in front of the first one"
+    assert holes_of(whole[0], around(one, 1, 0, base=1, last_delta=2), packed(one, 1, base=4)) == (1, 4), "in a batch"
+    assert holes_of(whole[0], around(b"", 0, 0, base=1, last_delta=0), *whole[2:]) == (1, 2), "all of a batch"

@@ -71,13 +71,14 @@ GroupCoordinator._send_req = _ask_for_an_answer
 
 
 class Fetch(Struct, frozen=True):
-    """What one fetch brought of one partition: its records, the position after them, and up to where it read of the
-    batches of each leader epoch, in order.
+    """What one fetch brought of one partition: its records, the position after them, up to where it read of the batches
+    of each leader epoch, in order, and the first offsets that compaction took out of the log, if it did.
     """
 
     records: list[Record]
     end: int
     epochs: tuple[Reached, ...] = ()
+    hole: tuple[int, int] | None = None
 
 
 def tune(fetcher: Any) -> None:
@@ -175,7 +176,9 @@ class FetchThread(AIOKafkaConsumerThread):
             if batch or self._told.get(place) != state.position:
                 self._told[place] = state.position
                 epochs, state.leader_epochs = getattr(state, "leader_epochs", {}), {}
-                fetched[TP(*place)] = Fetch(batch, state.position, tuple(starmap(Reached, sorted(epochs.items()))))
+                hole, state.hole = getattr(state, "hole", None), None
+                reached = tuple(starmap(Reached, sorted(epochs.items())))
+                fetched[TP(*place)] = Fetch(batch, state.position, reached, hole)
         return fetched
 
     @property

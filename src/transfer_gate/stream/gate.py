@@ -16,6 +16,7 @@ from transfer_gate.errors import GateError
 from transfer_gate.observe import metrics
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.settings import Settings
+from transfer_gate.stream import policies
 from transfer_gate.stream.barrier import Watermarks
 from transfer_gate.stream.clients import passes, require_descriptors
 from transfer_gate.stream.coordinator import Fenced, PartitionStops, RoundFailed
@@ -92,7 +93,7 @@ class Gate:
         self.partitions: dict[int, Partition] = {}
         #: The topics of the last take-over; None while partitions are taken over.
         self._identities: Identities | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._partition_count = 0
         #: Partitions that can't go on, and why; until the next assignment.
         self.stopped: dict[int, GateError] = {}
@@ -126,16 +127,19 @@ class Gate:
         """Connect what all partitions share."""
         await self.watermarks.start()
         await self._watch.start()
-        self._watching = asyncio.create_task(self._follow_identities(), name="identities")
+        self._watching = [
+            asyncio.create_task(self._follow_identities(), name="identities"),
+            asyncio.create_task(self._follow_policies(), name="policies"),
+        ]
         await self._lag.start(lambda: self.partitions)
         self._deleted.start()
 
     async def close(self) -> None:
         """Give everything up."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+                await task
         await self.release()
         await self._take_over.close()
         await self._watch.close()
@@ -191,6 +195,20 @@ class Gate:
                 self.assigned = False
                 await self._rejoin()
 
+    async def _follow_policies(self) -> None:
+        """Notice that a topic is compacted whose every record counts."""
+        topics = (self._book.consents, self._book.strays, self._book.transfers)
+        while True:
+            await asyncio.sleep(policies.POLICY_SECONDS)
+            try:
+                await policies.require_no_compaction(self._settings, topics)
+            except policies.Compacted as error:
+                await self.release()
+                await self._crash(error)
+                return
+            except Exception as error:  # noqa: BLE001 - whoever only watches must not end
+                logger.warning("the settings of the topics can't be looked at", extra={"error": brief(error)})
+
     def may_fetch(self, tp: TP) -> bool:
         """Whether the inbox of this topic partition has room.
 
@@ -212,7 +230,7 @@ class Gate:
         if partition is None:
             return  # given up meanwhile; the next owner reads it from the committed offset
         try:
-            partition.receive(topic, fetch.records, fetch.end, fetch.epochs)
+            partition.receive(topic, fetch.records, fetch.end, fetch.epochs, fetch.hole)
         except ValueError as error:
             await self._doubt(number, error)
             return

@@ -182,6 +182,16 @@ def require_events(topic: str, partition: int, applied: int | None, begin: int, 
     )
 
 
+def compacted(topic: str, partition: int, first: int, end: int) -> HistoryLost:
+    """Why nothing may be decided behind offsets, from `first` to before `end`, some of which compaction took away."""
+    return HistoryLost(
+        f"partition {partition} of {topic} lacks records between the offsets {first} and {end}, which were not applied "
+        "yet: the topic was compacted. Withdrawals maybe among them",
+        do="stop all workers, delete the topic, make it anew with cleanup.policy=delete (`transfer-gate topics apply`) "
+        "and publish the whole consent history to it: it is read from its beginning, and what was applied before stays",
+    )
+
+
 def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int) -> None:
     """Hold that the batches that were taken under a leader epoch, up to before the offset `reached`, are still there:
     that the log of that epoch and earlier ones goes up to `end`, -1 where the leader does not know it. Raises

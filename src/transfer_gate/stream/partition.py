@@ -13,11 +13,13 @@ from msgspec.structs import replace
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
-from transfer_gate.stream.history import CommitNote, require_events, require_log
+from transfer_gate.stream.history import CommitNote, require_log
 from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.stream.input_logs import InputLogs, Watermark
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
 from transfer_gate.stream.origins import Origins
+from transfer_gate.stream.produce import Written
 from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
@@ -35,16 +37,6 @@ RELEASE_SECONDS: Final = 5.0
 QUIET_SECONDS: Final = 1.0
 
 
-class Watermark(Protocol):
-    """Who knows up to where consent must be applied before a partition may decide."""
-
-    async def ends(self, partition: int) -> tuple[int, ...]:
-        """The high watermarks of the partition of `consent-events` and of the strays, as of after the call."""
-
-    async def begin(self, partition: int) -> tuple[int, ...]:
-        """The first offsets that the partition of these topics still holds."""
-
-
 class Writer(Protocol):
     """Who writes a round: all of it in one transaction, or nothing. See `TransactionalWriter`."""
 
@@ -57,8 +49,8 @@ class Writer(Protocol):
     ) -> None:
         """Produce `batches` and `elsewhere`, ask for the notes, commit the offsets with them. Raises RoundFailed."""
 
-    def log_end(self, topic: str) -> int | None:
-        """Offset after the last record that the latest round wrote to `topic`; None when that is not known."""
+    def written_to(self, topic: str) -> Written | None:
+        """Where the records stand that the latest round wrote to `topic`; None when that is not known."""
 
 
 Taken = tuple[Sequence[Record], int]
@@ -123,7 +115,6 @@ class Partition:
         """
         self._room = room or OutputRoom()
         self._share = share or Share()
-        self._epochs = epochs
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
         known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
@@ -151,6 +142,7 @@ class Partition:
         self._clock = clock
         self._timer = timer
         self._sweep = Sweep(retention, tables)
+        self._logs = InputLogs(number, (book.consents, book.strays), self.inboxes, watermark, epochs)
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -158,9 +150,19 @@ class Partition:
         #: committed too: once the log is cleaned up they would look like events that were deleted unread.
         self._committed = dict(self._done)
 
-    def receive(self, topic: str, records: Sequence[Record], end: int, epochs: Sequence[Reached] = ()) -> None:
-        """Take one fetch of an input topic. Raises ValueError when its offsets or leader epochs go backwards."""
+    def receive(
+        self,
+        topic: str,
+        records: Sequence[Record],
+        end: int,
+        epochs: Sequence[Reached] = (),
+        hole: tuple[int, int] | None = None,
+    ) -> None:
+        """Take one fetch of an input topic. `hole`: offsets of its log, from the first to before the second, some of
+        which are missing. Raises ValueError when its offsets or leader epochs go backwards.
+        """
         self.inboxes[topic].put(records, end, epochs)
+        self._logs.take_hole(topic, hole)
         self._work.set()
 
     def leave(self) -> None:
@@ -299,7 +301,7 @@ class Partition:
         """
         while not self._leaving:
             await self._room.wait()
-            await self._require_whole_logs()
+            await self._logs.require_whole()
             if self._room.free:
                 return True  # nothing is waited for between this look and the end of the decisions
         return False
@@ -324,35 +326,6 @@ class Partition:
                 # tells.
                 raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
         return Waiting(transfers, replays, at, since, need, need_strays)
-
-    async def _require_whole_logs(self) -> None:
-        """Hold that nothing of the inputs is missing: neither deleted before us nor cut off behind us. Raises
-        HistoryLost, and RoundFailed when the cluster does not answer.
-        """
-        while True:
-            await self._require_no_hole()
-            epochs = self._epochs
-            if epochs is None:
-                return
-            doubtful = [
-                (topic, tuple(inbox.reached))
-                for topic, inbox in self.inboxes.items()
-                if epochs.doubtful(topic, self.number, inbox.reached)
-            ]
-            if not doubtful:
-                return  # without waiting for anything since: nothing else was fetched
-            for topic, reached in doubtful:
-                await epochs.require(topic, self.number, reached)
-
-    async def _require_no_hole(self) -> None:
-        """Hold that consent events which were passed over were none that retention deleted while we stood before them:
-        a consumer whose place is gone goes on at the beginning of what is left. Raises HistoryLost.
-        """
-        # Once more after every answer: more may have been passed over meanwhile, and what is taken next lies behind it.
-        for place, topic in enumerate((self._book.consents, self._book.strays)):
-            while passed := self.inboxes[topic].take_passed():
-                begin, (stood, _) = (await self._watermark.begin(self.number))[place], passed[0]
-                require_events(topic, self.number, stood, begin, stood)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""
@@ -383,7 +356,7 @@ class Partition:
             (self._book.ledger, self._tables.ledger, work.ledger_changes),
         ):
             if changes:
-                table.update(changes, max(table.position, self._writer.log_end(topic) or 0))
+                table.update(changes, self._reach(topic, table))
         self._done |= reached
         self._committed = dict(self._done)
         self._meter.committed(time.monotonic() - began)
@@ -402,9 +375,8 @@ class Partition:
 
     def _reach(self, topic: str, table: Slice) -> int:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""
-        end = self._writer.log_end(topic)
-        if end is None:
+        if (written := self._writer.written_to(topic)) is None:
             return table.position
-        # Records were just written. Should they stand below what the table holds, this is not the log it stems from.
-        require_log(topic, self.number, table.position, end, 0, end)
-        return end
+        # Nobody else writes here. Should these records begin below what the table holds, a tail of the log was lost.
+        require_log(topic, self.number, table.position, written.begin, 0, written.begin)
+        return written.end

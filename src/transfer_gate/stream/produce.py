@@ -7,7 +7,7 @@ sends megabytes.
 import itertools
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka.protocol.produce import ProduceRequest as AiokafkaProduceRequest
 from aiokafka.protocol.types import Array, Bytes, Int32, Schema
@@ -27,6 +27,13 @@ class Chunk(Struct, frozen=True):
     partition: int
     data: bytes | bytearray
     count: int
+
+
+class Written(NamedTuple):
+    """From the first offset of what a round wrote to a topic to after the last."""
+
+    begin: int
+    end: int
 
 
 def requests_of(chunks: Sequence[Sequence[Chunk]]) -> list[list[Chunk]]:

@@ -41,7 +41,7 @@ from transfer_gate.stream.coordinator import (
     TransactionHangs,
 )
 from transfer_gate.stream.hanging import NoAnswer, Place, hanging
-from transfer_gate.stream.produce import MOST_IN_FLIGHT, Chunk, ProduceRequest, requests_of
+from transfer_gate.stream.produce import MOST_IN_FLIGHT, Chunk, ProduceRequest, Written, requests_of
 from transfer_gate.stream.protocol import DescribeTransaction, GroupOffsets, StableOffsets
 from transfer_gate.stream.refusal import AccessDenied
 
@@ -80,7 +80,7 @@ class TransactionalWriter(CoordinatorClient):
         self._sequences: dict[tuple[str, int], int] = {}
         self._everywhere: tuple[str, ...] = ()
         self._former: tuple[str, ...] = ()
-        self._ends: dict[str, int] = {}
+        self._written: dict[str, Written] = {}
 
     async def close(self) -> None:
         """Close the connections; an open transaction is left to the next owner's fence, or to its timeout."""
@@ -88,11 +88,11 @@ class TransactionalWriter(CoordinatorClient):
             self._started = False
             await self._client.close()
 
-    def log_end(self, topic: str) -> int | None:
-        """Offset after the last record that the latest round wrote to `topic`; None when it wrote none, or when the
-        broker did not tell where.
+    def written_to(self, topic: str) -> Written | None:
+        """Where the records stand that the latest round wrote to `topic`; None when it wrote none, or when the broker
+        did not tell where.
         """
-        return self._ends.get(topic)
+        return self._written.get(topic)
 
     async def fence(
         self, topics: tuple[str, ...], everywhere: tuple[str, ...] = (), former: tuple[str, ...] = ()
@@ -267,7 +267,7 @@ class TransactionalWriter(CoordinatorClient):
         happen; AccessDenied, RecordRefused and ClockWrong when only a person can help.
         """
         self._deadline = time.monotonic() + self._timeout
-        self._ends.clear()
+        self._written.clear()
         topics = batches.topics()
         await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
         for other in elsewhere:
@@ -390,7 +390,8 @@ class TransactionalWriter(CoordinatorClient):
                 except RetryLater:
                     left.append(sent[topic])
                 else:
-                    self._ends[topic] = max(self._ends.get(topic, 0), base_offset + sent[topic].count)
+                    begin, end = self._written.get(topic, (base_offset, base_offset))
+                    self._written[topic] = Written(min(begin, base_offset), max(end, base_offset + sent[topic].count))
         return left
 
 

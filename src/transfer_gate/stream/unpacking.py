@@ -128,6 +128,9 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
     #: Leader epoch of the batch that is read (KIP-320), -1 for none; and by epoch the offset after what was read of it.
     epoch = -1
     _epochs: dict[int, int] | None = None
+    #: Offsets that the log ought to hold and does not, from the first to before the second: it was compacted.
+    hole: tuple[int, int] | None = None
+    _expected: int | None = None
 
     def take_epochs(self) -> dict[int, int]:
         """By leader epoch: the offset after what was read since this was last asked."""
@@ -142,6 +145,17 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
             self._epochs = self.take_epochs()
             self.epoch = epoch
 
+    def _look_for_hole(self, view: memoryview, base: int, after: int) -> None:
+        """Only compaction takes batches out of the middle of a log, or records out of a batch."""
+        expected = self.next_fetch_offset if self._expected is None else self._expected
+        self._expected = after
+        if self.hole is not None:
+            return
+        if base > expected:
+            self.hole = expected, base
+        elif view[_MAGIC_AT] >= 2 and _compacted(HEADER.unpack_from(view)[-1], after - base - 1):
+            self.hole = max(base, expected), after
+
     def _unpack_records(self) -> Iterator[ConsumerRecord | None]:
         # As aiokafka's own (KIP-98: aborted and control batches), but for batches that it can't or must not unpack.
         place, raw = self._tp, self._records
@@ -154,6 +168,7 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
             batch = records.next_batch()
             base, after = batch.base_offset, batch.next_offset
             self._begin_epoch(view)
+            self._look_for_hole(view, base, after)
             if self._check_crcs and not batch.validate_crc():
                 tries = _fetched_twice[place, base] = _fetched_twice.get((place, base), 0) + 1
                 if tries < CRC_TRIES:
@@ -378,6 +393,7 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
         # aiokafka has no place for it; who asks for positions takes it from there (`stream.fetching`).
         state = self._assignment.state_value(self._topic_partition)
         state.leader_epochs = {**getattr(state, "leader_epochs", {}), **self._partition_records.take_epochs()}
+        state.hole = getattr(state, "hole", None) or self._partition_records.hole
 
     def getone(self) -> ConsumerRecord | None:
         """The next record."""
