@@ -28,6 +28,7 @@ from transfer_gate.stream.partition import Partition, Writer
 from transfer_gate.stream.produce import Written
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import MemorySlice
 from transfer_gate.wire.held import held_of
 from transfer_gate.wire.ledger import decode_entry
@@ -293,6 +294,8 @@ class Heart:
         self.ledger_table = RecordingSlice(self.effects, "ledger")
         self._round_records = round_records
         self._ends: dict[str, int] = {}
+        #: How much of a round its owners take, as a gate keeps it from one to the next.
+        self.share = Share()
         monkeypatch.setattr(partition_module, "Round", self._new_round)
         self.partition = self.take_over()
 
@@ -311,6 +314,7 @@ class Heart:
             clock=self.clock,
             timer=lambda: 0.0,  # no round takes long, however slow the machine is
             note=CommitNote("a-life"),
+            share=self.share,
         )
         return self.partition
 

@@ -409,6 +409,29 @@ async def test_a_step_that_fails_leaves_nothing_behind_and_the_next_owner_does_t
     assert released() == counted + 2
 
 
+async def test_the_next_owner_takes_half_of_a_round_that_failed(
+    monkeypatch: pytest.MonkeyPatch, book: Rulebook
+) -> None:
+    heart = await Heart(monkeypatch, book, round_records=4).begin()
+    transfers = heart.acknowledge(book.transfers, *(heart.transfer("p-1", f"t-{number}") for number in range(8)))
+    heart.fetch(transfers)
+    heart.recorder.fails = {"commit": RoundFailed("the cluster did not take the transaction in time")}
+    with pytest.raises(RoundFailed):
+        await heart.partition.work()
+    assert "decide transfers 0 1 2 3 knowing consents below 0" in heart.effects
+    heart.share.failed()  # as the gate does
+    heart.recorder.fails = {}
+    heart.effects.clear()
+    heart.take_over({book.transfers: 0})
+    heart.partition.receive(book.consents, [], 0)
+    heart.partition.receive(book.strays, [], 0)
+    heart.fetch(transfers)
+    decided = [line for line in await heart.round() if line.startswith("decide")]
+    assert decided[0] == "decide transfers 0 1 knowing consents below 0"
+    assert heart.recorder.offsets[book.transfers] == 8
+    assert heart.share.now > 0.5
+
+
 async def test_a_watermark_behind_what_was_fetched_is_an_answer_of_another_log(heart: Heart, book: Rulebook) -> None:
     heart.bring(book.consents, heart.consent("p-1"))
     await heart.round()
