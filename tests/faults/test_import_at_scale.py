@@ -43,10 +43,20 @@ def written(folder: Path, rows: int) -> Path:
 class Run:
     """An import in a process of its own."""
 
-    def __init__(self, place: Installation, file: Path) -> None:
+    def __init__(self, place: Installation, file: Path, *options: str) -> None:
         self.checkpoint = file.with_name(f"{file.name}.import.json")
         mapping = str(_SAMPLE / "crm-mapping.yaml")
-        command = [sys.executable, "-m", "transfer_gate", "consent", "import", str(file), "--mapping", mapping]
+        command = [
+            sys.executable,
+            "-m",
+            "transfer_gate",
+            "consent",
+            "import",
+            str(file),
+            "--mapping",
+            mapping,
+            *options,
+        ]
         self._messages = (file.parent / "messages").open("w+b")
         self.process = subprocess.Popen(
             command, env=place._environment, stdout=self._messages, stderr=self._messages, stdin=subprocess.DEVNULL
@@ -94,8 +104,8 @@ class Run:
 
 
 @contextmanager
-def started(place: Installation, file: Path) -> Iterator[Run]:
-    run = Run(place, file)
+def started(place: Installation, file: Path, *options: str) -> Iterator[Run]:
+    run = Run(place, file, *options)
     try:
         yield run
     finally:
@@ -128,6 +138,24 @@ async def test_a_million_rows_come_in_quickly_and_in_little_memory(
     assert run.most_bytes < 200 * _MB
     found = await counted(place)
     assert (len(found), found.total()) == (_ROWS + _ROWS // _WITHDRAWN,) * 2
+
+
+async def test_a_dry_run_says_in_little_memory_who_would_change(
+    bootstrap_servers: str, new_installation: NewInstallation, tmp_path: Path, figures: Figures
+) -> None:
+    """Half of the people are known already, by events that no gate has applied yet."""
+    place = new_installation(bootstrap_servers, partitions=6)
+    known, rows = _ROWS // 4, _ROWS // 2
+    with started(place, written(tmp_path, known)) as run:
+        assert (await asyncio.to_thread(run.ended))[0] == 0, run.messages()
+    with started(place, written(tmp_path, rows), "--dry-run", "--output", "json") as run:
+        code, _ = await asyncio.to_thread(run.ended)
+        took = time.monotonic() - run.began
+        assert code == 0, run.messages()
+        forecast = json.loads(run.messages().partition("\nnothing was sent")[0])
+    figures(rows_a_second=round(rows / took), memory_mb=run.most_bytes // _MB)
+    assert forecast["prospects"] == {"prospects": rows, "changed": rows - known, "new": rows - known}
+    assert run.most_bytes < 300 * _MB
 
 
 async def test_kills_and_a_broker_that_dies_lose_nothing_and_repeat_a_chunk_each(

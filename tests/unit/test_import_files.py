@@ -3,6 +3,7 @@
 import csv
 import json
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,6 +130,14 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, name: str, content: b
     file.write_bytes(content)
     with pytest.raises(InvalidInput, match=told), opened(file, tmp_path) as rows:
         list(rows.rows(0))
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transfer_gate.imports.parquet", None)
+    file = written(tmp_path, "crm.parquet", ROWS)
+    with pytest.raises(InvalidInput, match="pyarrow") as caught, opened(file, tmp_path):
+        pass
+    assert "transfer-gate[parquet]" in caught.value.do
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

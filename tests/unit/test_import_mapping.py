@@ -241,8 +241,34 @@ def test_words_that_no_table_and_no_condition_knows_reject_the_row(tmp_path: Pat
         None,
         None,
     )
+    nested: list[Any] = []
+    for _ in range(5000):
+        nested = [nested]
+    beyond = rejection(tmp_path, status, **row, status=nested)
+    assert beyond == ("holds a value that no event can hold (RecursionError)", None, None)
     skipping = status + "  - name: others\n    when: {status: [left], at: present}\n    skip: true\n"
     assert mapped(tmp_path, skipping, **row, status="left") == []
+
+
+def test_a_word_that_means_nothing_is_an_answer_and_only_an_absent_value_has_a_default(tmp_path: Path) -> None:
+    """Whoever said no is not taken for somebody who said nothing."""
+    text = (
+        WITHDRAWAL.replace("withdrawal", "consent")
+        + """\
+      record_id: {column: id}
+      state: {constant: given}
+      channels: {column: by, values: {"no": null, "all": [email, sms], "mail": email}, separator: ",", default: postal}
+      offer_categories: {column: offers}
+"""
+    )
+    row = {"id": "p-1", "at": AT, "offers": [" insurance ", "", None, "insurance"]}
+    found = {
+        by: event(tmp_path, text, **row, by=by).get("channels") for by in ("no", "", "all", "mail,no", "mail,all,mail")
+    }
+    assert found == {
+        "no": None, "": ["postal"], "all": ["email", "sms"], "mail,no": ["email"], "mail,all,mail": ["email", "sms"],
+    }  # fmt: skip
+    assert event(tmp_path, text, **row, by="no")["offer_categories"] == ["insurance"]
 
 
 def test_a_wrong_word_in_a_column_is_told_by_field_and_column(tmp_path: Path) -> None:

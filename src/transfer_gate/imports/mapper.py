@@ -43,6 +43,15 @@ class Mapper:
 
     def events(self, row: Row) -> list[MappedEvent]:
         """The events of one row, none where the mapping passes over it on purpose. Raises Rejection."""
+        try:
+            return self._events_of(row)
+        except UnicodeEncodeError:
+            raise Rejection("holds bytes that are not of its encoding") from None
+        except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
+            # A number, a time or a nesting beyond what an event can hold: one row must not end an import.
+            raise Rejection(f"holds a value that no event can hold ({type(error).__name__})") from None
+
+    def _events_of(self, row: Row) -> list[MappedEvent]:
         found, applies, cells = [], False, self._cells.of(row)
         for event in self._events:
             for holds in event.conditions:

@@ -210,12 +210,8 @@ class Readers:
         return read
 
     def _column(self, name: str, value: Value, convert: Read) -> Read:
-        column, default, place = (
-            value.column,
-            _as_member(name, value.default),
-            self._cells.place(value.column or ""),
-        )
-        plain = convert is _text
+        column, place = value.column, self._cells.place(value.column or "")
+        default, plain = _as_member(name, value.default), convert is _text
 
         def read(cells: list[Any]) -> Any:
             cell = cells[place]
@@ -224,10 +220,10 @@ class Readers:
             if plain and cell.__class__ is str:
                 return cell
             try:
-                found = convert(cell)
+                # A value table may say that a word means nothing: that is an answer, and no default stands for it.
+                return convert(cell)
             except (NotATime, _NoFit) as error:
                 raise Rejection(f"{name}: {error}", column) from None
-            return default if found is None else found
 
         return read
 
@@ -246,20 +242,22 @@ class Readers:
 
     def lists(self, value: Value) -> Read:
         """Convert cells to lists of words, each once; an empty list is absent."""
-        separator, one, absent = (
-            value.separator,
-            _text if value.values is None else _table(value.values),
-            self._cells.absent,
-        )
+        one = _text if value.values is None else _table(value.values)
+        separator, absent = value.separator, self._cells.absent
 
         def members(words: Iterable[Any]) -> list[Any] | None:
-            found = dict.fromkeys(meaning for word in words if word is not None and (meaning := one(word)) is not None)
+            found: dict[Any, None] = {}
+            for word in words:
+                if word.__class__ is str:
+                    word = word.strip()  # noqa: PLW2901
+                meaning = None if word is None or (word.__class__ is str and word in absent) else one(word)
+                for member in meaning if isinstance(meaning, list) else () if meaning is None else (meaning,):
+                    found[member] = None
             return list(found) or None
 
         @lru_cache(_REMEMBERED)
         def of_text(cell: str) -> list[Any] | None:
-            words = cell.split(separator) if separator else [cell]
-            return members(word for part in words if (word := part.strip()) not in absent)
+            return members(cell.split(separator) if separator else [cell])
 
         def read(cell: Any) -> list[Any] | None:
             if cell.__class__ is str:
@@ -271,11 +269,8 @@ class Readers:
 
 def _as_member(name: str, given: Any) -> Any:
     """A constant as its field has it: alone in a list where the field is one."""
-    return (
-        [given]
-        if FIELDS[name] == "list" and given is not None and given != "all" and not isinstance(given, list)
-        else given
-    )
+    alone = FIELDS[name] == "list" and given is not None and given != "all" and not isinstance(given, list)
+    return [given] if alone else given
 
 
 class _NoFit(ValueError):
