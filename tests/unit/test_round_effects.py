@@ -208,13 +208,14 @@ async def test_what_a_large_round_leaves_meets_a_watermark_of_its_own(
 
 
 @pytest.mark.interpreted
+@pytest.mark.parametrize(("bound", "value"), [("STATE_BYTES", 1), ("DECIDE_SECONDS", 0.0)])
 async def test_a_transfer_waits_until_events_that_are_too_much_for_one_round_are_all_folded(
-    monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook
+    monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook, bound: str, value: float
 ) -> None:
-    """The states of thousands of events may be large: each round changes some."""
+    """The states of thousands of events may be large, and folding them takes time: each round changes some."""
     heart.bring(book.consents, heart.consent("p-1"), heart.consent("p-2"))
     await heart.round()
-    monkeypatch.setattr(rounds, "STATE_BYTES", 1)
+    monkeypatch.setattr(rounds, bound, value)
     heart.bring(book.consents, heart.withdrawal("p-1"), heart.withdrawal("p-2"))
     heart.bring(book.transfers, heart.transfer("p-2"))
     effects = await heart.round()

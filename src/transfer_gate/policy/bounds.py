@@ -30,7 +30,7 @@ _SETTLED: Final = dt.timedelta(days=1)
 
 #: States whose size is remembered: those that cost most to measure, and of these the last few.
 _LARGE_BYTES: Final = 8 << 10
-_REMEMBERED: Final = 8
+_REMEMBERED: Final = 4
 #: What an event adds to a state at most, beside twice its own size as JSON (its proof id is kept once more).
 _MEMBERS_BYTES: Final = 256
 
