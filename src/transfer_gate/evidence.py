@@ -15,12 +15,15 @@ from msgspec.structs import replace
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.wire.partitioner import beside_stray, stray_offset
+from transfer_gate.wire.placements import Placements
 from transfer_gate.wire.records import DecisionRecord
 from transfer_gate.wire.state import received_at
 
@@ -51,21 +54,27 @@ async def gather(settings: Settings, decision_id: str) -> Evidence:
         counts = {name: topic.partitions for name, topic in (await cluster.topics()).items()}
         if topics.decisions not in counts:
             raise InvalidInput(f"no topic {topics.decisions} on this cluster", do="run: transfer-gate topics apply")
-        record = await _decision(settings, decision_id, counts[topics.decisions])
+        record, partition = await _decision(settings, decision_id, counts[topics.decisions])
         place = TopicPartition(record.source.topic, record.source.partition)
         source = await _source(settings, record, place) if place.partition < counts.get(place.topic, 0) else None
         transfer, doubt = _transfer(record, source)
         if transfer is None:
             return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
-        seen = TopicPartition(topics.consents, place.partition)
+        # A replay is decided where the prospect is, which is not where it was once, if the topics have grown.
+        seen = TopicPartition(topics.consents, partition)
         if seen.partition >= counts.get(seen.topic, 0):
             doubt = f"{seen.topic} has no partition {seen.partition}: its consent events are unknown"
             return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
-        state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, transfer.prospect_id)
+        key = transfer.prospect_id.encode()
+        state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, key)
+        placements = await cluster.placements(settings, counts[seen.topic])
+        if placements.grown:
+            state = await _with_moved(settings, state, seen, counts[seen.topic], key, placements)
         return Evidence(record=record, transfer=transfer, state=state, doubts=doubts)
 
 
-async def _decision(settings: Settings, decision_id: str, partitions: int) -> DecisionRecord:
+async def _decision(settings: Settings, decision_id: str, partitions: int) -> tuple[DecisionRecord, int]:
+    """The decision of that id, and the partition in which it was taken."""
     _, ends = await bounds(settings, {settings.topics.decisions: partitions}, committed_only=True)
     written = decision_id.encode()
     async with aclosing(committed_records(settings, ends)) as reading:
@@ -75,7 +84,7 @@ async def _decision(settings: Settings, decision_id: str, partitions: int) -> De
                 if record.value is not None and written in record.value:
                     decision = _decoded(record.value)
                     if decision is not None and decision.decision_id == decision_id:
-                        return decision
+                        return decision, record.partition
     raise NothingMatched(
         f"no decision {decision_id} in {settings.topics.decisions}",
         do="take the id from a decision record, or from the header tg-decision-id; retention may have deleted it",
@@ -122,7 +131,7 @@ def _transfer(
 
 
 async def _state(
-    settings: Settings, place: TopicPartition, partitions: int, seen: int, prospect_id: str
+    settings: Settings, place: TopicPartition, partitions: int, seen: int, key: bytes
 ) -> tuple[ProspectState, tuple[str, ...]]:
     """The consent state of a prospect after the events below offset `seen`, and what is missing of them."""
     begins, ends = await bounds(settings, {place.topic: partitions}, committed_only=False)
@@ -131,7 +140,7 @@ async def _state(
         doubts.append(f"the consent events below offset {begins[place]} are deleted: what they said is missing here")
     if ends[place] < seen:
         doubts.append(f"{place.topic}/{place.partition} ends at {ends[place]}, below the offset {seen} that was seen")
-    state, key = EMPTY, prospect_id.encode()
+    state = EMPTY
     until = min(seen, ends[place])
     if begins[place] < until:
         async with aclosing(committed_records(settings, {place: until})) as reading:
@@ -142,9 +151,32 @@ async def _state(
     return state, tuple(doubts)
 
 
-def _folded(state: ProspectState, record: ConsumerRecord[bytes | None, bytes | None], bounds: Bounds) -> ProspectState:
-    received = received_at(record.timestamp)
+async def _with_moved(
+    settings: Settings, state: ProspectState, seen: TopicPartition, partitions: int, key: bytes, placements: Placements
+) -> ProspectState:
+    """The same with the events of the prospect that stood in another partition when the topics grew."""
+    _, ends = await bounds(settings, {seen.topic: partitions}, committed_only=True)
+    elsewhere = {place: end for place, end in ends.items() if place.partition != seen.partition}
+    async with aclosing(committed_records(settings, elsewhere)) as reading:
+        async for records in reading:
+            for record in records:
+                if record.key == key and placements.moved(record.topic, record.partition, record.offset, key):
+                    state = _folded(state, record, settings.bounds, stray_offset(record.partition, record.offset))
+    return state
+
+
+def _folded(
+    state: ProspectState,
+    record: ConsumerRecord[bytes | None, bytes | None],
+    most: Bounds,
+    name: int | None = None,
+) -> ProspectState:
+    """The state after one more event, which it knows by `name`, its offset as a rule."""
+    known_as = record.offset if name is None else name
     try:
-        return fold(state, decode_consent(record.value, record.key), record.offset, received, bounds)
+        event = decode_consent(record.value, record.key)
     except UnreadableRecord:
-        return fold_unreadable(state, record.offset, bounds)
+        return fold_unreadable(state, known_as, most)
+    if isinstance(event, Resolution) and name is not None:
+        event = replace(event, resolves=tuple(beside_stray(name, offset) for offset in event.resolves))
+    return fold(state, event, known_as, received_at(record.timestamp), most)

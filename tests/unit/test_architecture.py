@@ -27,11 +27,12 @@ OF_CLIENTS: Final = (CLIENTS, "stream.refusal", "stream.unpacking")
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "local audit doctor evidence verify imports quarantine stream admin cases policy registry wire observe model "
-        "settings "
-        "errors printable stream.clients"
+        "local audit doctor evidence verify growth imports quarantine stream admin cases policy registry wire observe "
+        "model settings errors printable stream.clients"
     ),
     "local": "verify admin policy registry wire model settings errors stream.clients",
+    # Moves what workers keep, as they write it; counts before and after.
+    "growth": "verify quarantine stream admin policy registry wire model settings errors stream.clients",
     # It compares what a take-over compares.
     "doctor": "stream admin policy registry wire model settings errors stream.clients",
     "evidence": "admin policy wire model settings errors stream.clients",
@@ -43,7 +44,7 @@ MAY_IMPORT: Final = {
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.
     "audit": "quarantine stream admin policy observe wire model settings errors stream.clients",
     "stream": "admin policy registry wire observe model settings errors stream.clients",
-    "admin": "model settings errors stream.clients",
+    "admin": "wire model settings errors stream.clients",
     "cases": "policy registry wire model yamlfile errors",
     "stream.clients": "settings errors",
     "observe": "model settings errors printable",
@@ -63,7 +64,7 @@ LIBRARIES: Final = {
     "faust": "stream",
     "mode": "stream",
     "rocksdict": "stream",
-    "aiokafka": "stream stream.clients admin evidence verify imports quarantine audit local",
+    "aiokafka": "stream stream.clients admin growth evidence verify imports quarantine audit local",
     "prometheus_client": "observe stream",
     "structlog": "observe",
     "aiohttp": "local",

@@ -17,6 +17,7 @@ from transfer_gate.cli.moments import moment
 from transfer_gate.doctor import here
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.quarantine.browse import Place, View, _behind
+from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.keyfile import promote_key
 from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, filter_details, state_of
 from transfer_gate.quarantine.standings import Standings
@@ -26,6 +27,7 @@ from transfer_gate.stream.members import published_by, published_in, with_publis
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.held import Held, held_of
 from transfer_gate.wire.ledger import LedgerEntry, State, encode_entry
+from transfer_gate.wire.placements import UNGROWN
 from transfer_gate.wire.sealing import MasterKeys, load_master_keys
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
@@ -122,7 +124,7 @@ def test_a_cursor_goes_on_behind_its_place_and_in_later_partitions() -> None:
     within = {TopicPartition("q", number): (10, 20) for number in range(3)}
     left = _behind(within, Place(1, 14))
     assert left == {TopicPartition("q", 1): (15, 20), TopicPartition("q", 2): (10, 20)}
-    assert View(left, {}, {}).offsets == 15
+    assert View(left, {}, {}, Destinations(UNGROWN)).offsets == 15
     assert _behind(within, Place(1, 19)) == {TopicPartition("q", 2): (10, 20)}
     assert _behind(within, Place(1, 3))[TopicPartition("q", 1)] == (10, 20)
     assert _behind(within, None) == within

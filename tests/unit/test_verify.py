@@ -18,7 +18,7 @@ from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.wire import headers, ids
 from transfer_gate.wire.ledger import LedgerEntry, encode_entry
-from transfer_gate.wire.partitioner import ANYWHERE, Placement
+from transfer_gate.wire.placements import EVERYWHERE, Placements, TopicPlacements
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}
@@ -54,9 +54,9 @@ class Bench:
         self.records.append((key, raw, [(name, b"x") for name in sent]))
         return self.begin + len(self.records) - 1
 
-    def outcomes(self, placement: Placement = ANYWHERE) -> Outcomes:
+    def outcomes(self, placements: TopicPlacements = EVERYWHERE) -> Outcomes:
         """Read the inputs."""
-        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))}, placement)
+        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))}, placements)
         for offset, (key, value, sent) in enumerate(self.records, start=self.begin):
             inputs.add(0, offset, key, value, sent)
         return Outcomes(inputs, TRANSFERS, TOPICS)
@@ -277,9 +277,9 @@ def test_a_misplaced_transfer_is_quarantined_by_partner_and_never_released() -> 
     bench = Bench()
     for key in (b"p1", b"p2", b"p3"):
         bench.put(transfer(prospect=key.decode(), partner_ids=["acme"]), key=key)
-    placement = Placement("murmur2", 4)
-    away = next(n for n, (key, _, _) in enumerate(bench.records) if placement.misplaced(key, 0))
-    outcomes = bench.outcomes(placement)
+    placements = TopicPlacements(Placements("murmur2", 4), TRANSFERS)
+    away = next(n for n, (key, _, _) in enumerate(bench.records) if placements.misplaced(key, 0, n))
+    outcomes = bench.outcomes(placements)
     outcomes.quarantine(*bench.held(away, "acme", "email", "sms", stage="schema"))
     assert counts(outcomes)[1] == 2
     outcomes.release(*bench.released(away, "acme", "email"))
@@ -338,7 +338,7 @@ def ledger_of(*entries: LedgerEntry, changed: bool = False) -> ReplayLedger:
     """The ledger after these entries about the record for lumen."""
     ledger, key = ReplayLedger(), ids.quarantine_id(TRANSFERS, 0, 0, "lumen").encode()
     for entry in entries:
-        record: Any = SimpleNamespace(key=key, value=encode_entry(entry))
+        record: Any = SimpleNamespace(partition=0, key=key, value=encode_entry(entry))
         ledger.add(record)
         if changed:
             ledger.add_change(record)
@@ -468,7 +468,7 @@ def test_a_record_held_as_a_whole_becomes_one_for_each_partner_that_is_still_hel
     outcomes.release(*bench.released(0, "acme", "email", "sms", decision_id=AGAIN))
     ledger = ledger_of(entry("open", 2, "email"))
     whole: Any = SimpleNamespace(
-        key=ids.quarantine_id(TRANSFERS, 0, 0).encode(), value=encode_entry(entry("replayed", 2))
+        partition=0, key=ids.quarantine_id(TRANSFERS, 0, 0).encode(), value=encode_entry(entry("replayed", 2))
     )
     ledger.add(whole)
     assert chain(outcomes, ledger) == (1, 3, 0, 0, 0, 0, 0)

@@ -58,6 +58,7 @@ NEED_A_BROKER: Final = (
     f"replay run {ID}",
     f"replay status {ID}",
     "topics apply",
+    "topics grow --partitions 4",
     "verify",
     "worker",
 )

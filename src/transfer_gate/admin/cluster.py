@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NotControllerError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.admin import CreatePartitionsRequest
 from msgspec import Struct
 
 from transfer_gate.admin import groups
@@ -24,6 +25,7 @@ from transfer_gate.admin.protocol import (
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.wire.placements import Placements, earlier_of
 
 #: How long one request may take, and how long new topics may take to get their leaders.
 REQUEST_SECONDS: Final = 15.0
@@ -186,7 +188,43 @@ class Cluster:
         """What the group has committed, with the note beside each offset, by (topic, partition)."""
         return await groups.committed(self._admin._send_request, group)
 
-    async def _to_controller(self, request: CreateTopics, deadline: float) -> Any:
+    async def placements(self, settings: Settings, partitions: int | None) -> Placements:
+        """Where keys belong under `partitions`, and where records of the inputs were placed before the topics grew."""
+        if partitions is None:
+            return Placements(settings.partitioner, None)
+        topics = settings.topics
+        committed = await self.group_offsets(settings.app_id)
+        earlier = earlier_of(committed, partitions, (topics.transfers, topics.consents))
+        return Placements(settings.partitioner, partitions, earlier)
+
+    async def create_partitions(self, counts: Mapping[str, int]) -> None:
+        """Give each topic so many partitions, and wait until all have leaders. Raises BrokerUnavailable when they don't
+        turn up, AccessDenied.
+        """
+        if not counts:
+            return
+        deadline = time.monotonic() + CREATE_SECONDS
+        asked = [(name, (count, None)) for name, count in counts.items()]
+        request = CreatePartitionsRequest(asked, int(REQUEST_SECONDS * 1000), False)
+        response = await self._to_controller(request, deadline)
+        for _, code, message in response.topic_errors:
+            if code:
+                raise for_code(code)(message)
+        while True:
+            found = await self.topics()
+            waiting = [
+                name for name, count in counts.items() if found[name].partitions < count or found[name].leaderless
+            ]
+            if not waiting:
+                return
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"new partitions have no leaders after {CREATE_SECONDS:.0f} s: {', '.join(sorted(waiting))}",
+                    do="look at the brokers' logs, then run the command again: it goes on where it stopped",
+                )
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _to_controller(self, request: CreateTopics | CreatePartitionsRequest, deadline: float) -> Any:
         while True:
             response = await self._admin._send_to_controller(request)
             moved = any(code == NotControllerError.errno for _, code, _ in response.topic_errors)

@@ -156,8 +156,8 @@ async def check_topics(settings: Settings, registry: Registry) -> int:
         )
         raise InvalidInput(
             f"topics on which the gate can't keep its promises: {listed}",
-            do="equal keys must meet in equal partitions, and nothing undecided may be cleaned away: recreate these "
-            f"topics, or choose another {PREFIX}TOPIC_PREFIX",
+            do="equal keys must meet in equal partitions (transfer-gate topics grow), and nothing undecided may be "
+            f"cleaned away (set cleanup.policy); or choose another {PREFIX}TOPIC_PREFIX",
         )
     for difference in differences:
         logger.warning(
@@ -197,7 +197,7 @@ def _compare(
         why = "topics that carry prospects share one partition count, so that equal keys meet"
         yield difference(PARTITIONS, str(shared), str(found.partitions), True, why)
     elif spec.partitions is not None and found.partitions != spec.partitions:
-        why = f"{PREFIX}PARTITIONS asks for it; an existing topic is left as it is"
+        why = f"{PREFIX}PARTITIONS asks for it; an existing topic is left as it is: `transfer-gate topics grow`"
         yield difference(PARTITIONS, str(spec.partitions), str(found.partitions), False, why)
     if replication is not None and found.replication != replication:
         why = f"{PREFIX}REPLICATION asks for it; an existing topic is left as it is"

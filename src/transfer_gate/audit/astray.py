@@ -1,7 +1,8 @@
 """Consent events outside the partition of their key, joined to releases by key: what one partition's history misses.
 
-They come from producers with another partitioner, or from before the topics had more partitions. The gate brings each
-home by `transfer-gate-strays`; an event that it never brought, or brought in time, forbids what was decided later.
+They come from producers with another partitioner. The gate brings each home by `transfer-gate-strays`; an event that it
+never brought, or brought in time, forbids what was decided later. Those from before the topics grew came home when they
+did (`topics grow`).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from transfer_gate.admin.reading import Offsets, committed_records
 from transfer_gate.audit.history import LOG_APPEND_TIME
 from transfer_gate.settings import Settings
 from transfer_gate.wire import headers as names
-from transfer_gate.wire.partitioner import Placement, stray_offset
+from transfer_gate.wire.partitioner import stray_offset
+from transfer_gate.wire.placements import UNGROWN, Placements
 
 
 class Known(NamedTuple):
@@ -39,9 +41,14 @@ class Astray:
         #: `stray_offset` and timestamp (ms) of an event to when it was written to the partition of its key, ms. The
         #: timestamp tells it from one that stood there before the topic was made anew.
         self._home: dict[tuple[int, int], int] = {}
+        self._placements = UNGROWN
 
-    async def read(self, begins: Offsets, ends: Offsets, placement: Placement) -> None:
-        """Read on, to `ends` of `consent-events` and of the strays. Raises BrokerUnavailable."""
+    async def read(self, begins: Offsets, ends: Offsets, placements: Placements) -> None:
+        """Read on, to `ends` of `consent-events` and of the strays; from the beginning where the topics have grown
+        since. Raises BrokerUnavailable.
+        """
+        if placements != self._placements:
+            self._read, self._events, self._home, self._placements = {}, {}, {}, placements
         starts = {place: max(self._read.get(place, 0), begins[place]) for place in ends}
         left = {place: end for place, end in ends.items() if starts[place] < end}
         if not left:
@@ -49,10 +56,10 @@ class Astray:
         async with aclosing(committed_records(self._settings, left, {place: starts[place] for place in left})) as read:
             async for records in read:
                 for record in records:
-                    self._take(record, placement)
+                    self._take(record)
         self._read.update(left)
 
-    def _take(self, record: ConsumerRecord, placement: Placement) -> None:
+    def _take(self, record: ConsumerRecord) -> None:
         if record.topic == self._settings.topics.strays:
             sent = dict(record.headers)
             try:
@@ -61,9 +68,14 @@ class Astray:
             except (KeyError, ValueError, TypeError):
                 return
             self._home.setdefault((name, received), record.timestamp)
-        elif record.key is not None and placement.misplaced(record.key, record.partition):
+            return
+        place = record.topic, record.partition, record.offset, record.key
+        moved = self._placements.moved(*place)
+        if record.key is not None and (moved or self._placements.misplaced(*place)):
             own = replace(record, offset=stray_offset(record.partition, record.offset))
             self._events.setdefault(record.key, []).append(own)
+            if moved:  # home before anything was decided there
+                self._home[own.offset, record.timestamp] = 0
 
     def of(self, key: bytes, partition: int, before_ms: int, decided_ms: int) -> Known:
         """Events of `key` outside `partition` that the broker appended before `before_ms`, and what was home then."""
@@ -72,6 +84,8 @@ class Astray:
         at_home: list[ConsumerRecord] = []
         for record in self._events.get(key, ()):
             home = self._home.get((record.offset, record.timestamp))
+            if record.partition == partition and home == 0:
+                continue  # decided beside it, before the topics grew
             if home is not None and home <= decided_ms:
                 at_home.append(record)
             if record.partition == partition or record.timestamp >= before_ms:

@@ -26,7 +26,7 @@ from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.slices import MemorySlice, Slice
-from transfer_gate.wire.partitioner import Placement
+from transfer_gate.wire.placements import Placements
 
 logger = logging.getLogger(__name__)
 
@@ -117,10 +117,11 @@ class Auditor:
         settings, topics = self._settings, self._settings.topics
         async with open_cluster(settings) as cluster:
             found = await cluster.topics()
+            count = _shared_count(found, (topics.decisions, topics.consents, topics.transfers))
+            placements = await cluster.placements(settings, count)
         # In place: every partition and the judge look at the same mapping, and partners come while it follows.
         self._partners.update(self._partner_topics(found))
         partners = self._partners
-        count = _shared_count(found, (topics.decisions, topics.consents, topics.transfers))
         present = {topic: found[topic].partitions for topic in partners.values() if topic in found}
         ours = {topics.decisions: count}
         # The order matters: see Ends. A released record is committed together with its decision.
@@ -129,7 +130,10 @@ class Auditor:
         _, decided = await bounds(settings, ours, committed_only=False)
         inputs = {topics.consents: count, topics.transfers: count}
         input_begins, input_ends = await bounds(settings, inputs, committed_only=True)
-        await self._read_astray(found, input_begins, input_ends)
+        await self._read_astray(found, input_begins, input_ends, placements)
+        transfers = {
+            number: _span(TopicPartition(topics.transfers, number), input_begins, input_ends) for number in range(count)
+        }
         for number in range(count):
             decisions = TopicPartition(topics.decisions, number)
             part = self._part(number, partners, {**begins, **partner_begins}, input_begins)
@@ -138,7 +142,8 @@ class Auditor:
                 partners={place.topic: end for place, end in partner_ends.items() if place.partition == number},
                 decisions=decided[decisions],
                 consents=input_ends[TopicPartition(topics.consents, number)],
-                transfers=_span(TopicPartition(topics.transfers, number), input_begins, input_ends),
+                transfers=transfers,
+                grown=placements.grown,
             )
             try:
                 await part.advance(ends, readers, final=final)
@@ -147,7 +152,9 @@ class Auditor:
                     metrics.AUDIT_POSITION.labels(place.topic, str(place.partition)).set(position)
         self.tally.without_record = sum(part.without_record for part in self._parts.values())
 
-    async def _read_astray(self, found: Mapping[str, FoundTopic], begins: Offsets, ends: Offsets) -> None:
+    async def _read_astray(
+        self, found: Mapping[str, FoundTopic], begins: Offsets, ends: Offsets, placements: Placements
+    ) -> None:
         """Events of every partition that stand outside that of their key; read after the decisions' ends were fixed."""
         settings, topics = self._settings, self._settings.topics
         consents = {place for place in ends if place.topic == topics.consents}
@@ -156,7 +163,7 @@ class Auditor:
         await self._astray.read(
             {**{place: begins[place] for place in consents}, **stray_begins},
             {**{place: ends[place] for place in consents}, **stray_ends},
-            Placement(settings.partitioner, found[topics.consents].partitions),
+            placements,
         )
 
     def _part(self, number: int, partners: Mapping[str, str], begins: Offsets, input_begins: Offsets) -> PartitionAudit:

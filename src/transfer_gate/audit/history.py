@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
+from msgspec.structs import replace
 
 from transfer_gate.audit.reading import Reader
+from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.slices import Slice
 from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.partitioner import beside_stray, is_stray_name
 from transfer_gate.wire.state import decode_state, received_at
 
 #: `timestamp_type` of a record whose time is the broker's own, not the producer's.
@@ -112,5 +115,7 @@ def folded(state: ProspectState, records: Sequence[ConsumerRecord], bounds: Boun
         except Unreadable:
             state = fold_unreadable(state, record.offset, bounds)
         else:
+            if isinstance(event, Resolution) and is_stray_name(record.offset):
+                event = replace(event, resolves=tuple(beside_stray(record.offset, offset) for offset in event.resolves))
             state = fold(state, event, record.offset, received_at(record.timestamp), bounds)
     return state

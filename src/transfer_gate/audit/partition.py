@@ -38,7 +38,10 @@ class Ends(Struct, frozen=True, kw_only=True):
     partners: Mapping[str, int]
     decisions: int
     consents: int
-    transfers: tuple[int, int]
+    #: First and end offset of the transfers, by partition.
+    transfers: Mapping[int, tuple[int, int]]
+    #: Whether the topics have grown: then what is replayed may have been quarantined in another partition.
+    grown: bool = False
 
 
 class Readers(Struct, frozen=True):
@@ -79,7 +82,6 @@ class PartitionAudit:
         self._margin = margin
         self._report = report
         self._astray = astray
-        self._begin_of_transfers = 0
         self._queue: deque[Decided] = deque()
         #: Topic to decision id to the records that wait for that decision.
         self._waiting: dict[str, dict[str, list[Released]]] = {}
@@ -98,7 +100,7 @@ class PartitionAudit:
             decided = self._queue[0]
             released = await self._released_by(decided, ends, readers, spans)
             if released is not None:
-                await self._examine(decided, released, readers)
+                await self._examine(decided, released, ends, readers)
                 self._forget(released)
             elif decided.offset < ends.settled:
                 self.without_record += 1
@@ -120,8 +122,7 @@ class PartitionAudit:
         spans[self._history.place] = Span(self._history.read_from, ends.consents)
         readers.logs.turn_to(spans)
         for lookup in (readers.transfers, readers.replayed):
-            lookup.turn_to(self._transfers, *ends.transfers)
-        self._begin_of_transfers = ends.transfers[0]
+            lookup.turn_to(self._transfers, *ends.transfers[self.number])
         return spans
 
     async def _released_by(
@@ -163,12 +164,12 @@ class PartitionAudit:
                     self._report(released.record, _INVENTED, False)
                     self._forget(released)
 
-    async def _examine(self, decided: Decided, released: Released, readers: Readers) -> None:
+    async def _examine(self, decided: Decided, released: Released, ends: Ends, readers: Readers) -> None:
         decision, key = decided.decision, released.body.prospect_id.encode()
         state = await self._history.at(decision.consent.offset, key, readers.logs)
         later = await self._history.behind(key, milliseconds(decision.decided_at), readers.logs)
         before_ms = milliseconds(decision.decided_at - self._margin)
-        source = await self._source_of(decided, readers)
+        source = await self._source_of(decided, ends, readers)
         most = self._history.bounds
         seen = folded(state, [record for record in later if record.timestamp < before_ms], most)
         away = self._astray.of(key, self.number, before_ms, milliseconds(decision.decided_at))
@@ -188,14 +189,23 @@ class PartitionAudit:
         close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later, most)) is not None
         self._report(released.record, verdict, close)
 
-    async def _source_of(self, decided: Decided, readers: Readers) -> Source:
-        place = decided.decision.source
-        if (place.topic, place.partition) != self._transfers:
+    async def _source_of(self, decided: Decided, ends: Ends, readers: Readers) -> Source:
+        place, again = decided.decision.source, decided.decision.attempt > 1
+        moved = ends.grown and again and place.partition != self.number
+        if place.topic != self._transfers.topic or place.partition not in ends.transfers:
             return Source()
-        if place.offset < self._begin_of_transfers:
-            return Source(gone=True)
-        lookup = readers.transfers if decided.decision.attempt == 1 else readers.replayed
-        return Source(await lookup.at(place.offset))
+        if place.partition != self.number and not moved:
+            return Source()
+        begin, end = ends.transfers[place.partition]
+        if place.offset < begin:
+            return Source(gone=True, moved=moved)
+        if not moved:
+            return Source(await (readers.replayed if again else readers.transfers).at(place.offset))
+        lookup = readers.replayed
+        lookup.turn_to(TopicPartition(place.topic, place.partition), begin, end)
+        source = Source(await lookup.at(place.offset), moved=True)
+        lookup.turn_to(self._transfers, *ends.transfers[self.number])
+        return source
 
     def _forget(self, released: Released) -> None:
         waiting = self._waiting[released.record.topic]

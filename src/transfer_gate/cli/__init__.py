@@ -16,7 +16,7 @@ _OUTPUT_FAILED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 #: Command -> (module that defines it, name of its click command there, one-line help).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "worker": ("transfer_gate.cli.worker", "worker", "Decide transfers until told to stop."),
-    "topics": ("transfer_gate.cli.topics", "topics", "Create the topics that are missing."),
+    "topics": ("transfer_gate.cli.topics", "topics", "Create topics that are missing; bring them to more partitions."),
     "registry": ("transfer_gate.cli.registry", "registry", "Check and compare partners, notices and policy."),
     "policy": ("transfer_gate.cli.policy", "policy", "Test the rules with case files; explain a decision."),
     "quarantine": ("transfer_gate.cli.quarantine", "quarantine", "Look at what is held back; explain it, give it up."),

@@ -1,16 +1,22 @@
-"""`transfer-gate topics apply`: create the topics that are missing, list what differs."""
+"""`transfer-gate topics`: create the topics that are missing, list what differs; bring them to more partitions."""
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final, Literal
 
 import click
+import msgspec
 
 from transfer_gate.admin.topics import Difference, TopicReport, apply_topics
+from transfer_gate.cli import acts
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
+from transfer_gate.growth.run import Grown, grow
+from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import PREFIX, load_settings
+from transfer_gate.settings import PREFIX, Settings, load_settings
 from transfer_gate.stream.clients import silence_clients
 
 #: Refusals of the broker that come from our own settings.
@@ -38,6 +44,58 @@ def apply_command(dry_run: bool, output: Literal["table", "json"]) -> None:
     else:
         _print(reports)
     _raise_for(reports)
+
+
+@topics.command("grow")
+@click.option("--partitions", type=click.IntRange(min=1), required=True, metavar="N", help="The new partition count.")
+@click.option("--despite-verify", is_flag=True, help="Grow also where `verify` finds faults; none may be added.")
+@acts.with_why
+@acts.with_ticket
+def grow_command(partitions: int, despite_verify: bool, why: str | None, ticket: str | None) -> None:
+    """Bring every topic that carries a prospect, and all that the gate knows, to a higher partition count.
+
+    Stop the producers, wait until everything is decided, stop all workers, then run this; see docs/how-to/grow.md. Run
+    it again if it was interrupted. Exit 3 when there is nothing to do, 5 while somebody works.
+    """
+    silence_clients()
+    settings = load_settings()
+    registry = load_registry(settings.registry)
+    with _only_errors("transfer_gate.stream"):
+        grown = asyncio.run(_grow(settings, registry, partitions, despite_verify, why, ticket))
+    echo(
+        f"{grown.partitions} partitions: {grown.states:,} states and {grown.entries:,} ledger entries are in their "
+        f"places, {grown.events:,} consent events were applied; workers may start"
+    )
+    if grown.undecided:
+        echo(
+            f"{grown.undecided:,} offsets of transfers and replays are not decided: those in another partition than "
+            "their key's now will be quarantined (key-misplaced); replay them",
+            err=True,
+        )
+
+
+@contextmanager
+def _only_errors(name: str) -> Iterator[None]:
+    """What is applied is counted, and reported in one line."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+async def _grow(
+    settings: Settings, registry: Registry, partitions: int, despite_verify: bool, why: str | None, ticket: str | None
+) -> Grown:
+    about = {"partitions": partitions}
+    async with acts.audited(settings, "topics grow", why=why, ticket=ticket, details=about) as ending:
+        grown = await grow(
+            settings, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
+        )
+        ending.details = msgspec.to_builtins(grown)
+    return grown
 
 
 def _print(reports: tuple[TopicReport, ...]) -> None:

@@ -24,6 +24,7 @@ from transfer_gate.stream.history import (
     read_note,
     require_epoch,
     require_events,
+    require_history_home,
     require_log,
     require_offsets,
     require_same_log,
@@ -97,6 +98,11 @@ def _group_faults(group: str, topics: Topics, seen: Comparison, notes: Mapping[i
     counts = {note.partitions for note in notes.values() if note.partitions and note.partitions != found}
     for count in sorted(counts):
         yield _finding(_COUNT, partitions_changed(count, found))
+    consents = seen.identities[topics.consents]
+    yield from _faults(
+        _COUNT,
+        lambda: require_history_home(topics.consents, seen.committed, consents.topic_id, consents.partitions),
+    )
     newest = max((note.registry for note in notes.values()), default="")
     yield from _faults(_ORDER, lambda: require_order(f"group {group}", seen.registry, newest))
 

@@ -10,8 +10,9 @@ from msgspec import Struct
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.selection import Filter, Found, Ranges, found_between, ranges, read_entry
-from transfer_gate.quarantine.standings import read_standings, starts_of
+from transfer_gate.quarantine.standings import StandingsOf, starts_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.ledger import LedgerEntry
@@ -30,12 +31,13 @@ class Place(NamedTuple):
 class View(Struct, frozen=True):
     """What one look at quarantine reads, fixed when it began: what is held later is not in it.
 
-    `ledger_starts` are 0 where they are not named.
+    `ledger_starts` are 0 where they are not named. `to`: where the records are replayed.
     """
 
     ranges: Ranges
     ledger_ends: Mapping[int, int]
     ledger_starts: Mapping[int, int]
+    to: Destinations
 
     @property
     def offsets(self) -> int:
@@ -67,7 +69,8 @@ async def look(settings: Settings, wanted: Filter, *, after: Place | None = None
         within = await ranges(settings, wanted, held, begins)
         told = {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
         starts = await starts_of(settings, told, wanted.since)
-    return View(_behind(within, after), told, starts)
+        to = Destinations(await cluster.placements(settings, count))
+    return View(_behind(within, after), told, starts, to)
 
 
 def _behind(within: Ranges, after: Place | None) -> Ranges:
@@ -86,9 +89,9 @@ async def found_in(
 ) -> AsyncGenerator[Found, None]:
     """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
     async with broker_errors(settings):
+        ledger = StandingsOf(settings, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
         for place in sorted(view.ranges):
-            start, end = (told.get(place.partition, 0) for told in (view.ledger_starts, view.ledger_ends))
-            standings = await read_standings(settings, place.partition, end, start)
+            standings = await ledger.of(place.partition)
             within = {place: view.ranges[place]}
             async with aclosing(found_between(settings, wanted, within, standings, seen)) as batches:
                 async for found in batches:
@@ -126,11 +129,15 @@ async def life_of(
             do="look with `transfer-gate quarantine list`; quarantine forgets what is older than its retention",
         )
     place = TopicPartition(first.record.topic, first.record.partition)
-    entry = await read_entry(settings, place.partition, view.ledger_ends.get(place.partition, 0), quarantine_id)
+    ends = {place.partition: view.ledger_ends.get(place.partition, 0)}
     rest = {place: (first.record.offset, view.ranges[place][1])}
+    if view.to.grown:  # later attempts stand where its prospect is decided now
+        ends, rest = dict(view.ledger_ends), {**view.ranges, **rest}
+    entry = await read_entry(settings, ends, quarantine_id)
     async with broker_errors(settings):
         found = found_between(settings, wanted, rest, {} if entry is None else {quarantine_id: entry})
-        return Life([one async for batch in found for one in batch], entry)
+        attempts = [one async for batch in found for one in batch]
+        return Life(sorted(attempts, key=lambda one: one.held.attempt), entry)
 
 
 async def _first(settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:

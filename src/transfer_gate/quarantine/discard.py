@@ -80,8 +80,9 @@ async def discard(
     async with open_sender(settings) as sender:
         async for one in found_in(settings, wanted, chosen.view, seen):
             if one.state == OPEN and (consents or one.held.stage != "consent"):
-                await sender.send(one.record.partition, one.record.key, None, _asked(one, run, why))
-                sent.setdefault(one.record.partition, []).append(UUID(one.held.quarantine_id))
+                partition = chosen.view.to.of(one.record)
+                await sender.send(partition, one.record.key, None, _asked(one, run, why))
+                sent.setdefault(partition, []).append(UUID(one.held.quarantine_id))
         await sender.flush()
     in_time = await applied(settings, settings.topics.replay, sender.reached, patience)
     count = sum(map(len, sent.values()))

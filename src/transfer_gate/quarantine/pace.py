@@ -1,4 +1,4 @@
-"""Send the records of a plan back verbatim, to the partition they came from: under the plan's id, at its pace."""
+"""Send the records of a plan back verbatim, to where they are decided: under the plan's id, at its pace."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 
+from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.sending import Sender, asking
 
 #: A rate is kept by pauses between packets of this many seconds' worth.
@@ -17,9 +18,10 @@ _PACKET: Final = 500
 class PacedSender:
     """At least once: what is sent twice, the gate ignores the second time."""
 
-    def __init__(self, sender: Sender, run: str, rate: float | None) -> None:
+    def __init__(self, sender: Sender, to: Destinations, run: str, rate: float | None) -> None:
         """`run` is the plan id, `rate` records a second at most."""
         self._sender = sender
+        self._to = to
         self._run = run
         self._rate = rate
         self._free_at = time.monotonic()
@@ -34,7 +36,7 @@ class PacedSender:
         await self._pace(len(records))
         for record in records:
             headers = asking("replay", self._run, None, record.headers)
-            await self._sender.send(record.partition, record.key, record.value, headers)
+            await self._sender.send(self._to.of(record), record.key, record.value, headers)
         await self._sender.flush()
 
     async def _pace(self, records: int) -> None:

@@ -13,6 +13,7 @@ from transfer_gate.admin.reading import Offsets, bounds
 from transfer_gate.errors import NothingMatched
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.audit import operator
+from transfer_gate.quarantine.destination import destinations_of
 from transfer_gate.quarantine.follow import replay_partitions
 from transfer_gate.quarantine.forecast import Forecaster, moves_of
 from transfer_gate.quarantine.frozen import FrozenRecords
@@ -21,7 +22,7 @@ from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.plan import Item, Plan, fingerprint_of
 from transfer_gate.quarantine.results import Result
 from transfer_gate.quarantine.selection import Filter, Found, filter_details, quarantine_ends, select
-from transfer_gate.quarantine.standings import read_standings, starts_of
+from transfer_gate.quarantine.standings import StandingsOf, starts_of
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
@@ -47,9 +48,10 @@ class _Selection:
         _, bound = await bounds(settings, {ledger: len(ends)}, committed_only=False)
         told = {place.partition: end for place, end in bound.items()}
         starts = await starts_of(settings, told, wanted.since)
+        grown = (await destinations_of(settings)).grown
+        standings_of = StandingsOf(settings, told, starts, grown=grown)
         for place, end in sorted(ends.items()):
-            number = place.partition
-            standings = await read_standings(settings, number, told[number], starts.get(number, 0))
+            standings = await standings_of.of(place.partition)
             async for found in select(settings, replace(wanted, open_only=True), {place: end}, standings):
                 self._add(found)
 

@@ -8,6 +8,7 @@ from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import CheckFailed, NothingMatched
 from transfer_gate.quarantine.audit import audited
+from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.follow import Follower, replay_partitions
 from transfer_gate.quarantine.guards import act_on, check_may_run
 from transfer_gate.quarantine.known import RUN, KnownPlan, find_plan
@@ -34,7 +35,8 @@ async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen
         async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
             ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
             sender = await stack.enter_async_context(open_sender(settings))
-            run = Run(settings, known, options, screen, PacedSender(sender, plan_id, options.rate))
+            to = Destinations(await cluster.placements(settings, partitions))
+            run = Run(settings, known, options, screen, PacedSender(sender, to, plan_id, options.rate))
             async for records in ledger.so_far():
                 for record in records:
                     run.journal.take(record)

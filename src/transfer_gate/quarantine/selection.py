@@ -18,7 +18,7 @@ from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Stage
 from transfer_gate.wire.held import Held, MalformedHeaders, held_of
-from transfer_gate.wire.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed
+from transfer_gate.wire.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed, newest_of
 
 Ranges = Mapping[TopicPartition, tuple[int, int]]
 """First and end offset (exclusive) by partition."""
@@ -108,34 +108,19 @@ async def quarantine_ends(settings: Settings) -> Offsets:
         return ends
 
 
-async def read_ledger(settings: Settings, partitions: int) -> dict[str, LedgerEntry]:
-    """Every entry of the replay ledger by quarantine id, whole; for openness alone, `standings` takes a fifth."""
-    entries: dict[str, LedgerEntry] = {}
+async def read_entry(settings: Settings, ends: Mapping[int, int], quarantine_id: str) -> LedgerEntry | None:
+    """The newest entry of one quarantine id in some partitions of the ledger, which end there; None if it has none."""
+    entries: dict[int, bytes | None] = {}
+    left = {TopicPartition(settings.topics.ledger, partition): end for partition, end in ends.items() if end}
     async with broker_errors(settings):
-        _, ends = await bounds(settings, {settings.topics.ledger: partitions}, committed_only=False)
-        async for records in committed_records(settings, ends):
-            for record in records:
-                if record.key is None:
-                    continue
-                if record.value is None:  # quarantine has deleted its record
-                    entries.pop(record.key.decode(), None)
-                else:
-                    entries[record.key.decode()] = decode_entry(record.value)
-    return entries
-
-
-async def read_entry(settings: Settings, partition: int, end: int, quarantine_id: str) -> LedgerEntry | None:
-    """The entry of one quarantine id, in the ledger's partition of its record, which ends at `end`; None if it has
-    none."""
-    entry = None
-    if end == 0:
-        return None
-    async with broker_errors(settings):
-        async for records in committed_records(settings, {TopicPartition(settings.topics.ledger, partition): end}):
+        async for records in committed_records(settings, left):
             for record in records:
                 if record.key == quarantine_id.encode():
-                    entry = None if record.value is None else decode_entry(record.value)
-    return entry
+                    entries[record.partition] = record.value
+    newest: bytes | None = None
+    for entry in entries.values():
+        newest = newest if entry is None else newest_of(newest, entry)
+    return None if newest is None else decode_entry(newest)
 
 
 async def select(settings: Settings, wanted: Filter, ends: Offsets, ledger: Ledger) -> AsyncIterator[list[Found]]:

@@ -1,7 +1,7 @@
 """Which quarantined records of a partition are open: its replay ledger, in about 130 bytes an entry."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, get_args
 from uuid import UUID
 
@@ -42,7 +42,18 @@ class Standings:
     def put(self, quarantine_id: bytes, entry: bytes) -> None:
         """Take an entry as it lies in the ledger. Raises msgspec.DecodeError when it is damaged."""
         read = _DECODER.decode(entry)
-        self._by_id[UUID(quarantine_id.decode()).int] = read.attempt * len(_STATES) + _RANK[read.state]
+        name, packed = UUID(quarantine_id.decode()).int, read.attempt * len(_STATES) + _RANK[read.state]
+        # Two partitions may hold copies of an entry (`topics grow`): the newest counts.
+        self._by_id[name] = max(packed, self._by_id.get(name, 0))
+
+    def packed(self) -> Iterable[tuple[int, int]]:
+        """Ids and entries as they are kept."""
+        return self._by_id.items()
+
+    def join(self, other: "Standings") -> None:
+        """Take in the entries of another partition."""
+        for name, packed in other.packed():
+            self._by_id[name] = max(packed, self._by_id.get(name, 0))
 
     def drop(self, quarantine_id: bytes) -> None:
         """Forget an entry: quarantine has deleted its record."""
@@ -86,3 +97,32 @@ async def read_standings(settings: Settings, partition: int, end: int, start: in
                 else:
                     standings.put(record.key, record.value)
     return standings
+
+
+class StandingsOf:
+    """The standings of one partition of quarantine after the other, by the ledger from `starts` to `ends`.
+
+    Since the topics have `grown`, what became of a partition's records may stand in any partition of the ledger: then
+    it is read whole, once.
+    """
+
+    def __init__(self, settings: Settings, ends: Mapping[int, int], starts: Mapping[int, int], *, grown: bool) -> None:
+        self._settings = settings
+        self._ends = ends
+        self._starts = starts
+        self._grown = grown
+        self._whole: Standings | None = None
+
+    async def of(self, partition: int) -> Standings:
+        """Raises BrokerUnavailable."""
+        if not self._grown:
+            return await self._read(partition)
+        if self._whole is None:
+            self._whole = Standings()
+            for number in self._ends:
+                self._whole.join(await self._read(number))
+        return self._whole
+
+    async def _read(self, partition: int) -> Standings:
+        start, end = self._starts.get(partition, 0), self._ends.get(partition, 0)
+        return await read_standings(self._settings, partition, end, start)

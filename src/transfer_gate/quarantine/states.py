@@ -16,6 +16,8 @@ from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.placements import Placements
+from transfer_gate.wire.sealing import is_key_of_day
 from transfer_gate.wire.state import decode_state, encode_state, received_at
 
 States = dict[tuple[int, bytes], ProspectState]
@@ -36,11 +38,35 @@ async def states_of(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]
 
 
 async def packed_states_of(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
-    """As `states_of`, for many prospects."""
+    """As `states_of`, for many prospects. Where the topics have grown, a state is taken from its key's partition."""
+    if not any(wanted.values()):
+        return {partition: {} for partition in wanted}
+    async with open_cluster(settings) as cluster:
+        found = (await cluster.topics()).get(settings.topics.changelog)
+        placements = await cluster.placements(settings, found.partitions if found else None)
+    if not placements.grown:
+        return await _states_in(settings, wanted)
+    homes: dict[int, set[bytes]] = {}
+    for partition, keys in wanted.items():
+        for key in keys:
+            homes.setdefault(_home(placements, key, partition), set()).add(key)
+    at_home = await _states_in(settings, homes)
+    return {
+        partition: {
+            key: raw for key in keys if (raw := at_home[_home(placements, key, partition)].get(key)) is not None
+        }
+        for partition, keys in wanted.items()
+    }
+
+
+def _home(placements: Placements, key: bytes, partition: int) -> int:
+    home = None if is_key_of_day(key) else placements.now.home(key)
+    return partition if home is None else home
+
+
+async def _states_in(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
     topics = settings.topics
     states: PackedStates = {partition: {} for partition in wanted}
-    if not any(wanted.values()):
-        return states
     async with open_cluster(settings) as cluster, broker_errors(settings):
         committed = await cluster.committed(settings.app_id)
         count = (await cluster.topics())[topics.changelog].partitions

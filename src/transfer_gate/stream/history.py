@@ -10,14 +10,16 @@ The offsets themselves can be gone, too: brokers forget those of a group that st
 """
 
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from transfer_gate.errors import GateError
 from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.transaction import Committed
+from transfer_gate.wire.placements import Placed, read_placed, written_of
 
 #: The way out of every loss that forgets nobody and decides no transfer twice.
 _FOLD_ANEW: Final = (
@@ -35,12 +37,17 @@ class Reach(NamedTuple):
 
 class Life(NamedTuple):
     """Which topic of its name a log is: its id (KIP-516), and how many stood under the name before it, as far as the
-    gate has seen; and the leader epoch of the last batch that was taken of it (KIP-320), -1 where that is not known.
+    gate has seen; the leader epoch of the last batch that was taken of it (KIP-320), -1 where that is not known; and
+    up to where the records of this partition were placed under fewer partitions (`topics grow`).
     """
 
     topic_id: str
     number: int = 0
     epoch: int = -1
+    placed: tuple[Placed, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.topic_id}:{self.number}:{self.epoch}{written_of(self.placed)}"
 
 
 class CommitNote(Struct, frozen=True):
@@ -62,9 +69,7 @@ class CommitNote(Struct, frozen=True):
         if self.partitions:
             said += f" partitions={self.partitions}"
         if self.topics:
-            lives = ",".join(
-                f"{topic}:{life.topic_id}:{life.number}:{life.epoch}" for topic, life in self.topics.items()
-            )
+            lives = ",".join(f"{topic}:{life}" for topic, life in self.topics.items())
             said += f" topics={lives}"
         if self.registry:
             said += f" registry={self.registry}"
@@ -83,6 +88,10 @@ class CommitNote(Struct, frozen=True):
 
 class OffsetsLost(PartitionStops):
     """The group has forgotten up to where transfers are decided: all that are still there would be sent once more."""
+
+
+class HistoryNotHome(GateError):
+    """Consent events that stand in their places of an earlier partition count are not applied."""
 
 
 class HistoryLost(PartitionStops):
@@ -122,12 +131,19 @@ def read_note(committed: Committed | None) -> CommitNote | None:
             int(parts["changelog"]),
             int(parts["ledger"]),
             int(parts.get("partitions", "0")),
-            {topic: Life(topic_id, *map(int, numbers)) for topic, topic_id, *numbers in topics},
+            {topic: _read_life(parts) for topic, *parts in topics},
             parts.get("registry", ""),
             int(parts.get("format", "0")),
         )
     except (KeyError, ValueError):
         return None
+
+
+def _read_life(parts: Sequence[str]) -> Life:
+    """Raises ValueError."""
+    topic_id, *numbers = parts
+    number, epoch, *placed = (*numbers, *("0", "-1")[len(numbers) :])
+    return Life(topic_id, int(number), int(epoch), read_placed(placed))
 
 
 def require_offsets(
@@ -190,6 +206,32 @@ def compacted(topic: str, partition: int, first: int, end: int) -> HistoryLost:
         do="stop all workers, delete the topic, make it anew with cleanup.policy=delete (`transfer-gate topics apply`) "
         "and publish the whole consent history to it: it is read from its beginning, and what was applied before stays",
     )
+
+
+def require_history_home(
+    consents: str, committed: Mapping[int, Mapping[str, Committed]], topic_id: str, partitions: int
+) -> None:
+    """Hold that events which were placed while `consents` had fewer partitions are applied, in all partitions of the
+    group: `committed` of each, by input topic. Raises HistoryNotHome.
+
+    They are not where offsets were set back to have the history folded anew. The events of a prospect may stand in
+    another partition than the one in which it is decided now, where no barrier covers them.
+    """
+    behind = []
+    for number, offsets in committed.items():
+        notes = [note for found in offsets.values() if (note := read_note(found)) is not None]
+        lives = [life for note in notes if (life := note.topics.get(consents)) and life.topic_id == topic_id]
+        applied = offsets[consents].offset if consents in offsets else 0
+        if any(applied < placed.below for life in lives for placed in life.placed):
+            behind.append(number)
+    if behind:
+        raise HistoryNotHome(
+            f"the group stands before events of {consents} (partition {', '.join(map(str, sorted(behind)))}) that were "
+            "placed while it had fewer partitions: their prospects are decided in other partitions now, where their "
+            "withdrawals would not be seen. Nothing is decided",
+            do=f"stop all workers and run: transfer-gate topics grow --partitions {partitions}: it applies them where "
+            "their prospects are (docs/how-to/grow.md)",
+        )
 
 
 def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int) -> None:

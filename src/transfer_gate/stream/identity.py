@@ -52,12 +52,21 @@ def identities_of(response: Any) -> dict[str, TopicIdentity]:
 
 def partitions_changed(noted: int, found: int) -> PartitionsChanged:
     """The refusal to decide under another partition count."""
+    do = (
+        f"stop producers and all workers, and run: transfer-gate topics grow --partitions {found} "
+        "(docs/how-to/grow.md): it brings the states to their new places"
+    )
+    if found < noted:
+        do = (
+            "topics can't lose partitions: these were made anew. Stop all workers and set up a new installation "
+            "(another TRANSFER_GATE_TOPIC_PREFIX and TRANSFER_GATE_APP_ID), and publish the whole consent history to "
+            "it before the first transfer"
+        )
     return PartitionsChanged(
         f"the states of the consent table were made under {noted} partitions, and the topics have {found} now: "
         "keys have moved to other partitions, so the withdrawals of those prospects would not be seen. Nothing is "
         "decided",
-        do="stop all workers and set up a new installation (another TRANSFER_GATE_TOPIC_PREFIX and "
-        "TRANSFER_GATE_APP_ID) with that count, and publish the whole consent history to it before the first transfer",
+        do=do,
     )
 
 

@@ -29,10 +29,16 @@ from transfer_gate.stream.history import (
     read_note,
     require_epoch,
     require_events,
+    require_history_home,
     require_offsets,
     require_same_log,
 )
-from transfer_gate.stream.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.stream.identity import (
+    Identities,
+    TopicWatch,
+    partitions_changed,
+    require_order,
+)
 from transfer_gate.stream.members import require_own_members
 from transfer_gate.stream.restore import ends_of, restore
 from transfer_gate.stream.rounds import Tables
@@ -313,13 +319,18 @@ class TakeOver:
         """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that
         was never decided has no note, and stands among others that were.
 
-        Raises PartitionsChanged when one was decided under another partition count.
+        Raises PartitionsChanged when one was decided under another partition count, HistoryNotHome.
         """
         notes = [read_note(found) for (topic, _), found in committed.items() if topic in self._book.inputs]
         found = identities[self._book.transfers].partitions
         for note in notes:
             if note is not None and note.partitions and note.partitions != found:
                 raise partitions_changed(note.partitions, found)
+        by_partition: dict[int, dict[str, Committed]] = {}
+        for (topic, number), offset in committed.items():
+            by_partition.setdefault(number, {})[topic] = offset
+        consents = identities[self._book.consents]
+        require_history_home(self._book.consents, by_partition, consents.topic_id, consents.partitions)
         return sorted({note.registry for note in notes if note is not None and note.registry}, reverse=True)
 
     def _require_order(self, number: int, theirs: str) -> None:

@@ -21,7 +21,7 @@ from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.verify.reading import of_topics, read_outcomes
 from transfer_gate.verify.sealed import Payloads
-from transfer_gate.wire.partitioner import Placement
+from transfer_gate.wire.placements import TopicPlacements
 
 _POLL_SECONDS: Final = 0.2
 
@@ -94,9 +94,11 @@ async def verify(
         if decided_only:
             committed = await cluster.committed(settings.app_id)
             ends = {place: min(end, max(committed.get(place, 0), begins[place])) for place, end in ends.items()}
-        placement = Placement(settings.partitioner, counts[topics.transfers])
-        inputs = Inputs(_ranges(begins, ends, topics.transfers), placement)
-        consents = UnreadableConsents(_ranges(begins, ends, topics.consents), placement)
+        placements = await cluster.placements(settings, counts[topics.transfers])
+        inputs = Inputs(_ranges(begins, ends, topics.transfers), TopicPlacements(placements, topics.transfers))
+        consents = UnreadableConsents(
+            _ranges(begins, ends, topics.consents), TopicPlacements(placements, topics.consents)
+        )
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
         # The ledger first: whatever it tells of is then committed, and stands below the ends of the other topics.
@@ -111,7 +113,8 @@ async def verify(
         outputs = {name: counts[name] for name in needed[2:]}
         outputs |= {name: found[name].partitions for name in partners.values() if name in found}
         starts, stops = await bounds(settings, outputs, committed_only=False)
-        outcomes, payloads = Outcomes(inputs, topics.transfers, partners, topics.replay), Payloads(settings)
+        outcomes = Outcomes(inputs, topics.transfers, partners, topics.replay, grown=placements.grown)
+        payloads = Payloads(settings, placements, counts[topics.quarantine])
         await read_outcomes(settings, stops, outcomes, consents, payloads, partners.values(), say)
         _, now = await bounds(settings, ledgers, committed_only=False)
         async for records in committed_records(settings, now, moment):

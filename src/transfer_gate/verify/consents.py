@@ -9,17 +9,19 @@ from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerpri
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import is_readable
 from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.partitioner import ANYWHERE, Placement
+from transfer_gate.wire.placements import EVERYWHERE, TopicPlacements
 
 
 class UnreadableConsents:
     """The unreadable ones among the consent events, by place."""
 
-    def __init__(self, ranges: Mapping[int, range], placement: Placement = ANYWHERE) -> None:
+    def __init__(self, ranges: Mapping[int, range], placements: TopicPlacements = EVERYWHERE) -> None:
         """`ranges`: the offsets of each partition that are read."""
         self.duplicated = self.misrouted = self.outside = 0
         self._ranges = ranges
-        self._placement = placement
+        self._placements = placements
+        #: Readable ones that are no strays, but were once folded anew after the topics had grown: these are copied.
+        self._may_be_copied: set[tuple[int, int]] = set()
         #: Fingerprints with and without the value.
         self._contents: dict[tuple[int, int], tuple[int, int]] = {}
         self._copied: set[tuple[int, int]] = set()
@@ -38,8 +40,11 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        if self._placement.misplaced(key, partition) or not is_readable(value, key):
+        moved = self._placements.moved(key, partition, offset)
+        if moved or self._placements.misplaced(key, partition, offset) or not is_readable(value, key):
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
+            if moved and is_readable(value, key):
+                self._may_be_copied.add((partition, offset))
 
     def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
         """Take in one quarantine record that came from `consent-events`; see `Outcomes.quarantine`."""
@@ -54,7 +59,7 @@ class UnreadableConsents:
         elif not self._same(place, key, value, sent, ours, opened) or ours.get(names.STAGE) != b"consent":
             self.misrouted += 1
         elif place in self._copied:
-            self.duplicated += 1
+            self.duplicated += place not in self._may_be_copied
         else:
             self._copied.add(place)
 
@@ -74,4 +79,4 @@ class UnreadableConsents:
 
     def missing(self) -> int:
         """How many have no copy."""
-        return len(self._contents) - len(self._copied)
+        return len(self._contents) - len(self._copied | self._may_be_copied)

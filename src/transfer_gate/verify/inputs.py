@@ -16,7 +16,7 @@ from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.wire.headers import PREFIX, Headers
-from transfer_gate.wire.partitioner import ANYWHERE, Placement
+from transfer_gate.wire.placements import EVERYWHERE, TopicPlacements
 from transfer_gate.wire.records import Reference
 from transfer_gate.wire.sealing import LONGEST_KEY
 
@@ -156,10 +156,10 @@ class PartitionInputs:
 class Inputs:
     """Every input record, by partition."""
 
-    def __init__(self, ranges: Mapping[int, range], placement: Placement = ANYWHERE) -> None:
+    def __init__(self, ranges: Mapping[int, range], placements: TopicPlacements = EVERYWHERE) -> None:
         """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account."""
         self.ranges = ranges
-        self._placement = placement
+        self._placements = placements
         self.partitions: dict[int, PartitionInputs] = {}
         self.partner_ids: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -198,7 +198,7 @@ class Inputs:
             shape = READABLE
             if transfer.prospect_id.encode() != key:
                 shape = KEY_MISMATCH
-            elif self._placement.misplaced(key, partition):
+            elif self._placements.misplaced(key, partition, offset):
                 shape = KEY_MISPLACED
             part.begin(offset, content, shell, shape, summed)
             self._ask(part, transfer)

@@ -25,24 +25,39 @@ class ReplayLedger:
     """Entries as of a moment, and which of them changed afterwards, while outcomes were read."""
 
     def __init__(self) -> None:
-        self._entries: dict[int, int] = {}
+        #: By partition of the ledger. Two may hold copies of an entry (`topics grow`): the newest counts.
+        self._partitions: dict[int, dict[int, int]] = {}
+        self._joined: dict[int, int] | None = None
         self._moving: set[int] = set()
 
     def __bool__(self) -> bool:
         return bool(self._entries or self._moving)
 
+    @property
+    def _entries(self) -> dict[int, int]:
+        if self._joined is None:
+            first, *others = self._partitions.values() or ({},)
+            joined = dict(first) if others else first
+            for entries in others:
+                for name, packed in entries.items():
+                    joined[name] = max(packed, joined.get(name, 0))
+            self._joined = joined
+        return self._joined
+
     def add(self, record: ConsumerRecord) -> None:
         """Take in one record, in the order of its partition."""
         if record.key is None:
             return
+        entries = self._partitions.setdefault(record.partition, {})
+        self._joined = None
         if record.value is None:  # quarantine has deleted its record
-            self._entries.pop(hash(record.key.decode()), None)
+            entries.pop(hash(record.key.decode()), None)
             return
         entry = decode_entry(record.value)
         # A record that could not be read at first has no channels of its own: it was split, if only into released ones.
         whole = entry.state == "replayed" and not entry.released
         state = SPLIT if whole else _STATES[entry.state]
-        self._entries[hash(record.key.decode())] = entry.attempt << 2 | state
+        entries[hash(record.key.decode())] = entry.attempt << 2 | state
 
     def add_change(self, record: ConsumerRecord) -> None:
         """Take in one record that was written after the moment."""

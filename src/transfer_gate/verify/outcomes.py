@@ -104,10 +104,18 @@ class Outcomes:
     """
 
     def __init__(
-        self, inputs: Inputs, transfers: str, partner_topics: Mapping[str, str], replay: str | None = None
+        self,
+        inputs: Inputs,
+        transfers: str,
+        partner_topics: Mapping[str, str],
+        replay: str | None = None,
+        *,
+        grown: bool = False,
     ) -> None:
         """`transfers` is the input topic, `partner_topics` party id to topic, `replay` the topic of replays: a stray
-        record there is held, and is no transfer."""
+        record there is held, and is no transfer; `grown`: replays go to where the prospect is, so that a transfer that
+        was misplaced is decided."""
+        self._grown = grown
         self.released = self.quarantined = self.duplicated = self.misrouted = 0
         self.outside = 0
         self.chains = Chains(inputs)
@@ -115,6 +123,9 @@ class Outcomes:
         self._transfers = transfers
         self._replay = replay
         self._topics = partner_topics
+        #: Attempt, partition, unit and channels of what was held again: the attempts of one record stand in several
+        #: partitions where the topics have grown in between.
+        self._later: list[tuple[int, PartitionInputs, int, int]] = []
         #: Hash of a decision id to partition << 48 | offset; of a later decision, the same below zero.
         self._decisions: dict[int, int] = {}
         #: Hashes of decision ids that are about another record than the one that stands there now.
@@ -160,7 +171,10 @@ class Outcomes:
         right = (
             same
             and identity == quarantine_id(topic, partition, offset, partner)
-            and _held_at(part.shapes[index], partner, ours.get(names.STAGE))
+            and any(
+                _held_at(shape, partner, ours.get(names.STAGE))
+                for shape in {part.shapes[index], self._shape(part, index, again=attempt > 1)}
+            )
             and bool(partner) == bool(channels)
             and 0 < attempt < _ENDLESS
         )
@@ -250,7 +264,14 @@ class Outcomes:
 
     def close_chains(self, ledger: ReplayLedger) -> None:
         """Hold what became of the held against the replay ledger; after everything was taken in."""
+        for attempt, part, unit, mask in sorted(self._later, key=_attempt):
+            self.chains.again(part, unit, attempt, mask)
+        self._later.clear()
         self.chains.close(ledger, lambda partition, offset, who: quarantine_id(self._transfers, partition, offset, who))
+
+    def _shape(self, part: PartitionInputs, index: int, *, again: bool) -> int:
+        shape = part.shapes[index]
+        return READABLE if shape == KEY_MISPLACED and again and self._grown else shape
 
     def _find(self, partition: int, offset: int) -> tuple[PartitionInputs, int] | None:
         part = self._inputs.partitions.get(partition)
@@ -287,7 +308,7 @@ class Outcomes:
         unit = part.unit_of(index, release.partner)
         of_source = (part.emails[index], part.phones[index], part.postals[index])
         right = (
-            part.shapes[index] == READABLE
+            self._shape(part, index, again=again) == READABLE
             and release.event == part.events[index]
             and release.person == part.people[index]
             and all(sent in (0, given) for sent, given in zip(release.points, of_source, strict=True))
@@ -305,7 +326,7 @@ class Outcomes:
 
     def _count_held(self, part: PartitionInputs, unit: int, mask: int, attempt: int) -> None:
         if attempt > 1:
-            self.chains.again(part, unit, attempt, mask)
+            self._later.append((attempt, part, unit, mask))
             return
         mask = self._asked_only(part, unit, mask)
         self.quarantined += mask.bit_count()
@@ -318,6 +339,10 @@ class Outcomes:
         mask &= part.asked[unit]
         self.duplicated += (mask & (part.released[unit] | part.held[unit])).bit_count()
         return mask
+
+
+def _attempt(again: tuple[int, PartitionInputs, int, int]) -> int:
+    return again[0]
 
 
 def _held_at(shape: int, partner: str, stage: bytes | None) -> bool:

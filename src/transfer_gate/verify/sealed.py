@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import msgspec
-from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.admin.reading import Offsets, bounds, committed_records
@@ -11,7 +10,16 @@ from transfer_gate.model.state import SealingKey
 from transfer_gate.settings import Settings
 from transfer_gate.wire import headers as names
 from transfer_gate.wire import ids
-from transfer_gate.wire.sealing import Encryption, MasterKeys, SealError, load_master_keys, open_sealed, owner_of
+from transfer_gate.wire.placements import UNGROWN, Placements
+from transfer_gate.wire.sealing import (
+    Encryption,
+    MasterKeys,
+    SealError,
+    is_key_of_day,
+    load_master_keys,
+    open_sealed,
+    owner_of,
+)
 
 
 class _KeyOfState(Struct):
@@ -28,9 +36,13 @@ _ENCRYPTION = msgspec.json.Decoder(Encryption)
 class Payloads:
     """Opens the payloads of one partition at a time: its keys are held, wrapped, some 300 bytes a prospect."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises InvalidInput when the key file is none."""
+    def __init__(self, settings: Settings, placements: Placements = UNGROWN, partitions: int = 0) -> None:
+        """`placements`, `partitions`: of the changelog. Where the topics have grown, the keys of a partition's records
+        may lie in other partitions, and those of all prospects are held. Raises InvalidInput when the key file is none.
+        """
         self._settings = settings
+        self._placements = placements
+        self._partitions = partitions
         file = settings.quarantine_key_file
         self._masters: MasterKeys | None = load_master_keys(file) if file is not None else None
         self._keys: dict[int, bytes] = {}
@@ -46,11 +58,17 @@ class Payloads:
         """Read the keys of a partition from the consent changelog, as of now."""
         self._keys = {}
         changelog = self._settings.topics.changelog
-        _, ends = await bounds(self._settings, {changelog: partition + 1}, committed_only=False)
-        place = TopicPartition(changelog, partition)
-        wanted: Offsets = {place: ends[place]}
+        grown, now = self._placements.grown, self._placements.now
+        count = self._partitions if grown else partition + 1
+        _, ends = await bounds(self._settings, {changelog: count}, committed_only=False)
+        wanted: Offsets = {place: end for place, end in ends.items() if grown or place.partition == partition}
         async for records in committed_records(self._settings, wanted):
             for record in records:
+                foreign = record.partition != partition
+                if grown and (
+                    foreign if is_key_of_day(record.key or b"") else now.misplaced(record.key, record.partition)
+                ):
+                    continue  # of another partition's day, or left behind
                 key = _STATE.decode(record.value).sealing_key if record.value is not None else None
                 if key is None:
                     self._keys.pop(hash(record.key), None)

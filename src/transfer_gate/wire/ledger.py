@@ -5,7 +5,7 @@ quarantining costs nothing more.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +37,8 @@ class LedgerEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     why: str | None = None
 
 
+_RANK: Final = {state: rank for rank, state in enumerate(get_args(State))}
+
 #: Why of a record whose payload can't be read any more because the person was erased.
 ERASED: Final = "erased"
 
@@ -47,6 +49,20 @@ encode_entry = msgspec.json.Encoder().encode
 def decode_entry(raw: bytes) -> LedgerEntry:
     """Read an entry. Raises msgspec.DecodeError when the ledger is damaged."""
     return _DECODER.decode(raw)
+
+
+def newest_of(entry: bytes | None, other: bytes) -> bytes:
+    """Of two entries of one quarantine id, the later one: partitions of the ledger may hold copies of it. Raises
+    msgspec.DecodeError.
+    """
+    if entry is None or entry == other:
+        return other
+    return max(entry, other, key=lambda raw: order_of(decode_entry(raw)))
+
+
+def order_of(entry: "LedgerEntry | Standing") -> tuple[int, int]:
+    """By what entries of one quarantine id are ordered in time."""
+    return entry.attempt, _RANK[entry.state]
 
 
 class Standing(NamedTuple):

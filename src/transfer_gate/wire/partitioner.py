@@ -72,11 +72,28 @@ def beside_stray(name: int, offset: int) -> int:
     return name >> _LIFE_AT << _LIFE_AT | offset
 
 
+def is_stray_name(name: int) -> bool:
+    """Whether an event is known by a `stray_offset`."""
+    return bool(name & _STRAY)
+
+
 def place_known_as(name: int, partition: int) -> tuple[int, int]:
     """Partition and offset of an event that a state in `partition` knows by `name`, whichever topic it stood in."""
     if name & _STRAY:
         return (name ^ _STRAY) >> _PARTITION_AT, name & (1 << _LIFE_AT) - 1
     return partition, name & (1 << OWN_LIFE_AT) - 1
+
+
+def known_at(name: int, partition: int, other: int) -> int:
+    """By which name a state in partition `other` knows the event that a state in `partition` knows by `name`."""
+    if name & _STRAY:
+        stood = (name ^ _STRAY) >> _PARTITION_AT
+        if stood != other:
+            return name
+        return (name >> _LIFE_AT & _LATEST_LIFE) << OWN_LIFE_AT | name & (1 << _LIFE_AT) - 1
+    if partition == other:
+        return name
+    return stray_offset(partition, name & (1 << OWN_LIFE_AT) - 1, name >> OWN_LIFE_AT)
 
 
 class Placement:

@@ -140,6 +140,11 @@ def owner_of_day(day: dt.date) -> bytes:
     return DAY + day.isoformat().encode()
 
 
+def is_key_of_day(key: bytes) -> bool:
+    """Whether the consent table keeps the key of a day under this key, and no prospect's state."""
+    return key.startswith(DAY)
+
+
 def owner_of(
     record_key: bytes | None, stage: str, partner_id: str | None, quarantined_at: str, reason: str = ""
 ) -> bytes:

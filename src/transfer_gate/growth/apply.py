@@ -1,0 +1,93 @@
+"""Consent events that are not applied yet when an installation grows: applied as a worker would, deciding nothing.
+
+There are some where topics were given more partitions by hand, under which no worker decides, or where the group's
+offsets were set back to have the history folded anew. Those in a place that is not their key's go home by the topic of
+strays; so all partitions apply their events first, and then what came home.
+"""
+
+from aiokafka import TopicPartition
+from msgspec.structs import replace
+
+from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.growth.owned import AllPartitions, Held
+from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.stream.gate import utc_now
+from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.partition import Partition
+from transfer_gate.wire.sealing import Sealing
+
+
+async def apply_events(all_of: AllPartitions, sealing: Sealing, under: int) -> int:
+    """Apply every consent event and stray that stands behind the group's offsets; returns how many.
+
+    Commits note the partition count `under`, which keeps workers from deciding as long as not everything is in its
+    place. Waits for transactions that are open. Raises RoundFailed, HistoryLost, BrokerUnavailable.
+    """
+    book = all_of.book
+    watermarks = Watermarks(all_of.options, (book.consents, book.strays))
+    await watermarks.start()
+    try:
+        applied = 0
+        while behind := await _behind(all_of):
+            topic = book.consents if any(place.topic == book.consents for place in behind) else book.strays
+            for place, (start, end) in behind.items():
+                if place.topic == topic:
+                    applied += await _apply(all_of, place, start, end, watermarks, sealing, under)
+        return applied
+    finally:
+        await watermarks.close()
+
+
+async def _behind(all_of: AllPartitions) -> dict[TopicPartition, tuple[int, int]]:
+    """Partitions of consents and strays of which not everything is applied: from where on, and where they end."""
+    book, count = all_of.book, len(all_of.held)
+    begins, ends = await bounds(all_of.settings, {book.consents: count, book.strays: count}, committed_only=False)
+    reached = {place: all_of.held[place.partition].committed.get(place.topic, begins[place]) for place in ends}
+    return {place: (reached[place], end) for place, end in ends.items() if reached[place] < end}
+
+
+async def _apply(
+    all_of: AllPartitions,
+    place: TopicPartition,
+    start: int,
+    end: int,
+    watermarks: Watermarks,
+    sealing: Sealing,
+    under: int,
+) -> int:
+    held = all_of.held[place.partition]
+    partition = _partition(all_of, held, watermarks, sealing, under)
+    count = 0
+    async for records in committed_records(all_of.settings, {place: end}, {place: start}):
+        partition.receive(place.topic, records, records[-1].offset + 1)
+        await partition.work()
+        count += len(records)
+    partition.receive(place.topic, (), end)
+    await partition.work()
+    reached = {topic: offset for topic, offset in partition.standing.positions.items() if offset is not None}
+    # The leader epoch of what was applied here is not known (KIP-320): a worker notes the next one.
+    lives = {
+        topic: life if held.committed.get(topic) == reached.get(topic) else life._replace(epoch=-1)
+        for topic, life in held.note.topics.items()
+    }
+    held.committed, held.note = reached, replace(held.note, topics=lives)
+    return count
+
+
+def _partition(all_of: AllPartitions, held: Held, watermarks: Watermarks, sealing: Sealing, under: int) -> Partition:
+    """A partition that is given no transfers, so that it decides none."""
+    settings, book = all_of.settings, all_of.book
+    return Partition(
+        held.number,
+        book,
+        held.tables,
+        held.writer,
+        watermarks,
+        Meter(book),
+        committed=held.committed,
+        round_records=settings.max_round_records,
+        inbox_records=settings.max_inbox_records,
+        clock=utc_now,
+        sealing=sealing,
+        note=replace(held.note, partitions=under),
+    )

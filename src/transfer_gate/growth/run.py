@@ -1,0 +1,196 @@
+"""The steps by which an installation grows. Each may be repeated, so that a run which was killed is run again.
+
+1. `look_before`: nobody works, everything is decided. `verify`.
+2. Fence: whoever worked can't commit any more.
+3. More partitions for every topic that carries a prospect. From here on workers refuse: the commits note the old count.
+4. States go to the partitions of their keys, ledger entries to those of their records.
+5. Consent events that were not applied are applied (topics that were grown by hand).
+6. The new count is noted, partition by partition. While one notes the old count, no worker decides.
+7. `verify`, which must find no more faults than before.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.errors import CheckFailed
+from transfer_gate.growth.apply import apply_events
+from transfer_gate.growth.moves import copy_entries, move_states
+from transfer_gate.growth.owned import AllPartitions, in_words
+from transfer_gate.growth.survey import Before, look_before
+from transfer_gate.model.registry import Registry
+from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.settings import Settings
+from transfer_gate.stream.batches import Batches
+from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.coordinator import RoundFailed
+from transfer_gate.stream.limits import Limits
+from transfer_gate.stream.restore import ends_of
+from transfer_gate.stream.rulebook import Rulebook
+from transfer_gate.verify import Account, verify
+from transfer_gate.wire.placements import Placed, Placements
+from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
+from transfer_gate.wire.state import STATE_FORMAT
+
+Say = Callable[[str], None]
+
+
+class Grown(Struct, frozen=True, kw_only=True):
+    """What `topics grow` did.
+
+    - `partitions`: the count now; `decided_under`: the one before, None where nothing was decided yet.
+    - `states`, `entries`: states that moved, ledger entries that were copied, by this run.
+    - `events`: consent events that this run applied.
+    - `undecided`: offsets of transfers and replays that stand before the group (topics that were grown by hand).
+    """
+
+    partitions: int
+    decided_under: int | None
+    states: int
+    entries: int
+    events: int
+    undecided: int
+
+
+async def grow(
+    settings: Settings, registry: Registry, partitions: int, *, despite_verify: bool = False, say: Say = lambda _: None
+) -> Grown:
+    """Bring an installation to `partitions` partitions; a run that was killed is run again in the same words.
+
+    `despite_verify`: also where `verify` finds faults; none may be added. `say` is told what goes on.
+
+    Raises InvalidInput, NothingMatched, RefusedByGuard (see `look_before`; or a worker was started meanwhile),
+    CheckFailed when `verify` does not hold, HistoryLost, StateTooNew, AccessDenied, BrokerUnavailable.
+    """
+    async with open_cluster(settings) as cluster:
+        before = await look_before(settings, registry, cluster, partitions)
+        account = await _verified(settings, registry, say)
+        if not account.counts.holds and not despite_verify:
+            raise CheckFailed(
+                f"verify does not hold: {_faults(account)}",
+                do="see docs/how-to/verify.md; --despite-verify grows all the same, and holds that no fault is added",
+            )
+        configs = await cluster.configs(before.counts)
+        placements = Placements(settings.partitioner, partitions)
+        book = Rulebook.of(settings.topics, registry, placements.now, Limits.of(configs), settings.bounds)
+        try:
+            async with (
+                broker_errors(settings),
+                AllPartitions(settings, client_options(settings), book, partitions) as all_of,
+            ):
+                await all_of.fence()
+                fewer = {topic: partitions for topic, count in before.counts.items() if count < partitions}
+                say(f"{len(fewer)} topics get {partitions} partitions")
+                await cluster.create_partitions(fewer)
+                grown = await _bring_over(settings, all_of, before, say)
+        except RoundFailed as error:
+            raise in_words(error) from error
+    after = await _verified(settings, registry, say)
+    # Whoever has the history folded anew has copies of events that can't be read written anew.
+    if _sum(after, copies=grown.decided_under is not None) > _sum(account, copies=grown.decided_under is not None):
+        raise CheckFailed(
+            f"verify found {_faults(account)} before and finds {_faults(after)} now",
+            do="start no worker; look for the records (docs/how-to/verify.md)",
+        )
+    return grown
+
+
+async def _bring_over(settings: Settings, all_of: AllPartitions, before: Before, say: Say) -> Grown:
+    await all_of.read()
+    _mark_places(all_of, before)
+    sealing = _sealing_of(settings)
+    states = await move_states(all_of, _now_ms)
+    say(f"{states:,} states moved to the partitions of their keys")
+    book = all_of.book
+    _, ends = await bounds(settings, {book.quarantine: before.partitions}, committed_only=True)
+    earlier = {(book.quarantine, 0): [Placed(before.decided_under or before.partitions, 1)]}
+    to = Destinations(Placements(settings.partitioner, before.partitions, earlier))
+    entries = await copy_entries(all_of, committed_records(settings, ends), to, _now_ms)
+    say(f"{entries:,} entries of the replay ledger copied")
+    under = before.decided_under
+    events = await apply_events(all_of, sealing, under or before.partitions) if _ever_worked(all_of) else 0
+    say(f"{events:,} consent events applied")
+    await _note_count(settings, all_of, before)
+    return Grown(
+        partitions=before.partitions,
+        decided_under=under,
+        states=states,
+        entries=entries,
+        events=events,
+        undecided=before.undecided,
+    )
+
+
+def _ever_worked(all_of: AllPartitions) -> bool:
+    return any(held.noted for held in all_of.held.values())
+
+
+async def _note_count(settings: Settings, all_of: AllPartitions, before: Before) -> None:
+    """Commit the new count in every partition. Where nobody ever worked there is nothing to note."""
+    if not _ever_worked(all_of):
+        return
+    book = all_of.book
+    numbers = set(all_of.held)
+    changelogs = await ends_of(all_of.options, book.changelog, numbers)
+    ledgers = await ends_of(all_of.options, book.ledger, numbers)
+    begins, _ = await bounds(settings, {book.consents: len(numbers)}, committed_only=False)
+    first = {place.partition: begin for place, begin in begins.items()}
+    for number in sorted(numbers):
+        held = all_of.held[number]
+        # A partition that holds states must know that it holds them: its note says so.
+        offsets = {book.consents: first[number], **held.committed}
+        note = replace(
+            held.note,
+            changelog_end=changelogs[number],
+            ledger_end=ledgers[number],
+            partitions=before.partitions,
+            state_format=STATE_FORMAT,
+        )
+        notes = dict.fromkeys(offsets, str(note))
+        await held.writer.commit(Batches(number, _now_ms()), offsets, partial(dict, notes))
+
+
+def _mark_places(all_of: AllPartitions, before: Before) -> None:
+    """Note up to where the records of each partition were placed under the former count: where the group stands now.
+    What comes behind may have been placed under either. A former run that was killed may have noted it already.
+    """
+    count = before.decided_under
+    if count is None:
+        return
+    for held in all_of.held.values():
+        lives = dict(held.note.topics)
+        for topic in (all_of.book.transfers, all_of.book.consents):
+            life, reached = lives[topic], held.committed.get(topic)
+            if held.number < count and reached and all(placed.partitions != count for placed in life.placed):
+                lives[topic] = life._replace(placed=(*life.placed, Placed(count, reached)))
+        held.note = replace(held.note, topics=lives)
+
+
+def _sealing_of(settings: Settings) -> Sealing:
+    file = settings.quarantine_key_file
+    return UNSEALED if file is None else Sealing(load_master_keys(file))
+
+
+async def _verified(settings: Settings, registry: Registry, say: Say) -> Account:
+    """Everything that is decided, accounted for."""
+    say("verify")
+    return await verify(settings, registry, wait_seconds=0, decided_only=True)
+
+
+def _sum(account: Account, *, copies: bool) -> int:
+    counts = account.counts
+    return counts.missing + counts.misrouted + (counts.duplicated if copies else 0)
+
+
+def _faults(account: Account) -> str:
+    counts = account.counts
+    return f"missing {counts.missing}, duplicated {counts.duplicated}, misrouted {counts.misrouted}"
+
+
+def _now_ms() -> int:
+    return int(dt.datetime.now(dt.UTC).timestamp() * 1000)
