@@ -148,6 +148,29 @@ async def test_a_replay_ledger_made_anew_and_grown_past_is_missed_where_no_conse
         assert "is not the log that was committed to" in str(gate.stopped[1])
 
 
+@pytest.mark.parametrize("log", ["changelog", "ledger"])
+async def test_a_log_that_lost_its_tail_and_was_written_past_by_a_longer_round_is_missed(
+    place: Installation, log: str
+) -> None:
+    """By where it ends it looks whole. But a batch stands across the offset at which committed rounds ended."""
+    topic = getattr(place.topics, log)
+    async with open_producer(place.bootstrap_servers) as producer:
+        batch = producer.create_batch()
+        for number in range(3):
+            batch.append(key=b"p-%d" % number, value=b"{}", timestamp=None)
+        first = (await (await producer.send_batch(batch, topic, partition=1))).offset
+        await producer.send_and_wait(topic, b"{}", key=b"p-4", partition=1)
+    await note(place, 0, None)
+    async with owner(place) as gate:
+        for reach, stops in ((first + 2, {1: HistoryLost}), (first + 3, {})):
+            await note(place, 1, CommitNote("b", **{f"{log}_end": reach}, partitions=2))
+            await gate.open({1})
+            assert stopped(gate) == stops
+            await gate.release()
+            if stops:
+                assert f"partition 1 of {topic} has other records at offset {reach}" in str(gate.stopped[1])
+
+
 async def test_a_partition_whose_note_tells_of_a_newer_format_of_states_stops(place: Installation) -> None:
     await note(place, 0, None)
     await note(place, 1, CommitNote("b", partitions=2, state_format=STATE_FORMAT + 1))

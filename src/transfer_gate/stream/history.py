@@ -28,6 +28,13 @@ _FOLD_ANEW: Final = (
 )
 
 
+_BRING_BACK: Final = (
+    f"{_FOLD_ANEW}, if consent-events still has the whole history; else bring the topic back from a copy first "
+    "(docs/reference/what-happens-when.md). A replay ledger can't be folded anew: what was replayed may then be "
+    "replayed again"
+)
+
+
 class Reach(NamedTuple):
     """Up to which offset a log must reach, and of which life a table that follows it must be."""
 
@@ -265,6 +272,22 @@ def require_same_log(topic: str, partition: int, noted: Life | None, found_id: s
     )
 
 
+def require_boundary(topic: str, partition: int, reach: int, *, inside: bool) -> None:
+    """Hold that a log of the gate's own still has what was committed up to `reach`: that no batch stands across that
+    offset (`inside`), where one ended. Raises HistoryLost.
+
+    Compaction keeps where batches end. A log that lost its tail, and in which a round that was cut off came behind it,
+    may be long enough again.
+    """
+    if inside:
+        raise HistoryLost(
+            f"partition {partition} of {topic} has other records at offset {reach}, where committed rounds ended: its "
+            "tail was lost (an unclean election, a disk that was set back) and written past. What stood there is gone: "
+            "withdrawals and objections, or what was replayed",
+            do=_BRING_BACK,
+        )
+
+
 def require_log(topic: str, partition: int, reach: int, held: int, begin: int, end: int) -> None:
     """Hold that a log of the gate's own has all that was committed to it: that it runs from `begin` to `end`.
 
@@ -280,7 +303,5 @@ def require_log(topic: str, partition: int, reach: int, held: int, begin: int, e
     raise HistoryLost(
         f"partition {partition} of {topic} {found}. It was truncated, or deleted and made anew; what it held is gone: "
         "withdrawals and objections, or what was replayed",
-        do=f"{_FOLD_ANEW}, if consent-events still has the whole history; else bring the topic back from a copy first "
-        "(docs/reference/what-happens-when.md). A replay ledger can't be folded anew: what was replayed may then be "
-        "replayed again",
+        do=_BRING_BACK,
     )

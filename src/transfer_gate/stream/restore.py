@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from transfer_gate.stream.history import Reach, require_log
+from transfer_gate.stream.history import Reach, require_boundary, require_log
 from transfer_gate.stream.slices import Slice
 
 #: Bytes that one fetch may bring of one partition, and that wait to be read of all, if there are not very many.
@@ -63,9 +63,29 @@ async def restore(
             table.position = max(table.position, begin)
             if table.position < end:
                 behind[place] = table
+        reached = {place: reaches[place.partition].end for place in places}
+        await _require_boundaries(reader, {place: end for place, end in reached.items() if 0 < end < ends[place]})
         return await _read(reader, behind, ends, progress) if behind else 0
     finally:
         await reader.stop()
+
+
+async def _require_boundaries(reader: AIOKafkaConsumer, reached: Mapping[TopicPartition, int]) -> None:
+    """Hold that in each log a batch ends where committed rounds did. Raises HistoryLost."""
+    if not reached:
+        return
+    reader.assign(list(reached))
+    for place, offset in reached.items():
+        reader.seek(place, offset)
+    left = set(reached)
+    while left:
+        await reader.getmany(*left, timeout_ms=50, max_records=1)
+        for place in {place for place in left if await reader.position(place) > reached[place]}:
+            # aiokafka has no public place for what `stream.unpacking` says of a fetch.
+            state = reader._subscription.subscription.assignment.state_value(place)  # noqa: SLF001
+            require_boundary(place.topic, place.partition, reached[place], inside=getattr(state, "inside", False))
+            left.discard(place)
+            reader.pause(place)
 
 
 async def ends_of(options: Mapping[str, Any], topic: str, numbers: set[int]) -> dict[int, int]:

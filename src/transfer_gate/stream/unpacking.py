@@ -130,6 +130,8 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
     _epochs: dict[int, int] | None = None
     #: Offsets that the log ought to hold and does not, from the first to before the second: it was compacted.
     hole: tuple[int, int] | None = None
+    #: Whether the offset from which was fetched lies inside a batch.
+    inside = False
     _expected: int | None = None
 
     def take_epochs(self) -> dict[int, int]:
@@ -147,6 +149,8 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
 
     def _look_for_hole(self, view: memoryview, base: int, after: int) -> None:
         """Only compaction takes batches out of the middle of a log, or records out of a batch."""
+        if self._expected is None:
+            self.inside = base < self.next_fetch_offset
         expected = self.next_fetch_offset if self._expected is None else self._expected
         self._expected = after
         if self.hole is not None:
@@ -394,6 +398,7 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
         state = self._assignment.state_value(self._topic_partition)
         state.leader_epochs = {**getattr(state, "leader_epochs", {}), **self._partition_records.take_epochs()}
         state.hole = getattr(state, "hole", None) or self._partition_records.hole
+        state.inside = getattr(state, "inside", False) or self._partition_records.inside
 
     def getone(self) -> ConsumerRecord | None:
         """The next record."""
