@@ -4,6 +4,7 @@ Contract section 6, promise 5: where the source is gone, the decision record alo
 """
 
 import hashlib
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Final
 
@@ -21,7 +22,8 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
-from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.stream.lives import lives_of
+from transfer_gate.wire.decode import Unreadable, UnreadableRecord, decode_consent, decode_transfer
 from transfer_gate.wire.partitioner import beside_stray, stray_offset
 from transfer_gate.wire.placements import Placements
 from transfer_gate.wire.records import DecisionRecord
@@ -43,8 +45,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
     doubts: tuple[str, ...]
 
 
-async def gather(settings: Settings, decision_id: str) -> Evidence:
-    """Read the topics for what the decision of that id saw.
+async def gather(settings: Settings, decision_id: str, nobody: AbstractSet[str]) -> Evidence:
+    """Read the topics for what the decision of that id saw; `nobody`: see `decode_consent`.
 
     Raises InvalidInput when there is no topic of decisions, NothingMatched when no decision has the id,
     BrokerUnavailable.
@@ -65,11 +67,17 @@ async def gather(settings: Settings, decision_id: str) -> Evidence:
         if seen.partition >= counts.get(seen.topic, 0):
             doubt = f"{seen.topic} has no partition {seen.partition}: its consent events are unknown"
             return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
+        own = (await lives_of(cluster, settings)).own(*seen)
+        if record.consent.topic_id != own:
+            doubt = f"{seen.topic} was deleted and made anew since: the consent events that it saw are gone"
+            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
         key = transfer.prospect_id.encode()
-        state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, key)
+        state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, key, nobody)
+        if own is not None:
+            doubts = (*doubts, f"{seen.topic} is not the first of its name: what a former one held is missing here")
         placements = await cluster.placements(settings, counts[seen.topic])
         if placements.grown:
-            state = await _with_moved(settings, state, seen, counts[seen.topic], key, placements)
+            state = await _with_moved(settings, state, seen, counts[seen.topic], key, placements, nobody)
         return Evidence(record=record, transfer=transfer, state=state, doubts=doubts)
 
 
@@ -131,7 +139,7 @@ def _transfer(
 
 
 async def _state(
-    settings: Settings, place: TopicPartition, partitions: int, seen: int, key: bytes
+    settings: Settings, place: TopicPartition, partitions: int, seen: int, key: bytes, nobody: AbstractSet[str]
 ) -> tuple[ProspectState, tuple[str, ...]]:
     """The consent state of a prospect after the events below offset `seen`, and what is missing of them."""
     begins, ends = await bounds(settings, {place.topic: partitions}, committed_only=False)
@@ -146,13 +154,20 @@ async def _state(
         async with aclosing(committed_records(settings, {place: until})) as reading:
             async for records in reading:
                 for record in records:
-                    if record.key == key:
-                        state = _folded(state, record, settings.bounds)
+                    # One that can't be read marks the prospect that it names, too.
+                    if record.key == key or key in (record.value or b""):
+                        state = _folded(state, record, key, nobody, settings.bounds)
     return state, tuple(doubts)
 
 
 async def _with_moved(
-    settings: Settings, state: ProspectState, seen: TopicPartition, partitions: int, key: bytes, placements: Placements
+    settings: Settings,
+    state: ProspectState,
+    seen: TopicPartition,
+    partitions: int,
+    key: bytes,
+    placements: Placements,
+    nobody: AbstractSet[str],
 ) -> ProspectState:
     """The same with the events of the prospect that stood in another partition when the topics grew."""
     _, ends = await bounds(settings, {seen.topic: partitions}, committed_only=True)
@@ -161,22 +176,27 @@ async def _with_moved(
         async for records in reading:
             for record in records:
                 if record.key == key and placements.moved(record.topic, record.partition, record.offset, key):
-                    state = _folded(state, record, settings.bounds, stray_offset(record.partition, record.offset))
+                    name = stray_offset(record.partition, record.offset)
+                    state = _folded(state, record, key, nobody, settings.bounds, name)
     return state
 
 
 def _folded(
     state: ProspectState,
     record: ConsumerRecord[bytes | None, bytes | None],
+    key: bytes,
+    nobody: AbstractSet[str],
     most: Bounds,
     name: int | None = None,
 ) -> ProspectState:
-    """The state after one more event, which it knows by `name`, its offset as a rule."""
+    """The state of the prospect `key` after one more event, which it knows by `name`, its offset as a rule."""
     known_as = record.offset if name is None else name
     try:
-        event = decode_consent(record.value, record.key)
-    except UnreadableRecord:
-        return fold_unreadable(state, known_as, most)
+        event = decode_consent(record.value, record.key, nobody)
+    except Unreadable as error:
+        return fold_unreadable(state, known_as, most) if key in error.prospects else state
+    if record.key != key:
+        return state
     if isinstance(event, Resolution) and name is not None:
         event = replace(event, resolves=tuple(beside_stray(name, offset) for offset in event.resolves))
     return fold(state, event, known_as, received_at(record.timestamp), most)

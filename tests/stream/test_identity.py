@@ -91,6 +91,8 @@ async def test_consents_made_anew_and_grown_past_the_old_place_while_a_worker_st
     for prospect in people:
         await gate.consent(prospect)
     await gate.settled()
+    await transfer(gate, "t-before", people[0])
+    await gate.settled()
     gate.worker.freeze()
     await remake_topic(gate.place.bootstrap_servers, gate.topics.consents, 1, {})
     for prospect in people:
@@ -104,6 +106,12 @@ async def test_consents_made_anew_and_grown_past_the_old_place_while_a_worker_st
         (decision,) = outputs.decided(one)
         assert decision["released"] == []
         assert decision["quarantined"] == {"email": ["not-withdrawn"], "sms": ["not-withdrawn"]}
+        assert decision["consent"]["topic_id"]
+    # Who was released before is no leak now that a withdrawal stands on the later topic, at a lower offset.
+    code, counts, errors = await asyncio.to_thread(gate.place.audit)
+    assert (code, counts["source-gone"], counts["records"]) == (0, 1, 1), errors
+    code, _ = await asyncio.to_thread(gate.place.verify)
+    assert code == 0
 
 
 async def test_a_resolution_of_a_former_topic_settles_no_event_of_the_new_one(gate: StreamGate) -> None:
@@ -147,6 +155,13 @@ async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate
         ]
         assert dict(record.headers)["tg-quarantine-id"] not in old_held
         assert dict(record.headers)["tg-source-topic-id"] == decision["source"]["topic_id"].encode()
+    await gate.consent(PROSPECT)
+    await transfer(gate, "u-free")
+    await gate.settled()
+    code, counts = await asyncio.to_thread(gate.place.verify)
+    assert (code, counts["inputs"], counts["released"]) == (0, 5, 2)
+    code, counts, errors = await asyncio.to_thread(gate.place.audit)
+    assert (code, counts["ok"], errors) == (0, 1, "")
 
 
 async def test_a_worker_with_an_older_registry_decides_nothing_unless_it_is_told_to(gate: StreamGate) -> None:

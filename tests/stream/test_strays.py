@@ -8,7 +8,7 @@ from zlib import crc32
 import pytest
 
 from tests.support.faults_clients import read_all
-from tests.support.stream_gate import Sent, StreamGate, open_gate, open_launched_gate
+from tests.support.stream_gate import Sent, StreamGate, open_gate
 from tests.support.stream_replays import told
 from tests.support.stream_topics import remake_topic
 
@@ -87,32 +87,6 @@ async def audited(gate: StreamGate) -> dict[str, int]:
     assert output.startswith("{"), errors
     counts: dict[str, int] = json.loads(output)
     return counts
-
-
-@pytest.mark.parametrize("placed", ["by crc32", "under two partitions"])
-async def test_audit_and_verify_find_what_a_gate_that_does_not_look_at_partitions_released(
-    bootstrap_servers: str, tmp_path: Path, placed: str
-) -> None:
-    """Objections stood where nobody asked for them: by another partitioner, or from before the topics grew to four."""
-    async with open_launched_gate(bootstrap_servers, tmp_path, "without_placement", partitions=4) as gate:
-        people = [f"grown-{number}" for number in range(12)]
-        away = []
-        for who in people:
-            await gate.consent(who)
-            key = who.encode()
-            number = crc32(key) % 4 if placed == "by crc32" else gate.home(who) % 2
-            value = gate.events.against("objection", who, f"o-{who}")
-            await gate.send(gate.topics.consents, value, key, partition=number, misplaced=True)
-            away += [who] if number != gate.home(who) else []
-        await gate.settled()
-        await asyncio.sleep(2)  # the margin within which the auditor can't know what was acknowledged
-        for who in people:
-            await gate.send(gate.topics.transfers, gate.events.transfer(who, f"t-{who}"), who.encode())
-        outputs = await gate.outputs()
-        assert len(outputs.released_to("acme", *people)) == len(away) > 0
-        assert (await audited(gate))["leak"] == len(away)
-        code, counts = await asyncio.to_thread(gate.place.verify)
-        assert (code, counts["missing"]) == (1, len(away))
 
 
 async def test_the_auditor_explains_releases_by_consents_that_came_home(bootstrap_servers: str, tmp_path: Path) -> None:

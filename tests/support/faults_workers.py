@@ -26,7 +26,6 @@ Launcher = Literal[
     "without_barrier",
     "with_stable_offset_barrier",
     "without_transactions",
-    "without_placement",
     "with_a_rule_that_raises",
     "with_defects",
     "with_settable_clock",

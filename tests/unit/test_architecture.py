@@ -35,12 +35,13 @@ MAY_IMPORT: Final = {
     "growth": "verify quarantine stream admin policy registry wire model settings errors stream.clients",
     # It compares what a take-over compares.
     "doctor": "stream admin policy registry wire model settings errors stream.clients",
-    "evidence": "admin policy wire model settings errors stream.clients",
+    "evidence": "stream admin policy wire model settings errors stream.clients",
     # A forecast of a replay decides as a round does.
     "quarantine": "stream admin policy registry wire model settings errors printable stream.clients",
     # A mapping is a reviewed file like those of the registry; a forecast folds as a round does.
     "imports": "stream admin policy registry wire model yamlfile settings errors stream.clients",
-    "verify": "admin wire model settings errors stream.clients",
+    # It asks which topic of its name each input is, as commits noted it.
+    "verify": "stream admin wire model settings errors stream.clients",
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.
     "audit": "quarantine stream admin policy observe wire model settings errors stream.clients",
     "stream": "admin policy registry wire observe model settings errors stream.clients",

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.ledger import ReplayLedger
@@ -54,12 +55,17 @@ class Bench:
         self.records.append((key, raw, [(name, b"x") for name in sent]))
         return self.begin + len(self.records) - 1
 
-    def outcomes(self, placements: TopicPlacements = EVERYWHERE) -> Outcomes:
+    def outcomes(
+        self,
+        placements: TopicPlacements = EVERYWHERE,
+        nobody: frozenset[str] = frozenset(),
+        lives: TopicLives = FIRST_LIVES,
+    ) -> Outcomes:
         """Read the inputs."""
-        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))}, placements)
+        inputs = Inputs({0: range(self.begin, self.begin + len(self.records))}, placements, nobody)
         for offset, (key, value, sent) in enumerate(self.records, start=self.begin):
             inputs.add(0, offset, key, value, sent)
-        return Outcomes(inputs, TRANSFERS, TOPICS)
+        return Outcomes(inputs, TRANSFERS, TOPICS, lives=lives)
 
     def held(self, offset: int, partner: str | None, *channels: str, **changes: Any) -> tuple[Any, ...]:
         """A quarantine record."""
@@ -502,6 +508,37 @@ def test_an_outcome_of_a_hole_in_the_input_is_misrouted() -> None:
     assert outcomes.misrouted == 2
 
 
+@pytest.mark.parametrize(("prospect", "nobody"), [("undefined", frozenset[str]()), ("Visitor", frozenset({"visitor"}))])
+def test_a_transfer_of_nobody_is_held_at_the_stage_of_the_schema(prospect: str, nobody: frozenset[str]) -> None:
+    """Alone, whatever the rules would say: `unidentified_ids` of the policy count, too."""
+    bench = Bench()
+    offset = bench.put(transfer(prospect=prospect), key=prospect.encode())
+    for stage, right in (("schema", 2), ("policy", 0)):
+        outcomes = bench.outcomes(nobody=nobody)
+        outcomes.quarantine(*bench.held(offset, "acme", "email", "sms", stage=stage))
+        assert (outcomes.quarantined, outcomes.misrouted) == (right, 2 - right)
+
+
+def test_outcomes_of_a_former_topic_of_the_name_are_outside_and_those_of_this_one_bear_its_id() -> None:
+    """The transfers were deleted and made anew: other records stand where those stood that were decided before."""
+    bench, lives = Bench(), TopicLives({(TRANSFERS, 0): "new-id"})
+    offset = bench.put(transfer())
+    outcomes = bench.outcomes(lives=lives)
+    former = bench.decided(offset, "acme", "email")
+    outcomes.decision(former)
+    outcomes.quarantine(*bench.held(offset, "acme", "sms"))
+    outcomes.release(*bench.released(offset, "acme", "email"))
+    assert (outcomes.outside, outcomes.misrouted, outcomes.missing()) == (2, 0, 4)
+    name = ids.topic_name(TRANSFERS, "new-id")
+    decision_id = ids.decision_id(name, 0, offset, "acme")
+    decided = msgspec.json.decode(former) | {"decision_id": decision_id}
+    outcomes.decision(msgspec.json.encode(decided | {"source": {**decided["source"], "topic_id": "new-id"}}))
+    named = {"quarantine_id": ids.quarantine_id(name, 0, offset, "acme"), "topic_id": "new-id"}
+    outcomes.quarantine(*bench.held(offset, "acme", "sms", **named))
+    outcomes.release(*bench.released(offset, "acme", "email", decision_id=decision_id))
+    assert (outcomes.released, outcomes.quarantined, outcomes.misrouted) == (1, 1, 0)
+
+
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_the_books_balance(seed: int, size: int) -> None:
     """Whatever is dropped or repeated: expected = released + quarantined - duplicated + missing, nothing misrouted."""
@@ -531,11 +568,12 @@ def test_the_books_balance(seed: int, size: int) -> None:
 def test_an_unreadable_consent_event_has_exactly_one_copy() -> None:
     """Without a copy it is missing, twice it is duplicated, altered it is misrouted; a readable one needs none."""
     readable = msgspec.json.encode({"type": "erasure", "event_id": "c1", "prospect_id": "p1", "event_time": NOW})
-    consents = UnreadableConsents({0: range(10)})
+    consents = UnreadableConsents({0: range(10)}, nobody=frozenset({"visitor"}))
     consents.add(0, 0, b"p1", readable, ())
     consents.add(0, 1, b"p1", b"{", ())
     consents.add(0, 2, None, readable, ())
-    assert consents.missing() == 2
+    consents.add(0, 3, b"Visitor", readable.replace(b"p1", b"Visitor"), ())
+    assert consents.missing() == 3
 
     def copy(offset: int, key: bytes | None, value: bytes) -> None:
         sent = headers.of_quarantine(
@@ -554,6 +592,7 @@ def test_an_unreadable_consent_event_has_exactly_one_copy() -> None:
 
     copy(1, b"p1", b"{")
     copy(2, None, readable)
+    copy(3, b"Visitor", readable.replace(b"p1", b"Visitor"))
     assert (consents.missing(), consents.duplicated, consents.misrouted) == (0, 0, 0)
     copy(1, b"p1", b"{")
     copy(2, None, b"{")

@@ -79,6 +79,10 @@ class Cluster:
             )
         return found
 
+    async def ask(self, request: Any) -> Any:
+        """The response of any broker to a request."""
+        return await self._admin._send_request(request)
+
     async def rights(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
         """What we may do with each topic, by the names of Kafka's ACLs; nothing for one that we may not even see.
 

@@ -25,6 +25,7 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.lives import TopicLives, lives_of
 from transfer_gate.stream.slices import MemorySlice, Slice
 from transfer_gate.wire.placements import Placements
 
@@ -61,6 +62,7 @@ class Auditor:
         self._quarantine = OldestOpen(settings)
         self._runs = OpenRuns(settings)
         self._astray = Astray(settings)
+        self._nobody = frozenset(word for registry in registries for word in registry.policy.nobody)
 
     def close(self) -> None:
         """Release files; nothing is audited afterwards."""
@@ -119,6 +121,7 @@ class Auditor:
             found = await cluster.topics()
             count = _shared_count(found, (topics.decisions, topics.consents, topics.transfers))
             placements = await cluster.placements(settings, count)
+            lives = await lives_of(cluster, settings)
         # In place: every partition and the judge look at the same mapping, and partners come while it follows.
         self._partners.update(self._partner_topics(found))
         partners = self._partners
@@ -136,7 +139,7 @@ class Auditor:
         }
         for number in range(count):
             decisions = TopicPartition(topics.decisions, number)
-            part = self._part(number, partners, {**begins, **partner_begins}, input_begins)
+            part = self._part(number, partners, {**begins, **partner_begins}, input_begins, lives)
             ends = Ends(
                 settled=settled[decisions],
                 partners={place.topic: end for place, end in partner_ends.items() if place.partition == number},
@@ -166,19 +169,26 @@ class Auditor:
             placements,
         )
 
-    def _part(self, number: int, partners: Mapping[str, str], begins: Offsets, input_begins: Offsets) -> PartitionAudit:
+    def _part(
+        self, number: int, partners: Mapping[str, str], begins: Offsets, input_begins: Offsets, lives: TopicLives
+    ) -> PartitionAudit:
         mine = {place: offset for place, offset in begins.items() if place.partition == number}
         part = self._parts.get(number)
-        if part is not None:
-            part.positions = {**mine, **part.positions}  # topics that are new since the last pass
-            return part
         topics = self._settings.topics
         consents = TopicPartition(topics.consents, number)
+        own = lives.own(topics.consents, number)
+        if part is not None:
+            part.positions = {**mine, **part.positions}  # topics that are new since the last pass
+            part.lives = lives
+            part.made_anew(own, input_begins[consents])
+            return part
         registries = {registry.revision: registry for registry in self._registries}
         part = self._parts[number] = PartitionAudit(
             number,
             Judge(topics, registries, partners),
-            History(self._slice(number), consents, input_begins[consents], self._settings.bounds),
+            History(
+                self._slice(number), consents, input_begins[consents], self._settings.bounds, own, nobody=self._nobody
+            ),
             mine,
             decisions=topics.decisions,
             transfers=topics.transfers,
@@ -186,6 +196,7 @@ class Auditor:
             margin=self._margin,
             report=self._report,
             astray=self._astray,
+            lives=lives,
         )
         return part
 

@@ -15,6 +15,7 @@ class ConsentSeen(Struct, frozen=True):
     """See wire.records.ConsentSeen."""
 
     offset: int
+    topic_id: str | None = None
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from transfer_gate.audit.reading import Reader
 from transfer_gate.model.consent import Resolution
-from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
+from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.slices import Slice
@@ -26,14 +27,27 @@ _AHEAD: Final = 20_000
 class History:
     """Moves with the decisions, whose offsets of consent rise; going back means folding anew from the beginning."""
 
-    def __init__(self, table: Slice, place: TopicPartition, begin: int, bounds: Bounds = BOUNDS) -> None:
+    def __init__(
+        self,
+        table: Slice,
+        place: TopicPartition,
+        begin: int,
+        bounds: Bounds,
+        topic_id: str | None,
+        *,
+        nobody: AbstractSet[str],
+    ) -> None:
+        """`begin`: the first event that is still there; `bounds`: how much the gate keeps of a prospect. For `topic_id`
+        see `TopicLives.own`, for `nobody` `decode_consent`.
+        """
         self.table = table
         self.place = place
-        #: How much the gate keeps of a prospect.
         self.bounds = bounds
-        #: The first event that is still there, and whether that is the first one that ever was.
         self.begin = begin
-        self.whole = begin == 0
+        self.topic_id = topic_id
+        #: Whether the first event that is there is the first one that ever was.
+        self.whole = begin == 0 and topic_id is None
+        self.nobody = nobody
         table.clear()
         table.position = begin
         self._ahead: deque[ConsumerRecord] = deque()
@@ -77,6 +91,20 @@ class History:
             if record.timestamp_type == LOG_APPEND_TIME and record.timestamp < before_ms
         ]
 
+    def folded(self, state: ProspectState, records: Sequence[ConsumerRecord]) -> ProspectState:
+        """The state after some more events of its prospect, as the gate folds them (contract section 3)."""
+        for record in records:
+            try:
+                event = decode_consent(record.value, record.key, self.nobody)
+            except Unreadable:
+                state = fold_unreadable(state, record.offset, self.bounds)
+            else:
+                if isinstance(event, Resolution) and is_stray_name(record.offset):
+                    names = tuple(beside_stray(record.offset, offset) for offset in event.resolves)
+                    event = replace(event, resolves=names)
+                state = fold(state, event, record.offset, received_at(record.timestamp), self.bounds)
+        return state
+
     def _hold(self, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
             self._ahead.append(record)
@@ -96,7 +124,7 @@ class History:
             waiting.popleft()
             if not waiting:
                 del self._by_key[key]
-            states.put(key, folded(states.get(key), [record], self.bounds))
+            states.put(key, self.folded(states.get(key), [record]))
         self.table.update(dict(states.changes()), max(position, offset) if self._ahead else position)
 
     def _begin_again(self, reader: Reader) -> None:
@@ -105,17 +133,3 @@ class History:
         self._ahead.clear()
         self._by_key.clear()
         reader.seek(self.place, self.begin)
-
-
-def folded(state: ProspectState, records: Sequence[ConsumerRecord], bounds: Bounds = BOUNDS) -> ProspectState:
-    """The state after some more events of its prospect, as the gate folds them (contract section 3)."""
-    for record in records:
-        try:
-            event = decode_consent(record.value, record.key)
-        except Unreadable:
-            state = fold_unreadable(state, record.offset, bounds)
-        else:
-            if isinstance(event, Resolution) and is_stray_name(record.offset):
-                event = replace(event, resolves=tuple(beside_stray(record.offset, offset) for offset in event.resolves))
-            state = fold(state, event, record.offset, received_at(record.timestamp), bounds)
-    return state

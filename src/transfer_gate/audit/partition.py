@@ -14,10 +14,12 @@ from msgspec import Struct
 
 from transfer_gate.audit.astray import Astray
 from transfer_gate.audit.evidence import Decided, Released, decision_of, milliseconds, released_record
-from transfer_gate.audit.history import History, folded
+from transfer_gate.audit.history import History
 from transfer_gate.audit.judge import Case, Judge, Source
 from transfer_gate.audit.outcomes import Verdict
 from transfer_gate.audit.reading import Lookup, Reader, Span
+from transfer_gate.model.state import EMPTY
+from transfer_gate.stream.lives import TopicLives
 
 #: Released records of one partner that may wait for their decisions.
 _WINDOW: Final = 2000
@@ -69,11 +71,14 @@ class PartitionAudit:
         margin: dt.timedelta,
         report: Report,
         astray: Astray,
+        lives: TopicLives,
     ) -> None:
         self.number = number
         #: Next offset of decisions and partner topics, by place.
         self.positions = dict(begins)
         self.without_record = 0
+        #: Which topics of their names stand there now.
+        self.lives = lives
         self._judge = judge
         self._history = history
         self._decisions = TopicPartition(decisions, number)
@@ -108,6 +113,12 @@ class PartitionAudit:
                 break  # its record came after this pass had begun
             self._queue.popleft()
         await self._read_rest(ends, readers, spans)
+
+    def made_anew(self, topic_id: str | None, begin: int) -> None:
+        """Fold consent from the beginning of another topic of its name, should it be another."""
+        known = self._history
+        if topic_id != known.topic_id:
+            self._history = History(known.table, known.place, begin, known.bounds, topic_id, nobody=known.nobody)
 
     def close(self) -> None:
         """Release files."""
@@ -166,27 +177,31 @@ class PartitionAudit:
 
     async def _examine(self, decided: Decided, released: Released, ends: Ends, readers: Readers) -> None:
         decision, key = decided.decision, released.body.prospect_id.encode()
-        state = await self._history.at(decision.consent.offset, key, readers.logs)
-        later = await self._history.behind(key, milliseconds(decision.decided_at), readers.logs)
+        history, folded = self._history, self._history.folded
+        # Of a former topic of the name nothing is left: what it forbade or allowed can't be known any more.
+        is_there = decision.consent.topic_id == history.topic_id
+        state, later = EMPTY, list[ConsumerRecord]()
+        if is_there:
+            state = await history.at(decision.consent.offset, key, readers.logs)
+            later = await history.behind(key, milliseconds(decision.decided_at), readers.logs)
         before_ms = milliseconds(decision.decided_at - self._margin)
         source = await self._source_of(decided, ends, readers)
-        most = self._history.bounds
-        seen = folded(state, [record for record in later if record.timestamp < before_ms], most)
+        seen = folded(state, [record for record in later if record.timestamp < before_ms])
         away = self._astray.of(key, self.number, before_ms, milliseconds(decision.decided_at))
-        elsewhere = folded(seen, away.known, most)
+        elsewhere = folded(seen, away.known)
         case = Case(
             released=released,
             decision=decision,
             source=source,
             state=state,
-            whole=self._history.whole,
+            whole=history.whole and is_there,
             later=seen,
             elsewhere=elsewhere,
-            on_their_way=folded(elsewhere, away.on_their_way, most),
-            with_strays=folded(state, away.home, most),
+            on_their_way=folded(elsewhere, away.on_their_way),
+            with_strays=folded(state, away.home),
         )
         verdict = self._judge.judge(case)
-        close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later, most)) is not None
+        close = verdict.outcome != "leak" and self._judge.forbidden(case, folded(state, later)) is not None
         self._report(released.record, verdict, close)
 
     async def _source_of(self, decided: Decided, ends: Ends, readers: Readers) -> Source:
@@ -197,7 +212,7 @@ class PartitionAudit:
         if place.partition != self.number and not moved:
             return Source()
         begin, end = ends.transfers[place.partition]
-        if place.offset < begin:
+        if place.topic_id != self.lives.own(place.topic, place.partition) or place.offset < begin:
             return Source(gone=True, moved=moved)
         if not moved:
             return Source(await (readers.replayed if again else readers.transfers).at(place.offset))

@@ -101,7 +101,7 @@ def _of_decision(decision_id: str, rulebook: Registry, now: dt.datetime | None) 
     from transfer_gate.stream.clients import silence_clients
 
     silence_clients()
-    recorded = Recorded(asyncio.run(gather(load_settings(), decision_id)), rulebook, now)
+    recorded = Recorded(asyncio.run(gather(load_settings(), decision_id, rulebook.policy.nobody)), rulebook, now)
     return recorded.as_json(), list(recorded.as_text())
 
 

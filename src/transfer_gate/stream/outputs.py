@@ -111,7 +111,7 @@ class Outputs:
                 partner_id=decision.partner_id,
                 released=decision.released,
                 quarantined=decision.quarantined,  # type: ignore[arg-type]  # a channel is a str; mappings are invariant
-                consent=ConsentSeen(offset=position, record_ids=decision.record_ids),
+                consent=self._seen(position, decision.record_ids),
                 policy=self._book.policy,
                 input_sha256=digest,
                 attempt=again.attempt,
@@ -139,7 +139,7 @@ class Outputs:
             partner_id=None,
             released=(),
             quarantined=held,
-            consent=ConsentSeen(offset=position, record_ids=()),
+            consent=self._seen(position, ()),
             policy=self._book.policy,
             input_sha256=measured(record)[1],
             attempt=again.attempt,
@@ -154,6 +154,9 @@ class Outputs:
         """Where a record stood at first. That of a replay says itself of which topic it was."""
         topic_id = self._topic_ids.get(record.topic) if again is FIRST else again.topic_id
         return SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset, topic_id=topic_id)
+
+    def _seen(self, position: int, record_ids: tuple[str, ...]) -> ConsentSeen:
+        return ConsentSeen(offset=position, record_ids=record_ids, topic_id=self._topic_ids.get(self._book.consents))
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""

@@ -14,6 +14,7 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.lives import lives_of
 from transfer_gate.stream.unpacking import measured, unheld
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
@@ -95,10 +96,10 @@ async def verify(
             committed = await cluster.committed(settings.app_id)
             ends = {place: min(end, max(committed.get(place, 0), begins[place])) for place, end in ends.items()}
         placements = await cluster.placements(settings, counts[topics.transfers])
-        inputs = Inputs(_ranges(begins, ends, topics.transfers), TopicPlacements(placements, topics.transfers))
-        consents = UnreadableConsents(
-            _ranges(begins, ends, topics.consents), TopicPlacements(placements, topics.consents)
-        )
+        nobody = registry.policy.nobody
+        of_transfers, of_consents = (TopicPlacements(placements, topic) for topic in needed[:2])
+        inputs = Inputs(_ranges(begins, ends, topics.transfers), of_transfers, nobody)
+        consents = UnreadableConsents(_ranges(begins, ends, topics.consents), of_consents, nobody)
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
         # The ledger first: whatever it tells of is then committed, and stands below the ends of the other topics.
@@ -113,7 +114,9 @@ async def verify(
         outputs = {name: counts[name] for name in needed[2:]}
         outputs |= {name: found[name].partitions for name in partners.values() if name in found}
         starts, stops = await bounds(settings, outputs, committed_only=False)
-        outcomes = Outcomes(inputs, topics.transfers, partners, topics.replay, grown=placements.grown)
+        lives = await lives_of(cluster, settings)  # by now a gate that has met a topic made anew has noted it
+        consents.of_topic(topics.consents, lives)
+        outcomes = Outcomes(inputs, topics.transfers, partners, topics.replay, lives, grown=placements.grown)
         payloads = Payloads(settings, placements, counts[topics.quarantine])
         await read_outcomes(settings, stops, outcomes, consents, payloads, partners.values(), say)
         _, now = await bounds(settings, ledgers, committed_only=False)

@@ -4,8 +4,10 @@ They are asked of no partner, so they are in no total; one that has no copy is m
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
-from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred
+from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
+from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred, topic_id_of
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import is_readable
 from transfer_gate.wire.headers import Headers
@@ -15,11 +17,18 @@ from transfer_gate.wire.placements import EVERYWHERE, TopicPlacements
 class UnreadableConsents:
     """The unreadable ones among the consent events, by place."""
 
-    def __init__(self, ranges: Mapping[int, range], placements: TopicPlacements = EVERYWHERE) -> None:
-        """`ranges`: the offsets of each partition that are read."""
+    def __init__(
+        self,
+        ranges: Mapping[int, range],
+        placements: TopicPlacements = EVERYWHERE,
+        nobody: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """`ranges`: the offsets of each partition that are read; `nobody`: see `decode_consent`."""
         self.duplicated = self.misrouted = self.outside = 0
         self._ranges = ranges
         self._placements = placements
+        self._nobody = nobody
+        self._topic, self._lives = "", FIRST_LIVES
         #: Readable ones that are no strays, but were once folded anew after the topics had grown: these are copied.
         self._may_be_copied: set[tuple[int, int]] = set()
         #: Fingerprints with and without the value.
@@ -40,21 +49,26 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        moved = self._placements.moved(key, partition, offset)
-        if moved or self._placements.misplaced(key, partition, offset) or not is_readable(value, key):
+        moved, readable = self._placements.moved(key, partition, offset), is_readable(value, key, self._nobody)
+        if moved or self._placements.misplaced(key, partition, offset) or not readable:
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
-            if moved and is_readable(value, key):
+            if moved and readable:
                 self._may_be_copied.add((partition, offset))
+
+    def of_topic(self, topic: str, lives: TopicLives) -> None:
+        """Leave copies out that are of events of a former `topic` of its name."""
+        self._topic, self._lives = topic, lives
 
     def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
         """Take in one quarantine record that came from `consent-events`; see `Outcomes.quarantine`."""
         ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
         try:
             place = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+            topic_id = topic_id_of(ours)
         except (KeyError, ValueError):
             self.misrouted += 1
             return
-        if place[1] not in self._ranges.get(place[0], range(0)):
+        if topic_id != self._lives.own(self._topic, place[0]) or place[1] not in self._ranges.get(place[0], range(0)):
             self.outside += 1
         elif not self._same(place, key, value, sent, ours, opened) or ours.get(names.STAGE) != b"consent":
             self.misrouted += 1

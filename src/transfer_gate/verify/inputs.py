@@ -6,6 +6,7 @@ A *unit* is what one input record asks of one partner; its channels are bits of 
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Final, TypeAlias
 
@@ -15,6 +16,7 @@ from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.wire.forms import is_nobody
 from transfer_gate.wire.headers import PREFIX, Headers
 from transfer_gate.wire.placements import EVERYWHERE, TopicPlacements
 from transfer_gate.wire.records import Reference
@@ -38,6 +40,7 @@ SCHEMA_INVALID: Final = 2
 KEY_MISMATCH: Final = 3
 KEY_MISPLACED: Final = 4
 TOO_LARGE: Final = 5
+UNIDENTIFIED: Final = 6
 
 
 def mask_of(channels: Iterable[str]) -> int:
@@ -76,6 +79,13 @@ def referred(
     if content == shell:
         return reference_fingerprint(key, reference.size, reference.sha256) == content
     return reference.headers_left_out or reference.key_size is not None or fingerprint(key, b"", sent) == shell
+
+
+def topic_id_of(ours: Mapping[str, bytes]) -> str | None:
+    """The id of the topic that a quarantine record names as its source's; None for the first of its name. Raises
+    UnicodeDecodeError."""
+    found = ours.get(names.SOURCE_TOPIC_ID)
+    return found.decode() if found is not None else None
 
 
 def points_of(contact: Contact | None) -> tuple[int, int, int]:
@@ -156,10 +166,18 @@ class PartitionInputs:
 class Inputs:
     """Every input record, by partition."""
 
-    def __init__(self, ranges: Mapping[int, range], placements: TopicPlacements = EVERYWHERE) -> None:
-        """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account."""
+    def __init__(
+        self,
+        ranges: Mapping[int, range],
+        placements: TopicPlacements = EVERYWHERE,
+        nobody: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account.
+        `nobody`: see `decode_consent`.
+        """
         self.ranges = ranges
         self._placements = placements
+        self._nobody = nobody
         self.partitions: dict[int, PartitionInputs] = {}
         self.partner_ids: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -200,6 +218,8 @@ class Inputs:
                 shape = KEY_MISMATCH
             elif self._placements.misplaced(key, partition, offset):
                 shape = KEY_MISPLACED
+            elif is_nobody(transfer.prospect_id, self._nobody):
+                shape = UNIDENTIFIED
             part.begin(offset, content, shell, shape, summed)
             self._ask(part, transfer)
         part.end()

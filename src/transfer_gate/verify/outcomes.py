@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Contact
+from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
 from transfer_gate.verify.chains import Chains
 from transfer_gate.verify.inputs import (
     BITS,
@@ -23,17 +24,19 @@ from transfer_gate.verify.inputs import (
     SCHEMA_INVALID,
     TOO_LARGE,
     UNDECODABLE,
+    UNIDENTIFIED,
     Inputs,
     PartitionInputs,
     fingerprint,
     mask_of,
     points_of,
     referred,
+    topic_id_of,
 )
 from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.wire import headers as names
 from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.ids import quarantine_id
+from transfer_gate.wire.ids import quarantine_id, topic_name
 
 _STAGES: Final = {
     READABLE: b"policy",
@@ -42,6 +45,7 @@ _STAGES: Final = {
     TOO_LARGE: b"schema",
     KEY_MISMATCH: b"schema",
     KEY_MISPLACED: b"schema",
+    UNIDENTIFIED: b"schema",
 }
 _EMAIL: Final = BITS["email"]
 _PHONE: Final = BITS["sms"] | BITS["automated_call"] | BITS["live_call"]
@@ -49,8 +53,9 @@ _POSTAL: Final = BITS["postal"]
 
 #: Nothing is replayed so often; the attempts of a unit are held in two bytes.
 _ENDLESS: Final = 1 << 16
-#: Place of a decision about a record of another topic than the transfers.
+#: Place of a decision about a record of another topic than the transfers; and of a former one of their name.
 _ELSEWHERE: Final = 1 << 80
+_FORMER: Final = 1 << 81
 
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 
@@ -59,6 +64,7 @@ class _Source(Struct):
     topic: str
     partition: int
     offset: int
+    topic_id: str | None = None
 
 
 class _Decision(Struct):
@@ -109,12 +115,13 @@ class Outcomes:
         transfers: str,
         partner_topics: Mapping[str, str],
         replay: str | None = None,
+        lives: TopicLives = FIRST_LIVES,
         *,
         grown: bool = False,
     ) -> None:
         """`transfers` is the input topic, `partner_topics` party id to topic, `replay` the topic of replays: a stray
         record there is held, and is no transfer; `grown`: replays go to where the prospect is, so that a transfer that
-        was misplaced is decided."""
+        was misplaced is decided. Outcomes of records of a former topic, by its `lives`, are outside of this account."""
         self._grown = grown
         self.released = self.quarantined = self.duplicated = self.misrouted = 0
         self.outside = 0
@@ -122,6 +129,7 @@ class Outcomes:
         self._inputs = inputs
         self._transfers = transfers
         self._replay = replay
+        self._lives = lives
         self._topics = partner_topics
         #: Attempt, partition, unit and channels of what was held again: the attempts of one record stand in several
         #: partitions where the topics have grown in between.
@@ -153,10 +161,14 @@ class Outcomes:
             partner = ours.get(names.PARTNER, b"").decode()
             channels = _CHANNELS.decode(ours.get(names.CHANNELS, b"[]"))
             identity = ours[names.QUARANTINE_ID].decode()
+            topic_id = topic_id_of(ours)
         except (KeyError, ValueError, msgspec.DecodeError):
             self.misrouted += 1
             return
         count = max(len(channels), 1)
+        if topic == self._transfers and topic_id != self._lives.own(topic, partition):
+            self.outside += count
+            return
         found = self._find(partition, offset) if topic == self._transfers else None
         if found is None:
             unread = topic == self._transfers and not self._inputs.within(partition, offset)
@@ -170,7 +182,7 @@ class Outcomes:
             same = fingerprint(key, value if opened else b"", sent) == content
         right = (
             same
-            and identity == quarantine_id(topic, partition, offset, partner)
+            and identity == quarantine_id(topic_name(topic, topic_id), partition, offset, partner)
             and any(
                 _held_at(shape, partner, ours.get(names.STAGE))
                 for shape in {part.shapes[index], self._shape(part, index, again=attempt > 1)}
@@ -194,10 +206,12 @@ class Outcomes:
             place = source.partition << 48 | source.offset
             if source.topic != self._transfers:
                 place = _ELSEWHERE
+            elif source.topic_id != self._lives.own(source.topic, source.partition):
+                place = _FORMER
             elif decision.attempt > 1:
                 place = ~place
             self._decisions[hash(decision.decision_id)] = place
-            if source.topic == self._transfers and self._of_another(decision):
+            if place < _ELSEWHERE and self._of_another(decision):
                 self._foreign.add(hash(decision.decision_id))
 
     def _of_another(self, decision: _Decision) -> bool:
@@ -236,6 +250,8 @@ class Outcomes:
         place = self._decisions.get(hash(record.decision_id))
         if place is None:
             self._undecided.append(release)
+        elif place == _FORMER:
+            self.outside += mask.bit_count()
         elif place == _ELSEWHERE or hash(record.decision_id) in self._foreign:
             self.misrouted += mask.bit_count()
         else:
@@ -267,7 +283,12 @@ class Outcomes:
         for attempt, part, unit, mask in sorted(self._later, key=_attempt):
             self.chains.again(part, unit, attempt, mask)
         self._later.clear()
-        self.chains.close(ledger, lambda partition, offset, who: quarantine_id(self._transfers, partition, offset, who))
+
+        def id_of(partition: int, offset: int, who: str) -> str:
+            name = topic_name(self._transfers, self._lives.own(self._transfers, partition))
+            return quarantine_id(name, partition, offset, who)
+
+        self.chains.close(ledger, id_of)
 
     def _shape(self, part: PartitionInputs, index: int, *, again: bool) -> int:
         shape = part.shapes[index]
@@ -294,7 +315,7 @@ class Outcomes:
     def _hold(self, partition: int, part: PartitionInputs, index: int, partner: str, mask: int, attempt: int) -> None:
         if partner == NOBODY:  # one quarantine record for the whole input record: every unit of it is held
             for each in part.units(index):
-                if part.shapes[index] in (READABLE, KEY_MISMATCH, KEY_MISPLACED):
+                if part.shapes[index] in (READABLE, KEY_MISMATCH, KEY_MISPLACED, UNIDENTIFIED):
                     self.chains.whole(partition, each)
                 self._count_held(part, each, part.asked[each], attempt)
             return
@@ -347,7 +368,7 @@ def _attempt(again: tuple[int, PartitionInputs, int, int]) -> int:
 
 def _held_at(shape: int, partner: str, stage: bytes | None) -> bool:
     """Whether the stage fits what was wrong; what can't be joined with its prospect may also be held as a whole."""
-    joined = shape not in (KEY_MISMATCH, KEY_MISPLACED)
+    joined = shape not in (KEY_MISMATCH, KEY_MISPLACED, UNIDENTIFIED)
     return stage == _STAGES[shape] or (not joined and partner == NOBODY and stage == b"policy")
 
 

@@ -63,15 +63,17 @@ class SourcePlace(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
         return topic_name(self.topic, self.topic_id)
 
 
-class ConsentSeen(Struct, frozen=True, gc=False, kw_only=True):
+class ConsentSeen(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What the decision knew of the prospect's consent.
 
     `offset` is the position in this partition of `consent-events`: every event below it was applied, none at or
-    above it.
+    above it. `topic_id` (KIP-516) only where that topic is not the first of its name: what the former ones said was
+    applied before.
     """
 
     offset: int
     record_ids: tuple[str, ...]
+    topic_id: str | None = None
 
 
 class DecisionRecord(Struct, frozen=True, gc=False, kw_only=True):
