@@ -18,6 +18,10 @@ COMPILED_BIN := $(COMPILED_VENV)/bin
 COMPILED_TESTS := tests/cases tests/unit/test_compiled.py tests/property $(wildcard tests/unit/test_policy_*.py) tests/unit/test_rounds.py \
 	tests/unit/test_recorded_decisions.py tests/stream/test_outputs.py tests/stream/test_sealing.py \
 	tests/stream/test_odd_transfers.py tests/replay/test_plan_and_run.py
+# What must hold on every release of Kafka: nothing leaks, nothing is lost or doubled, quarantine, replay.
+BROKER_TESTS := tests/faults/test_leaks.py tests/faults/test_exactly_once.py tests/broker/test_quarantine_acts.py \
+	tests/replay/test_plan_and_run.py
+KAFKA_VERSIONS ?= $(patsubst src/transfer_gate/local/kafka-jars-%.json,%,$(wildcard src/transfer_gate/local/kafka-jars-*.json))
 SOURCES := $(shell find src examples -type f -not -name '*.pyc')
 STREAMS := benchmarks/kafka-streams/target
 
@@ -35,7 +39,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long compiled check-compiled check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
+.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -55,6 +59,10 @@ endif
 
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+test-brokers: $(VENV)/.ready ## the core of the promises on every pinned release of Kafka (KAFKA_VERSIONS=3.9.1 for one)
+	@for version in $(KAFKA_VERSIONS); do echo "== Apache Kafka $$version"; \
+		TRANSFER_GATE_TEST_KAFKA_VERSION=$$version $(BIN)/python -m pytest --timeout 600 $(BROKER_TESTS) $(ARGS) || exit 1; done
 
 check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (needs Debian's prometheus and prometheus-alertmanager)
 	$(BIN)/python -m pytest --timeout 300 -m monitoring tests/monitoring $(ARGS)

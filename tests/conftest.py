@@ -19,6 +19,9 @@ from transfer_gate.settings import PREFIX
 BOOTSTRAP_VARIABLE = "TRANSFER_GATE_TEST_BOOTSTRAP_SERVERS"
 BOOTSTRAP_SERVERS = os.environ.pop(BOOTSTRAP_VARIABLE, "")
 
+#: Has the tests start another release of Apache Kafka than the newest: one of `kafka_versions()`.
+KAFKA_VERSION = os.environ.pop("TRANSFER_GATE_TEST_KAFKA_VERSION", None)
+
 #: Gives a broker of its own: for tests that stop it, kill it or fill it.
 FreshKafka = Callable[[], LocalKafka]
 
@@ -56,7 +59,7 @@ def _end_run(_signal: int, _frame: FrameType | None) -> None:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """A Kafka of this test session. Tests that use it directly need a local one: they look at its process."""
-    with LocalKafka(tmp_path_factory.mktemp("kafka")) as broker:
+    with LocalKafka(tmp_path_factory.mktemp("kafka"), version=KAFKA_VERSION) as broker:
         yield broker
 
 
@@ -82,7 +85,7 @@ def fresh_kafka(tmp_path: Path) -> Iterator[FreshKafka]:
     started: list[LocalKafka] = []
 
     def start() -> LocalKafka:
-        broker = LocalKafka(tmp_path / f"kafka-{len(started)}")
+        broker = LocalKafka(tmp_path / f"kafka-{len(started)}", version=KAFKA_VERSION)
         started.append(broker)
         return broker.start()
 

@@ -13,9 +13,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.conftest import FreshKafka, Namespace
+from tests.conftest import KAFKA_VERSION, FreshKafka, Namespace
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.local.broker_record import BrokerRecord
+from transfer_gate.local.jars import kafka_versions
 from transfer_gate.local.kafka import LocalKafka
+from transfer_gate.local.ports import free_port
 from transfer_gate.local.ready import answers
 
 
@@ -110,9 +113,26 @@ def test_starting_what_runs_changes_nothing(fresh_kafka: FreshKafka) -> None:
     assert same.pid == broker.pid
     with pytest.raises(InvalidInput, match=f"runs already, on port {broker.port}"):
         LocalKafka(broker.data_dir, broker.port + 1).start()
+    other = next(version for version in kafka_versions() if version != broker.version)
+    with pytest.raises(InvalidInput, match=f"runs already, release {broker.version}"):
+        LocalKafka(broker.data_dir, version=other).start()
     assert same.stop()
     assert not broker.running
     assert not broker.stop()
+
+
+def test_data_of_a_newer_release_are_refused_and_a_folder_keeps_its_release(tmp_path: Path) -> None:
+    """Nothing is downloaded or started for it."""
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    versions = kafka_versions()
+    BrokerRecord(free_port(), free_port(), kafka=versions[-1]).save(folder)
+    with pytest.raises(InvalidInput, match=f"written by Apache Kafka {versions[-1]}, which {versions[0]} can't read"):
+        LocalKafka(folder, version=versions[0]).start()
+    BrokerRecord(free_port(), free_port(), kafka=versions[0]).save(folder)
+    assert LocalKafka(folder).version == versions[0]
+    assert LocalKafka(folder, version=versions[-1]).version == versions[-1]
+    assert [path.name for path in folder.iterdir() if path.suffix] == ["broker.json"]
 
 
 def test_odd_folder_names_and_a_damaged_class_archive_do_no_harm(
@@ -124,11 +144,11 @@ def test_odd_folder_names_and_a_damaged_class_archive_do_no_harm(
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "transfer-gate").mkdir()
-    (cache / "transfer-gate" / f"kafka-{jars.pins().kafka}").symlink_to(
-        jars.cache_folder() / f"kafka-{jars.pins().kafka}", target_is_directory=True
+    (cache / "transfer-gate" / f"kafka-{kafka.version}").symlink_to(
+        jars.cache_folder() / f"kafka-{kafka.version}", target_is_directory=True
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    with LocalKafka(tmp_path / "a, b=é \\ #1") as broker:
+    with LocalKafka(tmp_path / "a, b=é \\ #1", version=KAFKA_VERSION) as broker:
         first = broker.pid
     archives = list(cache.rglob(class_archive._ALL))
     assert [archive.stat().st_size > 1 << 20 for archive in archives] == [True]
@@ -229,12 +249,16 @@ class TestCommand:
             again = self.run(command, environment, "start")
             assert (again.returncode, again.stdout) == (0, f"127.0.0.1:{port}\n")
             assert "runs already" in again.stderr
+            other = self.run(command, environment, "start", "--kafka-version", kafka_versions()[0])
+            assert (other.returncode, other.stdout) == (2, "")
+            assert f"runs already, release {kafka_versions()[-1]}" in other.stderr
 
             status = self.run(command, environment, "status", "--output", "json")
             facts = json.loads(status.stdout)
             assert status.returncode == 0
             assert facts["ready"]
             assert facts["bootstrap_servers"] == f"127.0.0.1:{port}"
+            assert facts["version"] == kafka_versions()[-1]
             assert psutil.pid_exists(facts["pid"])
 
             assert self.run(command, environment, "stop").returncode == 0

@@ -21,7 +21,7 @@ from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.local import kafka_config
 from transfer_gate.local.class_archive import archive_flags, archive_folder
-from transfer_gate.local.jars import cache_folder, kafka_jars
+from transfer_gate.local.jars import cache_folder, kafka_jars, kafka_versions
 from transfer_gate.local.java import find_java
 from transfer_gate.local.ports import LOOPBACK, free_port, is_free
 from transfer_gate.settings import Settings
@@ -153,10 +153,11 @@ class SecuredKafka:
         chain = b"".join(part.bytes() for part in server.cert_chain_pems)
         (self.folder / "server.pem").write_bytes(_private_key(server) + chain)
         (self.folder / "server.properties").write_text(self._properties(), encoding="ascii")
-        (self.folder / "log4j2.properties").write_text(kafka_config.LOG4J_PROPERTIES, encoding="ascii")
+        log = kafka_config.log_config(kafka_versions()[-1])
+        (self.folder / log.file).write_text(log.content, encoding="ascii")
         java, jars = find_java(), kafka_jars()
         use_archive, _ = archive_flags(archive_folder(java, jars, cache_folder()))
-        jvm = [str(java), "-XX:+UseSerialGC", *use_archive, "-Dlog4j2.configurationFile=log4j2.properties"]
+        jvm = [str(java), "-XX:+UseSerialGC", *use_archive, log.option]
         environment = {**os.environ, "CLASSPATH": os.pathsep.join(map(str, jars))}
         users = [f"SCRAM-SHA-512=[name={user},password={word}]" for user, word in self._passwords.items()]
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode().replace("-", "A")

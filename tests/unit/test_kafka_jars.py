@@ -39,19 +39,29 @@ class Central:
 def central(monkeypatch: pytest.MonkeyPatch) -> Central:
     repository = Central()
     pinned = Pins("9.9.9", tuple(jar(artifact, content) for artifact, content in CONTENTS.items()))
-    monkeypatch.setattr(jars, "pins", lambda: pinned)
+    monkeypatch.setattr(jars, "pins", lambda _version=None: pinned)
     monkeypatch.setattr(jars, "_fetch_with_jgo", repository.fetch)
     return repository
 
 
-def test_the_pins_name_a_kafka_and_its_log() -> None:
-    pinned = jars.pins()
+@pytest.mark.parametrize("version", jars.kafka_versions())
+def test_the_pins_name_a_kafka_and_its_log(version: str) -> None:
+    pinned = jars.pins(version)
     names = {one.name for one in pinned.jars}
-    assert {f"kafka_2.13-{pinned.kafka}.jar", f"kafka-clients-{pinned.kafka}.jar"} <= names
+    assert pinned.kafka == version
+    assert {f"kafka_2.13-{version}.jar", f"kafka-clients-{version}.jar"} <= names
     # Without the binding the broker runs and logs nothing.
-    assert any(name.startswith("log4j-slf4j-impl-") for name in names)
+    assert any(name.startswith(("log4j-slf4j-impl-", "slf4j-reload4j-")) for name in names)
     assert len(names) == len(pinned.jars)
     assert all(len(one.sha256) == 64 and one.size > 0 for one in pinned.jars)
+
+
+def test_the_newest_release_is_the_default_and_one_that_is_not_pinned_is_refused() -> None:
+    versions = jars.kafka_versions()
+    assert list(versions) == sorted(versions, key=jars.release)
+    assert jars.pins().kafka == versions[-1]
+    with pytest.raises(InvalidInput, match=f"(?s)9.9.9 is not pinned.*{versions[0]}"):
+        kafka_jars(version="9.9.9")
 
 
 def test_jars_are_downloaded_once(central: Central, tmp_path: Path) -> None:

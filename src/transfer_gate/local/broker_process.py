@@ -17,7 +17,7 @@ from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.local import kafka_config
 from transfer_gate.local.broker_record import BrokerRecord
 from transfer_gate.local.class_archive import archive_flags, archive_folder
-from transfer_gate.local.jars import cache_folder
+from transfer_gate.local.jars import cache_folder, kafka_versions
 
 #: What Java itself says, and Kafka before its log is set up; relative to the folder of the broker.
 CONSOLE: Final = Path("logs", "console.log")
@@ -37,12 +37,14 @@ def mark(folder: Path) -> str:
 def launch(
     folder: Path, record: BrokerRecord, java: Path, jars: Sequence[Path], heap: str
 ) -> tuple[subprocess.Popen[bytes], BrokerRecord]:
-    """Start the broker of `folder` on the ports of `record`; formats its storage the first time.
+    """Start the broker of `folder` on the ports of `record`, with the jars of its release; formats its storage the
+    first time.
 
     Returns the process and the record that knows it. Raises BrokerUnavailable without room on the disk.
     """
     _require_room(folder)
-    _write_files(folder, record)
+    log = kafka_config.log_config(record.kafka or kafka_versions()[-1])
+    _write_files(folder, record, log)
     archive = archive_folder(java, jars, cache_folder())
     use_archive, write_archive = archive_flags(archive)
     jvm = [
@@ -51,7 +53,7 @@ def launch(
         "-XX:+UseSerialGC",
         "-XX:+ExitOnOutOfMemoryError",
         *use_archive,
-        "-Dlog4j2.configurationFile=log4j2.properties",
+        log.option,
         # Compression libraries unpack themselves here, also where /tmp forbids execution.
         "-Djava.io.tmpdir=tmp",
         mark(folder),
@@ -93,7 +95,7 @@ def _require_room(folder: Path) -> None:
         )
 
 
-def _write_files(folder: Path, record: BrokerRecord) -> None:
+def _write_files(folder: Path, record: BrokerRecord, log: kafka_config.LogConfig) -> None:
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     for name in ("logs", "tmp"):
         (folder / name).mkdir(exist_ok=True)
@@ -102,7 +104,7 @@ def _write_files(folder: Path, record: BrokerRecord) -> None:
         (folder / old).unlink(missing_ok=True)
     properties = kafka_config.server_properties(record)
     (folder / "server.properties").write_text(properties, encoding="ascii")
-    (folder / "log4j2.properties").write_text(kafka_config.LOG4J_PROPERTIES, encoding="ascii")
+    (folder / log.file).write_text(log.content, encoding="ascii")
 
 
 def new_cluster_id() -> str:

@@ -1,4 +1,4 @@
-"""What is remembered about a local broker between commands: its ports, and which process it is."""
+"""What is remembered about a local broker between commands: its ports, its release, and which process it is."""
 
 import os
 from pathlib import Path
@@ -32,6 +32,8 @@ class BrokerRecord(msgspec.Struct, frozen=True):
     archive: str | None = None
     #: None for a broker on its own.
     seat: Seat | None = None
+    #: The release of Apache Kafka that it runs, or ran last.
+    kafka: str | None = None
 
     def save(self, folder: Path) -> None:
         """Replace the file in one step, so that a reader never meets half of it."""

