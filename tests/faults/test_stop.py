@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 import time
 from typing import Final
 
@@ -11,7 +12,7 @@ from tests.support.faults_events import Events
 from tests.support.faults_ledger import balance
 from tests.support.faults_load import Load
 from tests.support.faults_registry import PARTNERS
-from tests.support.faults_workers import PATIENCE, Installation
+from tests.support.faults_workers import PATIENCE, Installation, Worker
 
 TRANSFERS: Final = 12_000
 #: Issue 3, point 3.
@@ -31,8 +32,8 @@ async def test_a_worker_under_load_that_gets_sigterm_finishes_its_rounds_and_the
     async with open_producer(place.bootstrap_servers) as producer:
         load = Load(place, producer, events, chance, prospects=3000)
         feeding = asyncio.ensure_future(load.feed(TRANSFERS))
-        for _ in range(3):
-            worker = place.start_worker()
+        for in_the_background in (False, False, True):
+            worker = started_in_the_background(place) if in_the_background else place.start_worker()
             await worker.until(lambda: worker.metric(DECIDED) > 500, "under load")  # noqa: B023
             code, seconds = await worker.terminate()
             stops.append(seconds)
@@ -47,6 +48,15 @@ async def test_a_worker_under_load_that_gets_sigterm_finishes_its_rounds_and_the
     assert counts["inputs"] == TRANSFERS
     assert counts == (await balance(place)).as_counts()
     assert await count(place, "read_uncommitted") == await count(place, "read_committed"), "a round was aborted"
+
+
+def started_in_the_background(place: Installation) -> Worker:
+    """A worker that begins with SIGINT ignored, as under `nohup` or as a background job of a shell."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return place.start_worker()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def outputs(place: Installation) -> list[str]:

@@ -24,7 +24,7 @@ from transfer_gate.admin.protocol import (
 )
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.clients import broker_errors, client_options, keep_cancellation
 from transfer_gate.wire.placements import Placements, earlier_of
 
 #: How long one request may take, and how long new topics may take to get their leaders.
@@ -250,4 +250,5 @@ async def open_cluster(settings: Settings) -> AsyncIterator[Cluster]:
             await admin.start()
             yield Cluster(admin)
         finally:
-            await admin.close()
+            async with keep_cancellation():
+                await admin.close()

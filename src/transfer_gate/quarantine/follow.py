@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from transfer_gate.admin.cluster import open_cluster
 from transfer_gate.errors import InvalidInput
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
+from transfer_gate.stream.clients import client_options, keep_cancellation
 
 _POLL_MS: Final = 250
 _BATCH: Final = 2000
@@ -58,7 +58,8 @@ class Follower:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        async with keep_cancellation():
+            await self._consumer.stop()
 
     async def so_far(self) -> AsyncIterator[list[ConsumerRecord]]:
         """Everything that is committed by now, in lists of one partition."""

@@ -1,5 +1,6 @@
 """How every Kafka client of the gate connects: brokers, TLS and SASL, from the settings."""
 
+import asyncio
 import errno
 import logging
 import os
@@ -94,6 +95,18 @@ def silence_clients() -> None:
 
 
 @asynccontextmanager
+async def keep_cancellation() -> AsyncIterator[None]:
+    """Raise CancelledError at the end if the task was cancelled within, and that was swallowed: where aiokafka stops a
+    client it waits for tasks that it has cancelled, and takes a cancellation of the caller (Ctrl-C) for theirs.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+@asynccontextmanager
 async def connected(client: Client) -> AsyncIterator[Client]:
     """A client while it is started. It is stopped also when it could not start: aiokafka tells the user about every
     client that is thrown away unstopped.
@@ -102,7 +115,8 @@ async def connected(client: Client) -> AsyncIterator[Client]:
         await client.start()
         yield client
     finally:
-        await client.stop()
+        async with keep_cancellation():
+            await client.stop()
 
 
 @asynccontextmanager

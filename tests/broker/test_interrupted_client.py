@@ -1,0 +1,34 @@
+"""A command that is interrupted while it stops a client of the brokers ends, as everywhere else."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.settings import Settings
+from transfer_gate.stream.clients import connected
+
+OPEN: dict[str, Callable[[Settings], AbstractAsyncContextManager[object]]] = {
+    "consumer": lambda settings: connected(AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers)),
+    "admin client": open_cluster,
+}
+
+
+@pytest.mark.parametrize("client", OPEN)
+async def test_a_cancellation_while_a_client_stops_is_not_lost(client: str, settings: Settings) -> None:
+    """aiokafka suppresses it together with those of its own tasks."""
+    stopping = asyncio.Event()
+
+    async def act() -> None:
+        async with OPEN[client](settings):
+            stopping.set()
+        raise AssertionError("went on")
+
+    task = asyncio.ensure_future(act())
+    await stopping.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
