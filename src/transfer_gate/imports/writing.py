@@ -8,14 +8,19 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.mapper import MappedEvent
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options, connected
+from transfer_gate.stream.clients import broker_errors, client_options
 from transfer_gate.stream.protocol import TopicIds, topic_ids_of
 from transfer_gate.wire.partitioner import Placement
 
+#: How long the brokers may take to acknowledge a chunk, seconds. An idempotent producer of aiokafka would try for ever.
+_ACKNOWLEDGED_SECONDS: Final = 60.0
+#: How long it may take to stop, seconds: it waits for what is not acknowledged.
+_STOP_SECONDS: Final = 5.0
 #: Largest batch, bytes before compression: half of what Kafka takes by default.
 _BATCH_BYTES: Final = 512 << 10
 
@@ -29,12 +34,19 @@ class EventWriter:
         self.topic_id, self.partitions = topic_id, partitions
 
     async def write(self, events: Sequence[MappedEvent]) -> None:
-        """Write some events; when it returns, all are acknowledged. Raises aiokafka's errors."""
+        """Write some events; when it returns, all are acknowledged.
+
+        Raises aiokafka's errors, its timeout among them when that takes longer than a minute.
+        """
         by_partition: dict[int, list[MappedEvent]] = defaultdict(list)
         home = self._placement.home
         for event in events:
             by_partition[home(event.key) or 0].append(event)
-        await asyncio.gather(*(self._write(partition, some) for partition, some in by_partition.items()))
+        writes = asyncio.gather(*(self._write(partition, some) for partition, some in by_partition.items()))
+        try:
+            await asyncio.wait_for(writes, _ACKNOWLEDGED_SECONDS)
+        except TimeoutError:
+            raise KafkaTimeoutError from None
 
     async def _write(self, partition: int, events: list[MappedEvent]) -> None:
         written = []
@@ -48,6 +60,19 @@ class EventWriter:
         batch.close()
         written.append(await self._producer.send_batch(batch, self._topic, partition=partition))
         await asyncio.gather(*written)
+
+
+@asynccontextmanager
+async def _connected(producer: AIOKafkaProducer) -> AsyncIterator[None]:
+    """A producer while it is started. Without brokers its own stop would wait until they are back."""
+    try:
+        await producer.start()
+        yield
+    finally:
+        try:
+            await asyncio.wait_for(producer.stop(), _STOP_SECONDS)
+        except TimeoutError:
+            await producer.client.close()
 
 
 @asynccontextmanager
@@ -67,7 +92,7 @@ async def open_writer(settings: Settings) -> AsyncIterator[EventWriter]:
             compression_type="zstd",
             linger_ms=0,
         )
-        async with connected(producer):
+        async with _connected(producer):
             topics = settings.topics
             asked = TopicIds((topics.consents, topics.transfers))
             found = topic_ids_of(await producer.client.send(producer.client.get_random_node(), asked))
