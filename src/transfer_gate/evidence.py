@@ -3,7 +3,6 @@
 Contract section 6, promise 5: where the source is gone, the decision record alone has to do.
 """
 
-import hashlib
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Final
@@ -23,6 +22,7 @@ from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
 from transfer_gate.stream.lives import lives_of
+from transfer_gate.stream.unpacking import measured
 from transfer_gate.wire.decode import Unreadable, UnreadableRecord, decode_consent, decode_transfer
 from transfer_gate.wire.partitioner import beside_stray, stray_offset
 from transfer_gate.wire.placements import Placements
@@ -126,7 +126,7 @@ def _transfer(
     place = f"{decision.source.topic}/{decision.source.partition} offset {decision.source.offset}"
     if source is None:
         return None, f"the source record, {place}, is no longer there"
-    if hashlib.sha256(source.value or b"").hexdigest() != decision.input_sha256:
+    if measured(source)[1] != decision.input_sha256:
         return None, f"another record stands at {place} now: the source is no longer there"
     if decision.partner_id is None:
         return None, f"the source record, {place}, could not be read, so no rule was asked"

@@ -10,7 +10,8 @@ from typing import Final
 
 from transfer_gate.cli import main
 from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.partition import Partition, Taken
+from transfer_gate.stream.partition import Partition
+from transfer_gate.stream.waiting import Taken
 
 _work: Final = Partition._rest_back
 

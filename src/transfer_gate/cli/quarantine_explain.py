@@ -11,7 +11,7 @@ from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.quarantine.afresh import Afresh, decide_afresh
 from transfer_gate.quarantine.evidence import decision_behind
-from transfer_gate.quarantine.payloads import master_keys, owners, payload_of
+from transfer_gate.quarantine.payloads import master_keys, owners, payload_of, with_original
 from transfer_gate.quarantine.selection import Found
 from transfer_gate.quarantine.states import states_of
 from transfer_gate.registry import load_registry
@@ -30,11 +30,12 @@ async def explain_record(settings: Settings, one: Found, why: str | None, output
     afresh, unknown = None, _NEVER_A_DECISION
     if one.held.stage != "consent":
         states = await states_of(settings, owners([one]))
-        payload = payload_of(one, states, master_keys(settings))
+        payload = await with_original(settings, one, payload_of(one, states, master_keys(settings)))
         unknown = f"the payload is {payload.condition}: {payload.why}"
         if payload.readable:
-            state = states.get((one.record.partition, one.record.key or b""), EMPTY)
-            afresh = decide_afresh(one.held, one.record.key, payload.value, state, registry, now)
+            key = one.record.key if payload.original is None else payload.original.key
+            state = states.get((one.record.partition, key or b""), EMPTY)
+            afresh = decide_afresh(one.held, key, payload, state, registry, now)
     if why is not None:
         details = {"quarantine_id": one.held.quarantine_id, "facts": afresh is not None}
         await acts.record(settings, "quarantine explain", "revealed", why=why, details=details)

@@ -10,7 +10,7 @@ from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.quarantine.browse import Life
 from transfer_gate.quarantine.describe import described, shared_domains, shown
-from transfer_gate.quarantine.payloads import Payload, payloads_of
+from transfer_gate.quarantine.payloads import Payload, payloads_of, with_original
 from transfer_gate.settings import Settings
 from transfer_gate.wire.masking import MASK
 
@@ -18,7 +18,8 @@ from transfer_gate.wire.masking import MASK
 async def show_record(settings: Settings, life: Life, why: str | None, output: Literal["table", "json"]) -> None:
     """Print a record; `why` reveals it, once that stands in the audit topic."""
     newest = life.attempts[-1]
-    (payload,) = await payloads_of(settings, [newest])
+    (kept,) = await payloads_of(settings, [newest])
+    payload = await with_original(settings, newest, kept)
     if why is not None:
         details = {"quarantine_id": newest.held.quarantine_id, "payload": payload.condition}
         await acts.record(settings, "quarantine show", "revealed", why=why, details=details)
@@ -83,7 +84,7 @@ def _ledger(entry: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _payload(payload: dict[str, Any], *, encrypted: bool) -> Iterator[str]:
-    kept = "encrypted" if encrypted else "not encrypted"
+    kept = "encrypted" if encrypted else "by reference" if payload["condition"] == "by-reference" else "not encrypted"
     if payload["why"]:
         yield f"payload ({kept}): {payload['condition']}: {payload['why']}"
         return

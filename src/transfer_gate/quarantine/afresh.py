@@ -8,6 +8,8 @@ from msgspec.structs import replace
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain
+from transfer_gate.quarantine.payloads import Payload
+from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.wire.held import Held
 from transfer_gate.wire.records import ANY_CHANNEL
@@ -23,9 +25,15 @@ class Afresh(Struct, frozen=True, kw_only=True):
 
 
 def decide_afresh(
-    held: Held, key: bytes | None, value: bytes | None, state: ProspectState, registry: Registry, now: dt.datetime
+    held: Held, key: bytes | None, payload: Payload, state: ProspectState, registry: Registry, now: dt.datetime
 ) -> Afresh:
-    """Decide as the gate does when the record is replayed at `now` (UTC): only what is held of it."""
+    """Decide as the gate does when the record is replayed at `now` (UTC): only what is held of it. `payload` is
+    readable.
+    """
+    why = None if payload.original is None else unheld(payload.original)
+    if why is not None:
+        return Afresh(reasons={ANY_CHANNEL: (why,)})
+    value = payload.value
     try:
         transfer = decode_transfer(value)
     except Undecodable:

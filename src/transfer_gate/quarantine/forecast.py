@@ -8,6 +8,7 @@ from typing import Final
 from transfer_gate.quarantine.plan import Move
 from transfer_gate.quarantine.results import Result, result_of
 from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.originals import NOTHING_FOUND, Found
 from transfer_gate.stream.rounds import Round, Tables
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.stream.slices import MemorySlice
@@ -34,12 +35,16 @@ class Forecaster:
         #: (partner, reason of now, outcome) to number of channels.
         self.moves: Counter[tuple[str | None, str, str]] = Counter()
 
-    def results(self, records: Sequence[Record]) -> list[Result]:
-        """What each of some open records would come to. Raises KeyMissing when the gate here could not seal."""
+    def results(self, records: Sequence[Record], originals: Found = NOTHING_FOUND) -> list[Result]:
+        """What each of some open records would come to; `originals`: of those by reference, by offset.
+
+        Raises KeyMissing when the gate here could not seal.
+        """
         held = [held_of(record.headers) for record in records]
         ledger = MemorySlice()
         ledger.update({one.quarantine_id.encode(): self._open(one.attempt) for one in held if one.attempt > 1}, 0)
         work = Round(self._book, Tables(self._states, ledger), self._partition, self._at, self._sealing)
+        work.bring(originals)
         work.replay(records, 0)
         work.close()
         results = []

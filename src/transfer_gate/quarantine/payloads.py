@@ -5,11 +5,16 @@ from collections.abc import Set as AbstractSet
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.selection import Found
 from transfer_gate.quarantine.states import States, states_of
 from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.inbox import Record
+from transfer_gate.stream.originals import originals_of
+from transfer_gate.stream.unpacking import unheld
 from transfer_gate.wire.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
 
 Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
@@ -17,7 +22,7 @@ Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
 
 class Payload(Struct, frozen=True):
     """A payload, or why there is none: `erased` for good, `locked` for who has not the right master key,
-    `by-reference` where only the source has it.
+    `by-reference` where only the source has it: then `original` is what was found there.
 
     `value` is None too where the source record had none (a tombstone).
     """
@@ -25,11 +30,12 @@ class Payload(Struct, frozen=True):
     condition: Condition
     value: bytes | None = None
     why: str = ""
+    original: Record | None = None
 
     @property
     def readable(self) -> bool:
-        """Whether it lies here as it came in."""
-        return self.condition in ("plain", "decrypted")
+        """Whether it can be decided as it came in."""
+        return self.condition in ("plain", "decrypted") or self.original is not None
 
 
 async def payloads_of(settings: Settings, found: Sequence[Found]) -> list[Payload]:
@@ -65,6 +71,19 @@ def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payloa
     except NotOpened as error:
         do = f"; set {PREFIX}QUARANTINE_KEY_FILE to the file that the workers use" if masters is None else ""
         return Payload("locked", why=f"{error}{do}")
+
+
+async def with_original(settings: Settings, one: Found, payload: Payload) -> Payload:
+    """A payload by reference with what stands in the source topic. Raises BrokerUnavailable."""
+    if one.held.reference is None:
+        return payload
+    async with broker_errors(settings), originals_of(settings) as originals:
+        _, found = await originals.of([one.record])
+    original = found[one.record.offset]
+    if original.record is None:
+        return replace(payload, why=original.why)
+    too_large = unheld(original.record) is not None
+    return replace(payload, value=original.record.value, original=original.record, why=payload.why if too_large else "")
 
 
 def owner(one: Found) -> bytes:

@@ -26,6 +26,7 @@ from transfer_gate.quarantine.standings import StandingsOf, starts_of
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.originals import originals_of
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.wire.sealing import UNSEALED, Sealing, owner_of
 
@@ -168,15 +169,17 @@ async def _forecast(
         states = await packed_states_of(settings, {partition: selection.prospects[partition] for partition in group})
         deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in group}
         items = ((number, item) for number, item in enumerate(selection.items) if item.partition in deciders)
-        async with broker_errors(settings):
+        async with broker_errors(settings), originals_of(settings) as originals:
             async for reading in frozen.read(items):
-                if not reading.records:
-                    continue
-                records = [record for _, record in reading.records]
-                results = deciders[records[0].partition].results(records)
-                for (number, _), result in zip(reading.records, results, strict=True):
-                    forecasts.put(number, result)
-                done += len(records)
+                left = reading.records
+                while left:
+                    records = [record for _, record in left]
+                    count, found = await originals.of(records)
+                    results = deciders[records[0].partition].results(records[:count], found)
+                    for (number, _), result in zip(left, results, strict=False):
+                        forecasts.put(number, result)
+                    left = left[count:]
+                done += len(reading.records)
         for decider in deciders.values():
             forecasts.moves.update(decider.moves)
         say(f"decided {done:,} of {len(selection.items):,}")

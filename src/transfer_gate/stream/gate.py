@@ -27,6 +27,7 @@ from transfer_gate.stream.identity import Identities, TopicWatch, change_between
 from transfer_gate.stream.lag import Lag
 from transfer_gate.stream.memory import LOOK_ALL_BYTES, InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.originals import Originals
 from transfer_gate.stream.partition import RELEASE_SECONDS, Partition
 from transfer_gate.stream.retention import Retention
 from transfer_gate.stream.rulebook import Rulebook
@@ -99,6 +100,7 @@ class Gate:
         self.stopped: dict[int, GateError] = {}
         watched = (*book.inputs, book.changelog, book.ledger)
         self._watch = TopicWatch(options, watched)
+        self._originals = Originals(options, (book.transfers, book.replay))
         self.watermarks = Watermarks(options, (book.consents, book.strays), watched, self._change)
         self._epochs = LeaderEpochs(self._watch.epoch_ends)
         self._lag = Lag(options, book.inputs)
@@ -143,6 +145,7 @@ class Gate:
         await self.release()
         await self._take_over.close()
         await self._watch.close()
+        await self._originals.close()
         await self._deleted.close()
         await self._lag.close()
         await self.watermarks.close()
@@ -331,6 +334,7 @@ class Gate:
             room=self._room,
             share=self._shares[number],
             retention=self._retention,
+            originals=self._originals,
         )
 
     async def _run(self, partition: Partition) -> None:

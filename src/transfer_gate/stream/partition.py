@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from msgspec import Struct
+from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
+from transfer_gate.observe.tracebacks import brief
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.coordinator import RoundFailed
 from transfer_gate.stream.epochs import LeaderEpochs, Reached
@@ -18,6 +19,7 @@ from transfer_gate.stream.inbox import Inbox, Record
 from transfer_gate.stream.input_logs import InputLogs, Watermark
 from transfer_gate.stream.memory import InboxBudget, OutputRoom
 from transfer_gate.stream.meter import Meter
+from transfer_gate.stream.originals import NOTHING_FOUND, Originals
 from transfer_gate.stream.origins import Origins
 from transfer_gate.stream.produce import Written
 from transfer_gate.stream.retention import Retention
@@ -27,6 +29,7 @@ from transfer_gate.stream.shares import Share
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.standing import Standing
 from transfer_gate.stream.sweep import Expired, Sweep
+from transfer_gate.stream.waiting import Taken, Waiting
 from transfer_gate.wire.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)
@@ -51,34 +54,6 @@ class Writer(Protocol):
 
     def written_to(self, topic: str) -> Written | None:
         """Where the records stand that the latest round wrote to `topic`; None when that is not known."""
-
-
-Taken = tuple[Sequence[Record], int]
-"""Records of an inbox, and the offset after them."""
-
-
-class Waiting(Struct, frozen=True):
-    """Transfers and replays in front of the barrier: they are decided once consent is applied up to `need`.
-
-    `at` was read before `need` was asked for: every consent event acknowledged before `at` lies below `need`.
-    """
-
-    transfers: Taken | None
-    replays: Taken | None
-    at: dt.datetime
-    since: float
-    need: int
-    #: The same of the strays.
-    need_strays: int
-
-    @property
-    def count(self) -> int:
-        """How many records wait."""
-        return sum(len(taken[0]) for taken in (self.transfers, self.replays) if taken)
-
-    def covered(self, position: int | None, brought: int | None) -> bool:
-        """Whether consent events up to `position`, and strays up to `brought`, are enough."""
-        return position is not None and position >= self.need and brought is not None and brought >= self.need_strays
 
 
 class Partition:
@@ -109,10 +84,13 @@ class Partition:
         room: OutputRoom | None = None,
         share: Share | None = None,
         retention: Retention | None = None,
+        originals: Originals | None = None,
     ) -> None:
         """`note`: what every commit notes, its ends and leader epochs apart. `budget` and `room` are shared by all
         partitions of a worker; `share` outlives this owner. `retention`: of quarantine; without, nothing is swept.
+        `originals`: of what is quarantined by reference; without, none is read.
         """
+        self._originals = originals
         self._room = room or OutputRoom()
         self._share = share or Share()
         self.number = number
@@ -267,6 +245,7 @@ class Partition:
             )
             offsets[self._book.transfers] = transfers[1]
         if ready and ready.replays:
+            work.bring(ready.originals)
             replays = self._rest_back(self._book.replay, ready.replays, lambda records: work.replay(records, known))
             offsets[self._book.replay] = replays[1]
         work.close()
@@ -316,6 +295,13 @@ class Partition:
         replays = self._taken(self._book.replay)
         if transfers is None and replays is None:
             return None
+        found = NOTHING_FOUND
+        if replays is not None and self._originals is not None:
+            try:
+                count, found = await self._originals.of(replays[0])
+            except KafkaError as error:
+                raise RoundFailed(f"originals of replays can't be read: {brief(error)}") from error
+            replays = self._rest_back(self._book.replay, replays, lambda _: count)
         at, since = self._clock(), time.monotonic()
         topics = (self._book.consents, self._book.strays)
         reached = [self.inboxes[topic].position for topic in topics]
@@ -325,7 +311,7 @@ class Partition:
                 # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over
                 # tells.
                 raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
-        return Waiting(transfers, replays, at, since, need, need_strays)
+        return Waiting(transfers, replays, at, since, need, need_strays, found)
 
     def _taken(self, topic: str) -> Taken | None:
         """Records for the next round; None when there are none, be it that only markers were passed."""

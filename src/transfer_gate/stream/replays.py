@@ -17,6 +17,7 @@ from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.stream.inbox import Record
 from transfer_gate.stream.judge import Judge, Only
 from transfer_gate.stream.keys import Keys
+from transfer_gate.stream.originals import NOTHING_FOUND, Found
 from transfer_gate.stream.outputs import Output, Outputs
 from transfer_gate.stream.slices import Slice
 from transfer_gate.stream.verdict import Again
@@ -31,10 +32,14 @@ from transfer_gate.wire.sealing import Erased, NotOpened, owner_of
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
 
 
-#: Why a record without a value of its own is not replayed: what was too large then is too large now.
-BY_REFERENCE: Final = "kept by reference, as it was too large: send the source anew, smaller"
+#: Why a record without a value of its own is not replayed where nobody looked for its original.
+NOT_LOOKED_FOR: Final = "kept by reference, and its original was not looked for"
 #: Why a record is discarded, in the operator's words, is kept up to here (characters).
 _LONGEST_WHY: Final = 1000
+
+
+class _NoOriginal(Exception):
+    """What a record refers to can't be had; the text says why, and names the place."""
 
 
 class Replays:
@@ -55,6 +60,8 @@ class Replays:
         self._at = at
         #: Entries of what was quarantined before this time may have been dropped: nothing of it is taken.
         self.forgotten_before: dt.datetime | None = None
+        #: What those refer to that have no value of their own, by offset.
+        self.originals: Found = NOTHING_FOUND
         self._entries: dict[str, LedgerEntry] = {}
         self._dropped: list[bytes] = []
         #: `released`, `requarantined`, `discarded`, `erased`, `refused`, `ignored` to number of records; for metrics.
@@ -82,11 +89,11 @@ class Replays:
         if held.stage == "consent":
             self._settle(held, "open", "refused", _RESOLVE_INSTEAD)
             return []
-        if held.reference is not None:
-            self._settle(held, "open", "refused", BY_REFERENCE)
-            return []
         try:
             source = self._source(record, held)
+        except _NoOriginal as error:
+            self._settle(held, "open", "refused", str(error))
+            return []
         except Erased:
             self._settle(held, "discarded", "erased", ERASED)
             return []
@@ -131,7 +138,12 @@ class Replays:
         )
 
     def _source(self, record: Record, held: Held) -> Record:
-        """The record as it came in at first. Raises Erased, NotOpened."""
+        """The record as it came in at first. Raises _NoOriginal, Erased, NotOpened."""
+        if held.reference is not None:
+            original = self.originals.get(record.offset)
+            if original is None or original.record is None:
+                raise _NoOriginal(original.why if original is not None else NOT_LOOKED_FOR)
+            return original.record
         value = record.value
         if held.encryption is not None:
             owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)

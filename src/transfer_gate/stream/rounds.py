@@ -28,6 +28,7 @@ from transfer_gate.stream.inbox import Record, weight
 from transfer_gate.stream.judge import Judge
 from transfer_gate.stream.keys import Keys
 from transfer_gate.stream.limits import is_prospect
+from transfer_gate.stream.originals import Found
 from transfer_gate.stream.origins import FIRST_TOPICS, Origins
 from transfer_gate.stream.outputs import Output, Outputs, place_of
 from transfer_gate.stream.overlay import Overlay
@@ -257,6 +258,10 @@ class Round:
     def ignore_before(self, time: dt.datetime | None) -> None:
         """Take no replay of what was quarantined before `time` and has no entry: it may have been dropped."""
         self._replays.forgotten_before = time
+
+    def bring(self, originals: Found) -> None:
+        """Give what the replays refer to that have no value of their own."""
+        self._replays.originals = originals
 
     def replay(self, records: Sequence[Record], position: int) -> int:
         """Decide quarantined records afresh, in the same way."""
