@@ -98,7 +98,7 @@ async def test_the_original_is_decided_afresh_and_one_that_is_gone_is_refused_by
     assert "is gone" in explained[gone]["no_now"]
     assert explained[large]["now"]["quarantined"] == {"*": ["too-large"]}
     decision = explained[healed]["then"]["decision_id"]
-    assert (await asked(operator, "policy", "explain", "--decision", decision))["transfer"] is not None
+    assert (await asked(operator, "policy", "explain", "--decision", decision))["explained_from"] == "topics"
     file = gate.place.folder / "held.jsonl"
     done = await operator.command("quarantine", "export", str(file), "--why", "test")
     assert done.returncode == 0, done.stderr

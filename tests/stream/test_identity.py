@@ -19,9 +19,11 @@ from aiokafka.admin import NewPartitions
 
 from tests.support.faults_clients import read_all
 from tests.support.faults_workers import Installation, Worker
+from tests.support.replay_operator import Operator
 from tests.support.stream_gate import Sent, StreamGate, open_gate
 from tests.support.stream_replays import entry_about, held_transfer, ledger_of, send_back
 from tests.support.stream_topics import admin_of, delete_records, remake_topic
+from transfer_gate.quarantine.states import states_of
 from transfer_gate.stream.fetching import FETCH_WAIT_MS
 
 PROSPECT = "p-1"
@@ -120,11 +122,15 @@ async def test_a_resolution_of_a_former_topic_settles_no_event_of_the_new_one(ga
     await gate.send(gate.topics.consents, resolution(gate, first), KEY)
     free = await transfer(gate, "t-1")
     assert (await gate.outputs()).decided(free)[0]["released"] == ["email", "sms"]
+    gate.worker.freeze()
     await remake_topic(gate.place.bootstrap_servers, gate.topics.consents, 1, {})
     for _ in range(first.place[2]):
         await gate.consent("p-other")
     again = await gate.send(gate.topics.consents, b"{", KEY)
     assert again.place == first.place
+    # Commands, which fold what the gate has not applied yet, know the same.
+    assert (await states_of(Operator(gate).settings, {0: {KEY}}))[0, KEY].blocked()
+    gate.worker.thaw()
     held = await transfer(gate, "t-2")
     decision = (await gate.outputs()).decided(held)[0]
     assert decision["quarantined"] == {"email": ["consent-unreadable"], "sms": ["consent-unreadable"]}

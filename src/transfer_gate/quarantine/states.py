@@ -8,14 +8,24 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from aiokafka import ConsumerRecord, TopicPartition
+from msgspec.structs import replace
 
 from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.admin.groups import GroupOffset
 from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
+from transfer_gate.stream.clients import broker_errors, client_options
+from transfer_gate.stream.coordinator import RoundFailed
+from transfer_gate.stream.history import note_of
+from transfer_gate.stream.identity import TopicWatch
+from transfer_gate.stream.strays import event_of
+from transfer_gate.stream.transaction import Committed
 from transfer_gate.wire.decode import Unreadable, decode_consent
+from transfer_gate.wire.partitioner import OWN_LIFE_AT, beside_stray
 from transfer_gate.wire.placements import Placements
 from transfer_gate.wire.sealing import is_key_of_day
 from transfer_gate.wire.state import decode_state, encode_state, received_at
@@ -68,9 +78,10 @@ async def _states_in(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]
     topics = settings.topics
     states: PackedStates = {partition: {} for partition in wanted}
     async with open_cluster(settings) as cluster, broker_errors(settings):
-        committed = await cluster.committed(settings.app_id)
-        count = (await cluster.topics())[topics.changelog].partitions
-        begins, ends = await bounds(settings, {topics.changelog: count, topics.consents: count}, committed_only=False)
+        offsets = await cluster.group_offsets(settings.app_id)
+        found = await cluster.topics()
+        counts = {name: found[name].partitions for name in (topics.changelog, *_events(settings)) if name in found}
+        begins, ends = await bounds(settings, counts, committed_only=False)
         changelog = {place: end for place, end in ends.items() if place.topic == topics.changelog}
         async for records in committed_records(settings, _of(changelog, wanted)):
             keep, kept = wanted[records[-1].partition], states[records[-1].partition]
@@ -80,13 +91,46 @@ async def _states_in(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]
                         kept.pop(record.key, None)
                     else:
                         kept[record.key] = record.value
-        consents = {place: end for place, end in ends.items() if place.topic == topics.consents}
-        starts = {place: max(committed.get(place, 0), begins[place]) for place in consents}
-        behind = {place: end for place, end in _of(consents, wanted).items() if starts[place] < end}
+        events = _of({place: end for place, end in ends.items() if place.topic in _events(settings)}, wanted)
+        starts = {place: max(offsets[place].offset if place in offsets else 0, begins[place]) for place in events}
+        behind = {place: end for place, end in events.items() if starts[place] < end}
         if behind:
+            bases = await _bases(settings, offsets)
             async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
-                _apply(states[records[-1].partition], wanted[records[-1].partition], records, settings.bounds)
+                number = records[-1].partition
+                stray = records[-1].topic == topics.strays
+                known = [event_of(record) for record in records] if stray else records
+                base = None if stray else bases.get(number, 0)
+                _apply(states[number], wanted[number], known, base, settings.bounds)
     return states
+
+
+def _events(settings: Settings) -> tuple[str, str]:
+    return settings.topics.consents, settings.topics.strays
+
+
+async def _bases(settings: Settings, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
+    """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
+    (`stream.origins`), as a worker will that reads what is behind the offsets of the group.
+    """
+    consents = settings.topics.consents
+    watch = TopicWatch(client_options(settings), (consents,))
+    try:
+        await watch.start()
+        topic_id = (await watch.look())[consents].topic_id
+    except RoundFailed as error:
+        raise BrokerUnavailable(str(error), do="look at the brokers' logs, then run the command again") from None
+    finally:
+        await watch.close()
+    committed: dict[int, dict[str, Committed]] = {}
+    for (topic, number), found in offsets.items():
+        committed.setdefault(number, {})[topic] = Committed(found.offset, found.note)
+    bases = {}
+    for number, of_topics in committed.items():
+        known = note_of(of_topics, consents, {consents: topic_id}).topics.get(consents)
+        if known is not None:
+            bases[number] = (known.number + (known.topic_id != topic_id)) << OWN_LIFE_AT
+    return bases
 
 
 def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[bytes]]) -> dict[TopicPartition, int]:
@@ -94,22 +138,31 @@ def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[byt
 
 
 def _apply(
-    packed: dict[bytes, bytes], wanted: AbstractSet[bytes], records: Sequence[ConsumerRecord], most: Bounds
+    packed: dict[bytes, bytes],
+    wanted: AbstractSet[bytes],
+    records: Sequence[ConsumerRecord],
+    base: int | None,
+    most: Bounds,
 ) -> None:
-    """Fold some events of one partition; a state is unpacked once for all of them."""
+    """Fold some events of one partition, as `stream.rounds` does; a state is unpacked once for all of them. `base` is
+    added to their offsets; None for strays, which have names of their own.
+    """
     states: dict[bytes, ProspectState] = {}
     for record in records:
         key = record.key
         if key in wanted:
             before = states[key] if key in states else decode_state(packed.get(key))
-            states[key] = _folded(before, key, record, most)
+            states[key] = _folded(before, key, record, base, most)
     packed.update({key: encode_state(state) for key, state in states.items()})
 
 
-def _folded(state: ProspectState, key: bytes, record: ConsumerRecord, most: Bounds) -> ProspectState:
+def _folded(state: ProspectState, key: bytes, record: ConsumerRecord, base: int | None, most: Bounds) -> ProspectState:
     try:
         event = decode_consent(record.value, key)
     except Unreadable:
-        return fold_unreadable(state, record.offset, most)
+        return fold_unreadable(state, record.offset if base is None else base + record.offset, most)
+    if isinstance(event, Resolution):
+        known = [beside_stray(record.offset, one) if base is None else base + one for one in event.resolves]
+        event = replace(event, resolves=tuple(known))
     after = fold(state, event, record.offset, received_at(record.timestamp), most)
     return without_key(after) if erases(state, after) else after

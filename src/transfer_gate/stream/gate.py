@@ -269,7 +269,7 @@ class Gate:
             await asyncio.sleep(AGAIN_SECONDS)
             return False
         self._identities = taken.identities if numbers else None
-        self._partition_count = taken.partition_count
+        self._partition_count = self._originals.partitions = taken.partition_count
         for number, why in taken.stopped.items():
             self._stop(number, why)
         self._require_some_partition()

@@ -60,6 +60,8 @@ class Originals:
     def __init__(self, options: Mapping[str, Any], topics: Sequence[str]) -> None:
         self._options = options
         self._topics = topics
+        #: How many partitions these topics have; None where that is not known.
+        self.partitions: int | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
 
@@ -100,8 +102,9 @@ class Originals:
         source = held.source
         if (reference.topic, reference.partition, reference.offset) != (source.topic, source.partition, source.offset):
             return Original(None, f"header {names.REFERENCE} is not that of the source: nothing is read")
-        if reference.topic not in self._topics or reference.partition != record.partition:
-            return Original(None, f"{name}: no record of this partition's inputs stands there")
+        outside = self.partitions is not None and not 0 <= reference.partition < self.partitions
+        if outside or reference.topic not in self._topics:
+            return Original(None, f"{name}: no input of the gate stands there")
         try:
             async with self._reading, asyncio.timeout(ANSWER_SECONDS):
                 found = await self._record_at(TopicPartition(reference.topic, reference.partition), reference.offset)
