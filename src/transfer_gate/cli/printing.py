@@ -21,7 +21,10 @@ def echo(text: object = "", *, err: bool = False, styled: str = "") -> None:
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a value as one JSON document; `indent=None`: on one line."""
-    text = _ENCODER.encode(value).decode()
+    try:
+        text = _ENCODER.encode(value).decode()
+    except UnicodeEncodeError:  # a header name that is not UTF-8 has lone surrogates (PEP 383)
+        text = json.dumps(msgspec.to_builtins(value))
     if indent is not None:
         # msgspec would write an empty object over two lines.
         text = json.dumps(json.loads(text), ensure_ascii=False, indent=indent)
