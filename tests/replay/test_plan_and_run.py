@@ -7,6 +7,9 @@ import pytest
 
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import NothingMatched
+from transfer_gate.quarantine import planning
+from transfer_gate.quarantine.selection import Filter
+from transfer_gate.registry import load_registry
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -126,3 +129,22 @@ async def test_limit_and_canary_send_so_many_and_a_later_run_goes_on(operator: O
     assert rest.returncode == 0, rest.stderr
     assert "canary: 6 sent" in rest.stderr
     assert sorted(await operator.released(people)) == everything(people)
+
+
+async def test_a_partition_of_more_prospects_than_are_held_at_a_time_is_decided_in_parts(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = [f"parts-{number}" for number in range(9)]
+    held = await operator.held(people)
+    await operator.consent(people[:4])
+    monkeypatch.setattr(planning, "_STATES", 2)
+    monkeypatch.setattr(planning, "_LINE_OFFSETS", 1)
+    lines: list[str] = []
+    registry = load_registry(operator.settings.registry)
+    plan = await planning.make_plan(operator.settings, registry, Filter(ids=frozenset(held)), say=lines.append)
+    assert plan.outcomes() == {"released": 4, "held": 5}
+    assert sorted(item.quarantine_id for item in plan.items) == sorted(held)
+    assert lines[0].startswith("reading quarantine: ")
+    assert lines[1].endswith("open records match")
+    assert sum(line.startswith("decided ") for line in lines) >= 4
+    assert lines[-1] == "decided 9 of 9"

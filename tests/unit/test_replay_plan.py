@@ -1,9 +1,13 @@
 """A plan survives its file and its parts on the audit topic; what became of its records is told in the right words."""
 
 import datetime as dt
+import tracemalloc
+from array import array
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -12,12 +16,16 @@ from click import BadParameter
 from transfer_gate.cli.replay_options import Rate
 from transfer_gate.errors import InvalidInput
 from transfer_gate.quarantine.journal import Journal
-from transfer_gate.quarantine.plan import Item, Plan, checked_id, digest_of, fingerprint_of, load_plan, save_plan
+from transfer_gate.quarantine.plan import Item, Items, Plan, checked_id, digest_of, fingerprint_of, load_plan, save_plan
 from transfer_gate.quarantine.results import Result
 from transfer_gate.wire.ledger import ERASED, LedgerEntry, encode_entry
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 PLAN_ID = "0f8b7f3e-5f7e-4a55-9b0e-3f1f7a1f2b11"
+
+
+def id_of(number: int) -> str:
+    return str(UUID(int=number))
 
 
 def plan(items: int, attempt: int = 1) -> Plan:
@@ -33,7 +41,7 @@ def plan(items: int, attempt: int = 1) -> Plan:
         forecasts=(Result("released", ("email",)),),
         moves=(),
         not_replayable=0,
-        items=tuple(Item(0, number, f"id-{number}", attempt, "aa", 0) for number in range(items)),
+        items=tuple(Item(0, number, id_of(number), attempt, "aa" * 16, 0) for number in range(items)),
     )
 
 
@@ -41,7 +49,7 @@ def told(journal: Journal, number: int, **entry: Any) -> dict[str, int]:
     """Counts after one more entry of the ledger."""
     given: dict[str, Any] = {"at": NOW, "run": PLAN_ID} | entry
     written = LedgerEntry(**given)
-    record: Any = SimpleNamespace(key=f"id-{number}".encode(), value=encode_entry(written))
+    record: Any = SimpleNamespace(key=id_of(number).encode(), value=encode_entry(written))
     journal.take(record)
     return journal.counts()
 
@@ -57,6 +65,43 @@ def test_the_digest_is_that_of_the_file_and_changes_with_anything_in_it(tmp_path
     file.write_bytes(b"{}")
     with pytest.raises(InvalidInput, match="can't be read as a plan"):
         load_plan(file)
+
+
+def test_a_plan_in_columns_has_the_digest_of_its_canonical_json_however_long_it_is(tmp_path: Path) -> None:
+    made = plan(9001)
+    assert digest_of(made) == sha256(msgspec.json.encode(made)).hexdigest()
+    columns = msgspec.structs.replace(made, items=Items(made.items))
+    assert digest_of(columns) == digest_of(made)
+    assert columns.outcomes() == made.outcomes()
+    save_plan(tmp_path / "p.json", columns, digest_of(columns))
+    read = load_plan(tmp_path / "p.json")
+    assert read is not None
+    assert isinstance(read.items, Items)
+    assert (read.items, read.items[-1], read.items[4:6]) == (made.items, made.items[-1], made.items[4:6])
+
+
+def test_a_plan_of_many_records_is_made_saved_and_read_in_little_memory(tmp_path: Path) -> None:
+    """A million took more than 500 MiB as objects; 20,000 of these are 2 % of that."""
+    count, head = 20_000, plan(0)
+    tracemalloc.start()
+    try:
+        items = Items(Item(number % 6, number, id_of(number), 1, "ab" * 16, 0) for number in range(count))
+        made = msgspec.structs.replace(head, items=items.forecast_as(range(count), array("i", [0]) * count))
+        save_plan(tmp_path / "p.json", made, digest_of(made))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 250 * count
+    assert load_plan(tmp_path / "p.json") == made
+
+
+@pytest.mark.parametrize(
+    ("quarantine_id", "fingerprint"),
+    [("id-1", "ab" * 16), (PLAN_ID.upper(), "ab" * 16), (PLAN_ID, "ab"), (PLAN_ID, "")],
+)
+def test_what_is_no_item_is_in_no_plan(quarantine_id: str, fingerprint: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        Items([Item(0, 1, quarantine_id, 1, fingerprint, 0)])
 
 
 @pytest.mark.parametrize("given", ["", "../../etc/passwd", PLAN_ID.upper(), PLAN_ID + "/.."])
@@ -126,8 +171,8 @@ def test_only_what_came_out_otherwise_is_a_difference() -> None:
     told(journal, 1, state="replayed", attempt=2, released=("sms",))
     told(journal, 2, state="open", attempt=2, quarantined={"email": ("not-withdrawn", "not-objected")})
     assert [(one.forecast, one.outcome, one.ids) for one in journal.differences()] == [
-        ("released (email)", "released (sms)", ["id-1"]),
-        ("released (email)", "held: not-withdrawn, not-objected", ["id-2"]),
+        ("released (email)", "released (sms)", [id_of(1)]),
+        ("released (email)", "held: not-withdrawn, not-objected", [id_of(2)]),
     ]
 
 

@@ -6,7 +6,7 @@ import getpass
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -44,6 +44,11 @@ def operator(settings: Settings) -> str:
 
 async def record_acts(settings: Settings, *acts: Act) -> None:
     """Append to the audit topic and wait until every in-sync replica has it. Raises BrokerUnavailable."""
+    await record_all(settings, acts)
+
+
+async def record_all(settings: Settings, acts: Iterable[Act]) -> None:
+    """The same, for many: each is made when it is written."""
     async with broker_errors(settings):
         options = client_options(settings)
         async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:

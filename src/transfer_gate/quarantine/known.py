@@ -1,6 +1,7 @@
 """Plans on the audit topic: published whole, so that another machine can run them; and what was done about each."""
 
 import datetime as dt
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -8,9 +9,19 @@ from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.quarantine.audit import Act, record_acts
+from transfer_gate.quarantine.audit import Act, record_all
 from transfer_gate.quarantine.follow import Follower, replay_partitions
-from transfer_gate.quarantine.plan import Item, Move, Plan, checked_id, digest_of, load_plan, plan_file, save_plan
+from transfer_gate.quarantine.plan import (
+    Item,
+    Items,
+    Move,
+    Plan,
+    checked_id,
+    digest_of,
+    load_plan,
+    plan_file,
+    save_plan,
+)
 from transfer_gate.quarantine.results import Result
 from transfer_gate.settings import Settings
 from transfer_gate.stream.clients import broker_errors
@@ -32,7 +43,7 @@ _NO_COLUMNS: Final[dict[str, Any]] = dict.fromkeys(_COLUMNS, ())
 
 
 #: Columns by digest and number of the part that they stand in.
-_Parts = dict[tuple[str | None, int], dict[str, tuple[Any, ...]]]
+_Parts = dict[tuple[str | None, int], dict[str, Any]]
 
 
 class KnownPlan:
@@ -85,16 +96,17 @@ async def publish(settings: Settings, plan: Plan) -> str:
             details=details,
         )
 
-    parts = [
-        {name: column[start : start + size]}
+    places = [
+        (name, slice(start, start + size))
         for name, (_, size) in _COLUMNS.items()
-        for column in [getattr(plan, name)]
-        for start in range(0, len(column), size)
+        for start in range(0, len(getattr(plan, name)), size)
     ]
     head = msgspec.to_builtins(replace(plan, **_NO_COLUMNS))
-    acts = [act(PART, "planned", part=number, **part) for number, part in enumerate(parts)]
-    acts.append(act(PLANNED, "planned", records=len(plan.items), parts=len(parts), forecast=plan.outcomes(), plan=head))
-    await record_acts(settings, *acts)
+    parts = (
+        act(PART, "planned", part=number, **{name: getattr(plan, name)[at]}) for number, (name, at) in enumerate(places)
+    )
+    planned = act(PLANNED, "planned", records=len(plan.items), parts=len(places), forecast=plan.outcomes(), plan=head)
+    await record_all(settings, chain(parts, (planned,)))
     save_plan(plan_file(settings.data_dir, plan.plan_id), plan, digest)
     return digest
 
@@ -124,11 +136,7 @@ async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPl
             if act.action != PART:
                 about.append(act)
             elif here is None:
-                parts[act.digest, int(act.details["part"])] = {
-                    name: msgspec.convert(act.details[name], kind)
-                    for name, (kind, _) in _COLUMNS.items()
-                    if name in act.details
-                }
+                parts[act.digest, int(act.details["part"])] = _part_of(act)
     made = next((act for act in about if act.action == PLANNED), None)
     if made is None or made.digest is None:
         raise InvalidInput(
@@ -155,14 +163,32 @@ def act_about(record: ConsumerRecord, plan_id: str) -> Act | None:
     return act if act.plan_id == plan_id else None
 
 
+def _part_of(act: Act) -> dict[str, Any]:
+    """Columns of a part; none of one that is damaged, so that the plan will not be the one that was made."""
+    try:
+        found: dict[str, Any] = {
+            name: msgspec.convert(act.details[name], kind)
+            for name, (kind, _) in _COLUMNS.items()
+            if name in act.details
+        }
+        return found | {"items": Items(found["items"])} if "items" in found else found
+    except ValueError:  # msgspec.ValidationError is one
+        return {}
+
+
 def _assembled(made: Act, parts: _Parts) -> Plan | None:
     """The plan from its parts; None when one is missing or not as it was written."""
-    columns = dict(_NO_COLUMNS)
+    columns, items = dict(_NO_COLUMNS), list[Items]()
     try:
         for number in range(int(made.details["parts"])):
             for name, part in parts[made.digest, number].items():
-                columns[name] += part
-        return replace(msgspec.convert(made.details["plan"], Plan), **columns)
+                if name == "items":
+                    items.append(part)
+                else:
+                    columns[name] += part
+        return replace(
+            msgspec.convert(made.details["plan"], Plan), **columns | {"items": Items(chain.from_iterable(items))}
+        )
     except (KeyError, ValueError, TypeError):  # msgspec.ValidationError is a ValueError
         return None
 

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -12,23 +13,29 @@ from typing import Any, Final
 import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Struct
+from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.quarantine.items import FINGERPRINT_BYTES, Item, Items, decoded, encoded
 from transfer_gate.quarantine.results import Result
 
+__all__ = [
+    "Item",
+    "Items",
+    "Move",
+    "Plan",
+    "PlanFile",
+    "checked_id",
+    "digest_of",
+    "fingerprint_of",
+    "load_plan",
+    "plan_file",
+    "save_plan",
+]
+
 _PLAN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_FINGERPRINT_BYTES: Final = 16
-
-
-class Item(Struct, frozen=True, array_like=True):
-    """One quarantine record: where it stands, which attempt it is, its bytes, its place in `Plan.forecasts`."""
-
-    partition: int
-    offset: int
-    quarantine_id: str
-    attempt: int
-    fingerprint: str
-    forecast: int
+#: What stands in front of the items of a plan, its last member; quotes within texts are escaped.
+_ITEMS_AT: Final = b'"items":['
 
 
 class Move(Struct, frozen=True, kw_only=True):
@@ -63,11 +70,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     forecasts: tuple[Result, ...]
     moves: tuple[Move, ...]
     not_replayable: int
-    items: tuple[Item, ...]
+    items: Sequence[Item]
 
     def outcomes(self) -> dict[str, int]:
         """Number of records by the outcome that was forecast."""
-        by_forecast = Counter(item.forecast for item in self.items)
+        items = self.items
+        by_forecast = items.forecasts() if isinstance(items, Items) else Counter(item.forecast for item in items)
         counts: Counter[str] = Counter()
         for number, records in by_forecast.items():
             counts[self.forecasts[number].outcome] += records
@@ -83,7 +91,18 @@ class PlanFile(Struct, frozen=True, kw_only=True):
 
 def digest_of(plan: Plan) -> str:
     """SHA-256 over the whole plan as canonical JSON: approvals and runs are bound to it."""
-    return sha256(msgspec.json.encode(plan)).hexdigest()
+    digest = sha256()
+    for part in _encoded(plan):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _encoded(plan: Plan) -> Iterator[bytes]:
+    """A plan as JSON, in parts that follow each other: its items would be too much at once."""
+    head = msgspec.json.encode(replace(plan, items=()))
+    yield head[: -len(b"[]}")]
+    yield from encoded(plan.items)
+    yield b"}"
 
 
 def fingerprint_of(record: ConsumerRecord) -> str:
@@ -92,7 +111,7 @@ def fingerprint_of(record: ConsumerRecord) -> str:
     for name, text in record.headers:
         parts += (name.encode(), text)
     framed = [b"-" if part is None else b"%d:%b" % (len(part), part) for part in parts]
-    return sha256(b"".join(framed)).digest()[:_FINGERPRINT_BYTES].hex()
+    return sha256(b"".join(framed)).digest()[:FINGERPRINT_BYTES].hex()
 
 
 def checked_id(plan_id: str) -> str:
@@ -113,7 +132,9 @@ def save_plan(file: Path, plan: Plan, digest: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".plan-")
         with os.fdopen(handle, "wb") as temporary:
-            temporary.write(msgspec.json.encode(PlanFile(digest=digest, plan=plan)))
+            temporary.write(b'{"digest":%b,"plan":' % msgspec.json.encode(digest))
+            temporary.writelines(_encoded(plan))
+            temporary.write(b"}")
             temporary.flush()
             os.fsync(temporary.fileno())
         Path(name).replace(file)
@@ -124,10 +145,14 @@ def save_plan(file: Path, plan: Plan, digest: str) -> None:
 def load_plan(file: Path) -> Plan | None:
     """The plan in a file, None when there is no such file. Raises InvalidInput when it is no plan."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=PlanFile).plan
+        text = file.read_bytes()
+        at = text.rindex(_ITEMS_AT) + len(_ITEMS_AT)
+        stop = text.rindex(b"]")
+        plan = msgspec.json.decode(text[:at] + text[stop:], type=PlanFile).plan
+        return replace(plan, items=decoded(text, at, stop))
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError) as error:  # msgspec.DecodeError is a ValueError
         raise InvalidInput(
             f"{file} can't be read as a plan: {error}", do="remove it: the audit topic has the plan as well"
         ) from None

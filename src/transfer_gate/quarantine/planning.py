@@ -3,8 +3,10 @@
 import uuid
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from heapq import merge
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -19,9 +21,16 @@ from transfer_gate.quarantine.forecast import Forecaster, moves_of
 from transfer_gate.quarantine.frozen import FrozenRecords
 from transfer_gate.quarantine.known import now
 from transfer_gate.quarantine.payloads import master_keys
-from transfer_gate.quarantine.plan import Item, Plan, fingerprint_of
+from transfer_gate.quarantine.plan import Item, Items, Plan, fingerprint_of
 from transfer_gate.quarantine.results import Result
-from transfer_gate.quarantine.selection import Filter, Found, filter_details, quarantine_ends, select
+from transfer_gate.quarantine.selection import (
+    Filter,
+    Found,
+    filter_details,
+    found_between,
+    quarantine_ends,
+    ranges,
+)
 from transfer_gate.quarantine.standings import StandingsOf, starts_of
 from transfer_gate.quarantine.states import packed_states_of
 from transfer_gate.settings import Settings
@@ -30,20 +39,52 @@ from transfer_gate.stream.originals import originals_of
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.wire.sealing import UNSEALED, Sealing, owner_of
 
-#: States that are held in memory at a time: partitions are taken together up to so many prospects.
-_STATES: Final = 20_000
+#: Prospects whose states are held in memory at a time: partitions are taken together up to so many, and one that has
+#: more is decided in stretches, each of which reads its changelog once.
+_STATES: Final = 40_000
+#: Offsets between two lines about a scan.
+_LINE_OFFSETS: Final = 100_000
+
+Say = Callable[[str], None]
+
+
+class _Keys(AbstractSet[bytes]):
+    """Record keys by their hashes. One that is in it by chance costs a state that nobody asks for."""
+
+    def __init__(self, hashes: Iterable[int]) -> None:
+        self._hashes = frozenset(hashes)
+
+    def __contains__(self, key: object) -> bool:
+        return hash(key) in self._hashes
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise TypeError("hashes are no keys")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+
+class _Group(NamedTuple):
+    """Items that are decided together: their numbers, and by partition the keys of the states that this takes."""
+
+    numbers: Sequence[int]
+    wanted: dict[int, _Keys]
 
 
 class _Selection:
-    """The frozen records: items in the order of the topic's timestamps, and whose states a decision needs."""
+    """The frozen records: items by partition and offset, and whose states a decision needs, in some 80 bytes each."""
 
     def __init__(self) -> None:
-        self.items: list[Item] = []
+        self.items = Items()
         self.stamps = array("q")
-        self.prospects: dict[int, set[bytes]] = {}
+        #: Hashes of the record's key and of the owner of its payload's key.
+        self._prospects = array("q")
+        self._owners = array("q")
+        #: Numbers of the items of each partition.
+        self._within: dict[int, range] = {}
         self.not_replayable = 0
 
-    async def fill(self, settings: Settings, wanted: Filter, ends: Offsets) -> None:
+    async def fill(self, settings: Settings, wanted: Filter, ends: Offsets, say: Say) -> None:
         """Read headers; payloads are looked at, and let go."""
         ledger = settings.topics.ledger
         _, bound = await bounds(settings, {ledger: len(ends)}, committed_only=False)
@@ -51,10 +92,15 @@ class _Selection:
         starts = await starts_of(settings, told, wanted.since)
         grown = (await destinations_of(settings)).grown
         standings_of = StandingsOf(settings, told, starts, grown=grown)
-        for place, end in sorted(ends.items()):
-            standings = await standings_of.of(place.partition)
-            async for found in select(settings, replace(wanted, open_only=True), {place: end}, standings):
+        within = await ranges(settings, wanted, ends)
+        scan = _Scan(sum(end - start for start, end in within.values()), say, lambda: len(self.items))
+        for place in sorted(within):
+            number, first = place.partition, len(self.items)
+            standings = await standings_of.of(number)
+            open_ones = replace(wanted, open_only=True)
+            async for found in found_between(settings, open_ones, {place: within[place]}, standings, scan.passed):
                 self._add(found)
+            self._within[number] = range(first, len(self.items))
 
     def _add(self, found: list[Found]) -> None:
         for one in found:
@@ -62,33 +108,73 @@ class _Selection:
             if held.stage == "consent":
                 self.not_replayable += 1
                 continue
-            owners = self.prospects.setdefault(record.partition, set())
-            if record.key is not None:
-                owners.add(record.key)
-            if held.encryption is not None:
-                owners.add(owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason))
+            key = hash(record.key or b"")
+            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)
+            self._prospects.append(key)
+            self._owners.append(key if held.encryption is None else hash(owner))
             self.stamps.append(record.timestamp)
             self.items.append(
                 Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)
             )
 
-    def in_order(self, numbers: Iterable[int]) -> list[int]:
-        """As they were quarantined, across partitions."""
-        stamps, items = self.stamps, self.items
-        return sorted(numbers, key=lambda number: (stamps[number], items[number].partition, items[number].offset))
+    def in_order(self) -> Iterator[int]:
+        """Numbers of the items as they were quarantined, across partitions: each has them in that order."""
 
-    def groups(self) -> Iterator[list[int]]:
-        """Partitions to be decided together."""
-        group: list[int] = []
+        def since(number: int) -> tuple[int, int, int]:
+            return self.stamps[number], *self.items.place(number)
+
+        return merge(*self._within.values(), key=since)
+
+    def groups(self) -> Iterator[_Group]:
+        """What is decided together: some partitions, or a stretch of one."""
+        group: dict[int, range] = {}
         count = 0
-        for partition, prospects in sorted(self.prospects.items()):
-            if group and count + len(prospects) > _STATES:
-                yield group
-                group, count = [], 0
-            group.append(partition)
-            count += len(prospects)
+        for partition, within in sorted(self._within.items()):
+            for stretch, prospects in self._stretches(within):
+                if group and count + prospects > _STATES:
+                    yield self._group(group)
+                    group, count = {}, 0
+                group[partition] = stretch
+                count += prospects
         if group:
-            yield group
+            yield self._group(group)
+
+    def _stretches(self, within: range) -> Iterator[tuple[range, int]]:
+        """Items that follow each other, of _STATES prospects at most, and of how many."""
+        first, seen = within.start, set[int]()
+        for number in within:
+            prospect = self._prospects[number]
+            if len(seen) == _STATES and prospect not in seen:
+                yield range(first, number), len(seen)
+                first, seen = number, set()
+            seen.add(prospect)
+        if seen:
+            yield range(first, within.stop), len(seen)
+
+    def _group(self, group: Mapping[int, range]) -> _Group:
+        numbers = [number for stretch in group.values() for number in stretch]
+        return _Group(numbers, {partition: self._keys(stretch) for partition, stretch in group.items()})
+
+    def _keys(self, numbers: Iterable[int]) -> _Keys:
+        return _Keys(each for number in numbers for each in (self._prospects[number], self._owners[number]))
+
+
+class _Scan:
+    """Says how far the scan of quarantine is: at its beginning, then once in a while."""
+
+    def __init__(self, offsets: int, say: Say, matching: Callable[[], int]) -> None:
+        self._offsets = offsets
+        self._say = say
+        self._matching = matching
+        self._passed = 0
+        say(f"reading quarantine: {offsets:,} offsets")
+
+    def passed(self, offsets: int) -> None:
+        """So many more were passed."""
+        lines = self._passed // _LINE_OFFSETS
+        self._passed += offsets
+        if self._passed // _LINE_OFFSETS > lines:
+            self._say(f"read {self._passed:,} of {self._offsets:,} offsets, {self._matching():,} open records match")
 
 
 async def make_plan(
@@ -97,7 +183,7 @@ async def make_plan(
     wanted: Filter,
     *,
     ticket: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> Plan:
     """A plan over everything open that `wanted` means; nothing is written. `say` is told what goes on.
 
@@ -110,7 +196,7 @@ async def make_plan(
     ends = await quarantine_ends(settings)
     selection = _Selection()
     async with broker_errors(settings):
-        await selection.fill(settings, wanted, ends)
+        await selection.fill(settings, wanted, ends, say)
     if not selection.items:
         beside = f"; {selection.not_replayable} unreadable consent events do" if selection.not_replayable else ""
         raise NothingMatched(
@@ -122,8 +208,9 @@ async def make_plan(
     say(f"{len(selection.items):,} open records match; deciding them as of now")
     book = Rulebook.of(settings.topics, registry)
     forecasts = await _forecast(settings, book, sealing, selection, say)
-    order = selection.in_order(number for number, known in enumerate(forecasts.numbers) if known >= 0)
-    if not order:
+    known = forecasts.numbers
+    items = selection.items.forecast_as((number for number in selection.in_order() if known[number] >= 0), known)
+    if not items:
         raise NothingMatched("retention deleted every record that matched while this ran")
     return Plan(
         plan_id=str(uuid.uuid4()),
@@ -137,7 +224,7 @@ async def make_plan(
         forecasts=tuple(forecasts.kinds),
         moves=moves_of(forecasts.moves),
         not_replayable=selection.not_replayable,
-        items=tuple(replace(selection.items[number], forecast=forecasts.numbers[number]) for number in order),
+        items=items,
     )
 
 
@@ -159,16 +246,16 @@ class _Forecasts:
 
 
 async def _forecast(
-    settings: Settings, book: Rulebook, sealing: Sealing, selection: _Selection, say: Callable[[str], None]
+    settings: Settings, book: Rulebook, sealing: Sealing, selection: _Selection, say: Say
 ) -> _Forecasts:
     forecasts = _Forecasts(len(selection.items))
     frozen = FrozenRecords(settings, settings.topics.quarantine)
     done = 0
     for group in selection.groups():
         at = now()
-        states = await packed_states_of(settings, {partition: selection.prospects[partition] for partition in group})
-        deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in group}
-        items = ((number, item) for number, item in enumerate(selection.items) if item.partition in deciders)
+        states = await packed_states_of(settings, group.wanted)
+        deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in states}
+        items = ((number, selection.items[number]) for number in group.numbers)
         async with broker_errors(settings), originals_of(settings) as originals:
             async for reading in frozen.read(items):
                 left = reading.records

@@ -4,7 +4,7 @@ The changelog holds what the gate has applied; consent events behind its committ
 plan sees what a decision would see.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -56,17 +56,31 @@ async def packed_states_of(settings: Settings, wanted: Mapping[int, AbstractSet[
         placements = await cluster.placements(settings, found.partitions if found else None)
     if not placements.grown:
         return await _states_in(settings, wanted)
-    homes: dict[int, set[bytes]] = {}
-    for partition, keys in wanted.items():
-        for key in keys:
-            homes.setdefault(_home(placements, key, partition), set()).add(key)
-    at_home = await _states_in(settings, homes)
-    return {
-        partition: {
-            key: raw for key in keys if (raw := at_home[_home(placements, key, partition)].get(key)) is not None
-        }
-        for partition, keys in wanted.items()
-    }
+    count = found.partitions if found else 0
+    at_home = await _states_in(settings, dict.fromkeys(range(count), _AnyOf(wanted.values())))
+    states: PackedStates = {partition: {} for partition in wanted}
+    for home, of_home in at_home.items():
+        for key, raw in of_home.items():
+            for partition, keys in wanted.items():
+                if key in keys and _home(placements, key, partition) == home:
+                    states[partition][key] = raw
+    return states
+
+
+class _AnyOf(AbstractSet[bytes]):
+    """The keys of some sets, which need not be able to tell them."""
+
+    def __init__(self, sets: Iterable[AbstractSet[bytes]]) -> None:
+        self._sets = tuple(sets)
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in keys for keys in self._sets)
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise TypeError("its sets may not tell their keys")
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sets))
 
 
 def _home(placements: Placements, key: bytes, partition: int) -> int:
