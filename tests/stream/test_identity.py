@@ -150,6 +150,7 @@ async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate
     after = [await transfer(gate, f"u-{number}") for number in range(4)]
     gate.worker.thaw()
     outputs = await gate.outputs()
+    new_held: list[str] = []
     for number, one in enumerate(after):
         (decision,) = [found for found in outputs.decided(one) if found["event_id"] == f"u-{number}"]
         assert decision["decision_id"] not in old
@@ -161,6 +162,7 @@ async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate
         ]
         assert dict(record.headers)["tg-quarantine-id"] not in old_held
         assert dict(record.headers)["tg-source-topic-id"] == decision["source"]["topic_id"].encode()
+        new_held.append((dict(record.headers)["tg-quarantine-id"] or b"").decode())
     await gate.consent(PROSPECT)
     await transfer(gate, "u-free")
     await gate.settled()
@@ -168,6 +170,37 @@ async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate
     assert (code, counts["inputs"], counts["released"]) == (0, 5, 2)
     code, counts, errors = await asyncio.to_thread(gate.place.audit)
     assert (code, counts["ok"], errors) == (0, 1, "")
+    await held_under_one_place(Operator(gate), (old_held.pop() or b"").decode(), new_held[0])
+
+
+async def held_under_one_place(operator: Operator, former: str, later: str) -> None:
+    """Commands tell records apart that stand at one place of two topics of one name."""
+
+    async def ask(*arguments: str) -> str:
+        done = await operator.command(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    rows = {
+        row["quarantine_id"]: row
+        for row in map(json.loads, (await ask("quarantine", "list", "--output", "jsonl")).splitlines())
+    }
+    assert "topic_id" in rows[later]["source"]
+    assert "topic_id" not in rows[former]["source"]
+    await ask("quarantine", "discard", later, "--why", "test")
+    shown = {one: json.loads(await ask("quarantine", "show", one, "--output", "json")) for one in (former, later)}
+    assert (shown[former]["state"], shown[later]["state"]) == ("open", "discarded")
+    told = {one: json.loads(await ask("quarantine", "explain", one, "--output", "json")) for one in (former, later)}
+    assert {one["then"]["from"] for one in told.values()} == {"decision record"}
+    assert {one["then"]["decision_id"] for one in told.values()} == {
+        one["attempts"][0]["decision_id"] for one in shown.values()
+    }
+    decision = told[later]["then"]["decision_id"]
+    assert json.loads(await ask("policy", "explain", "--decision", decision, "--output", "json"))
+    file = operator.gate.place.folder / "held.jsonl"
+    await ask("quarantine", "export", str(file), "--why", "test")
+    assert {former, later} <= {json.loads(line)["quarantine_id"] for line in file.read_text("utf-8").splitlines()}
 
 
 async def test_a_worker_with_an_older_registry_decides_nothing_unless_it_is_told_to(gate: StreamGate) -> None:
