@@ -120,6 +120,8 @@ def test_the_fingerprint_tells_apart_key_value_and_headers() -> None:
             (b"ab", None, (("c", None),)),
             (b"ab", b"c", (("x", b"y"),)),
             (b"ab", b"c", (("xy", b""),)),
+            (b"ab", b"c", (("x\udcff", b"y"),)),  # bytes that are not UTF-8 (PEP 383)
+            (b"ab", b"c", (("x\udcfe", b"y"),)),
         )
     ]
     assert len({fingerprint_of(record) for record in records}) == len(records)

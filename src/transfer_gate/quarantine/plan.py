@@ -109,7 +109,7 @@ def fingerprint_of(record: ConsumerRecord) -> str:
     """Stands for key, value and headers of a record, byte for byte."""
     parts = [record.key, record.value]
     for name, text in record.headers:
-        parts += (name.encode(), text)
+        parts += (name.encode("utf-8", "surrogateescape"), text)  # a name may be any bytes (PEP 383)
     framed = [b"-" if part is None else b"%d:%b" % (len(part), part) for part in parts]
     return sha256(b"".join(framed)).digest()[:FINGERPRINT_BYTES].hex()
 
