@@ -10,7 +10,7 @@ from tests.property.oracle import overflow, verdict
 from tests.property.scenarios import INSTANTS, Objects, more_events, scenarios, world
 from transfer_gate.model.consent import Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, Bounds, ProspectState
-from transfer_gate.policy.bounds import compacted, fits, history_records
+from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, compacted, fits, history_records
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.wire.decode import Unreadable, decode_consent
@@ -59,7 +59,8 @@ def test_a_bounded_state_decides_by_all_that_came_or_releases_nothing(scenario: 
         for event, before in zip(here.events, states, strict=False)
     )
     whole = not erased_when_full and not any(known.overflowed for known in states)
-    assert history_records(state) <= FEW.history_records + BESIDE
+    on_top = min(len(state.unreadable), UNREADABLE_ON_TOP)
+    assert history_records(state) <= FEW.history_records + BESIDE + on_top
     for decision in decide(here.transfer, state, here.registry, t):
         partner_id, overflowed = decision.partner_id, state.overflowed
         expected = verdict(
@@ -128,6 +129,32 @@ def test_an_opposition_is_never_dropped(scenario: Objects) -> None:
             and (not x.channels or (channels not in (None, "all") and set(channels or "x") <= set(x.channels)))
             for x in kept
         )
+
+
+def test_an_unreadable_event_that_comes_when_the_state_is_full_blocks_until_it_is_resolved_itself() -> None:
+    bounds = Bounds(history_records=20)
+    body = {"prospect_id": "p-1", "type": "consent", "state": "given", "event_time": "2026-03-01T00:00:00Z"}
+    at = dt.datetime(2026, 3, 2, tzinfo=dt.UTC)
+
+    def folded(state: ProspectState, offset: int, **members: object) -> ProspectState:
+        event = decode_consent(json.dumps({**body, "event_id": f"c-{offset}", **members}).encode(), b"p-1")
+        return fold(state, event, offset, at + dt.timedelta(seconds=offset), bounds)
+
+    state = EMPTY
+    for offset in range(20):
+        state = folded(state, offset, record_id=f"r-{offset}")
+    assert not state.overflowed
+    for offset in (20, 21):
+        state = fold_unreadable(state, offset, bounds)
+    assert state.overflowed
+    settled = {"type": "resolution", "by": "dpo", "why": "looked at"}
+    state = folded(state, 22, **settled, resolves=[], history=True, event_time="2026-03-02T01:00:00Z")
+    assert not state.overflowed
+    assert state.blocked()
+    state = folded(state, 23, **settled, resolves=[20])
+    assert state.blocked()
+    state = folded(state, 24, **settled, resolves=[21])
+    assert not state.blocked()
 
 
 def test_17_000_consents_of_one_prospect_are_marked_and_stay_within_the_bounds() -> None:

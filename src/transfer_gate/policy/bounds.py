@@ -22,6 +22,8 @@ from transfer_gate.model.state import (
     order_of_opposition,
 )
 
+#: So many unreadable events are kept of a prospect whose state is full: each is to be resolved by itself.
+UNREADABLE_ON_TOP: Final = 64
 #: Stands for the id of the opposition that others were widened to.
 WIDENED: Final = "history-overflow"
 #: Receipts of events run backwards by no more than this (a stray keeps its own on its way home), and no decision is

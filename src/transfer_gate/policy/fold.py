@@ -35,7 +35,7 @@ from transfer_gate.model.state import (
     order_of_opposition,
     order_of_version,
 )
-from transfer_gate.policy.bounds import cleared, compacted, fits, widened
+from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, cleared, compacted, fits, history_records, widened
 from transfer_gate.policy.legal_time import utc
 from transfer_gate.policy.records import as_withdrawal
 
@@ -71,7 +71,9 @@ def fold(
         return after
     if not state.overflowed or isinstance(event, Resolution):
         smaller = compacted(after, received_at)
-        if fits(smaller, bounds):
+        if fits(smaller, bounds) or (
+            isinstance(event, Resolution) and history_records(smaller) < history_records(state)
+        ):
             return smaller
     if isinstance(event, Erasure) and erases(state, after):
         return cleared(after, bounds)
@@ -137,10 +139,13 @@ def fold_unreadable(state: ProspectState, offset: int, bounds: Bounds = BOUNDS) 
     after = replace(state, unreadable=tuple(sorted((*state.unreadable, offset))))
     if fits(after, bounds):
         return after
-    if state.overflowed:
-        return state
-    smaller = compacted(after, None)
-    return smaller if fits(smaller, bounds) else replace(state, overflowed=True)
+    if not state.overflowed:
+        smaller = compacted(after, None)
+        if fits(smaller, bounds):
+            return smaller
+    # Whoever settles the history has not looked at this event: it blocks its prospect by itself, on top of the bounds.
+    kept = after if len(after.unreadable) <= UNREADABLE_ON_TOP else state
+    return kept if kept.overflowed else replace(kept, overflowed=True)
 
 
 def _resolved(state: ProspectState, event: Resolution, received_at: dt.datetime | None) -> ProspectState:
