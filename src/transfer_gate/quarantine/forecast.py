@@ -43,15 +43,19 @@ class Forecaster:
         held = [held_of(record.headers) for record in records]
         ledger = MemorySlice()
         ledger.update({one.quarantine_id.encode(): self._open(one.attempt) for one in held if one.attempt > 1}, 0)
-        work = Round(self._book, Tables(self._states, ledger), self._partition, self._at, self._sealing)
-        work.bring(originals)
-        work.replay(records, 0)
-        work.close()
-        results = []
-        for one in held:
-            result = result_of(decode_entry(work.ledger_changes[one.quarantine_id.encode()] or b""))
-            self.moves.update(_moves(one, result))
-            results.append(result)
+        results: list[Result] = []
+        while len(results) < len(records):  # a round takes as many as it may write
+            work = Round(self._book, Tables(self._states, ledger), self._partition, self._at, self._sealing)
+            work.bring(originals)
+            done = len(results)
+            count = work.replay(records[done:], 0)
+            work.close()
+            for one in held[done : done + count]:
+                entry = work.ledger_changes.get(one.quarantine_id.encode())
+                # Without an entry the gate would take it for no record of quarantine, and leave it open.
+                result = Result("refused") if entry is None else result_of(decode_entry(entry))
+                self.moves.update(_moves(one, result))
+                results.append(result)
         return results
 
     def _open(self, attempt: int) -> bytes:
