@@ -27,9 +27,10 @@ STREAMS := benchmarks/kafka-streams/target
 
 # A Python to make the environments with; `make PYTHON=/path/to/python3.12 setup` chooses another.
 PYTHON ?=
-# In how many processes tests run, each with a Kafka of its own; a file's tests stay together. Those of faults run alone.
+# In how many processes tests run, each with a Kafka of its own; a file's tests stay together. In the order of folders, so that
+# the quick files of tests/unit come last and no process waits for the other.
 PROCESSES ?= 2
-SPREAD := -n $(PROCESSES) --dist loadfile
+SPREAD := -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # Options for the program that a target runs: `make demo ARGS=--keep`, `make test ARGS='tests/unit -x'`.
 ARGS ?=
 
@@ -50,12 +51,7 @@ demo: $(VENV)/.ready ## watch transfers flow through a real local Kafka (ARGS=--
 	$(BIN)/transfer-gate demo $(ARGS)
 
 test: $(VENV)/.ready ## the tests, some minutes; they start a Kafka of their own
-ifeq ($(ARGS),)
-	$(BIN)/python -m pytest $(SPREAD) --timeout 300 --ignore tests/faults
-	$(BIN)/python -m pytest --timeout 300 tests/faults
-else
-	$(BIN)/python -m pytest --timeout 300 $(ARGS)
-endif
+	$(BIN)/python -m pytest $(if $(ARGS),,$(SPREAD)) --timeout 300 $(ARGS)
 
 test-long: $(VENV)/.ready ## the long suites: leaks, exactly-once under kills, a large state
 	$(BIN)/python -m pytest -m long $(ARGS)
