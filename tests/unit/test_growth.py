@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from transfer_gate.model.consent import Consent, ConsentEvent, Erasure, Objection, Withdrawal
+from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.join import join
@@ -102,6 +102,18 @@ def test_a_join_is_what_one_state_would_have_folded(one: list[Any], other: list[
     joined = join(folded(EMPTY, one), folded(EMPTY, other))
     assert joined == folded(folded(EMPTY, one), other)
     assert joined == join(folded(EMPTY, other), folded(EMPTY, one))
+
+
+def test_a_join_keeps_versions_of_a_consent_that_differ_in_their_content_alone() -> None:
+    """A source that uses an id twice: which of them counts is decided later, from all of them."""
+    common = {"record_id": "r", "state": "given", "event_id": "e", "prospect_id": "p-1", "event_time": NOW}
+    one, other = (
+        (ConsentGiven(**common, channels=channels), 0)  # type: ignore[arg-type]
+        for channels in (("email",), ("sms",))
+    )
+    joined = join(folded(EMPTY, [one]), folded(EMPTY, [other]))
+    assert joined == folded(EMPTY, [one, other]) == folded(EMPTY, [other, one])
+    assert {version.channels for version in joined.consents} == {("email",), ("sms",)}
 
 
 def test_a_join_knows_every_member_of_a_state() -> None:

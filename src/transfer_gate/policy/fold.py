@@ -163,11 +163,11 @@ def _resolved(state: ProspectState, event: Resolution, received_at: dt.datetime 
 
 def _with(state: ProspectState, name: str, event: Kept, order: Callable[[Kept], Any]) -> ProspectState:
     known: tuple[Kept, ...] = getattr(state, name)
-    events = _joined(known, event, order)
+    events = joined(known, event, order)
     return state if events is known else replace(state, **{name: events})
 
 
-def _joined(
+def joined(
     known: tuple[Kept, ...],
     event: Kept,
     order: Callable[[Kept], Any],
@@ -198,7 +198,7 @@ def _joined(
 
 def _with_consent(state: ProspectState, event: ConsentGiven, early: dt.datetime | None) -> ProspectState:
     consent = _version(event, early)
-    consents = _joined(state.consents, consent, order_of_version, content_of)
+    consents = joined(state.consents, consent, order_of_version, content_of)
     proofs = _with_act(state.proofs, consent)
     if consents is state.consents and proofs is state.proofs:
         return state

@@ -2,18 +2,17 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from transfer_gate.model.state import (
-    KeptConsent,
     KeptEvent,
     ProspectState,
+    content_of,
     order_of_event,
     order_of_opposition,
     order_of_version,
 )
-
-Kept = TypeVar("Kept", bound=KeptConsent | KeptEvent)
+from transfer_gate.policy.fold import Kept, joined
 
 
 def join(state: ProspectState, other: ProspectState) -> ProspectState:
@@ -22,7 +21,7 @@ def join(state: ProspectState, other: ProspectState) -> ProspectState:
     The sealing key is that of `state`, where it has one: a prospect has one key.
     """
     return ProspectState(
-        consents=_events(state.consents, other.consents, order_of_version),
+        consents=_events(state.consents, other.consents, order_of_version, content_of),
         withdrawals=_events(state.withdrawals, other.withdrawals, order_of_opposition),
         objections=_events(state.objections, other.objections, order_of_opposition),
         erasures=_events(state.erasures, other.erasures, order_of_event),
@@ -37,13 +36,15 @@ def join(state: ProspectState, other: ProspectState) -> ProspectState:
     )
 
 
-def _events(known: tuple[Kept, ...], more: tuple[Kept, ...], order: Callable[[Kept], Any]) -> tuple[Kept, ...]:
-    events: dict[Any, Kept] = {}
-    for event in (*known, *more):
-        key = order(event)
-        if key not in events or event.counted_at < events[key].counted_at:
-            events[key] = event
-    return tuple(events[key] for key in sorted(events))
+def _events(
+    known: tuple[Kept, ...],
+    more: tuple[Kept, ...],
+    order: Callable[[Kept], Any],
+    content: Callable[[Kept], bytes] | None = None,
+) -> tuple[Kept, ...]:
+    for event in more:
+        known = joined(known, event, order, content)
+    return known
 
 
 def _latest(known: KeptEvent | None, more: KeptEvent | None) -> KeptEvent | None:
