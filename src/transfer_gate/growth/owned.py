@@ -12,7 +12,7 @@ from transfer_gate.errors import GateError, RefusedByGuard
 from transfer_gate.settings import Settings
 from transfer_gate.stream.coordinator import Fenced, RoundFailed
 from transfer_gate.stream.forgotten import lacking_offsets
-from transfer_gate.stream.history import CommitNote, Life, note_of, offsets_lost, require_same_log
+from transfer_gate.stream.history import CommitNote, life_of, note_of, offsets_lost, require_same_log
 from transfer_gate.stream.identity import Identities, TopicWatch
 from transfer_gate.stream.restore import restore
 from transfer_gate.stream.rounds import Tables
@@ -119,17 +119,10 @@ def _begun_anew(
     """Committed offsets and note, with an input topic that was made anew since at its beginning and in its next life,
     as a worker takes it over.
     """
-    offsets = {topic: found.offset for topic, found in committed.items()}
-    lives = dict(note.topics)
-    for topic, topic_id in ids.items():
-        life = lives.get(topic)
-        if life is None:
-            lives[topic] = Life(topic_id)
-        elif life.topic_id != topic_id:
-            lives[topic] = Life(topic_id, life.number + 1)
-            if topic in offsets:
-                offsets[topic] = 0
-    return offsets, replace(note, topics=lives)
+    lives = {topic: life_of(note.topics.get(topic), topic_id) for topic, topic_id in ids.items()}
+    anew = {topic for topic, life in note.topics.items() if topic in lives and life.topic_id != lives[topic].topic_id}
+    offsets = {topic: 0 if topic in anew else found.offset for topic, found in committed.items()}
+    return offsets, replace(note, topics={**note.topics, **lives})
 
 
 def in_words(error: RoundFailed) -> GateError:

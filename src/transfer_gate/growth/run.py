@@ -25,6 +25,7 @@ from transfer_gate.growth.owned import AllPartitions, in_words
 from transfer_gate.growth.survey import Before, look_before
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.settings import Settings
 from transfer_gate.stream.batches import Batches
 from transfer_gate.stream.clients import broker_errors, client_options
@@ -34,7 +35,7 @@ from transfer_gate.stream.restore import ends_of
 from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.verify import Account, verify
 from transfer_gate.wire.placements import Placed, Placements
-from transfer_gate.wire.sealing import UNSEALED, Sealing, load_master_keys
+from transfer_gate.wire.sealing import Sealing
 from transfer_gate.wire.state import STATE_FORMAT
 
 Say = Callable[[str], None]
@@ -103,7 +104,7 @@ async def grow(
 async def _bring_over(settings: Settings, all_of: AllPartitions, before: Before, say: Say) -> Grown:
     await all_of.read()
     _mark_places(all_of, before)
-    sealing = _sealing_of(settings)
+    sealing = Sealing(master_keys(settings))
     states = await move_states(all_of, _now_ms)
     say(f"{states:,} states moved to the partitions of their keys")
     book = all_of.book
@@ -169,11 +170,6 @@ def _mark_places(all_of: AllPartitions, before: Before) -> None:
             if held.number < count and reached and all(placed.partitions != count for placed in life.placed):
                 lives[topic] = life._replace(placed=(*life.placed, Placed(count, reached)))
         held.note = replace(held.note, topics=lives)
-
-
-def _sealing_of(settings: Settings) -> Sealing:
-    file = settings.quarantine_key_file
-    return UNSEALED if file is None else Sealing(load_master_keys(file))
 
 
 async def _verified(settings: Settings, registry: Registry, say: Say) -> Account:

@@ -69,8 +69,7 @@ async def look_before(settings: Settings, registry: Registry, cluster: Cluster, 
     if everywhere and await _history_home(settings, committed, partitions):
         raise NothingMatched(f"every topic has {partitions} partitions, and everything is in its place")
     by_hand = under is not None and max(counts[topic] for topic in inputs) > under
-    _, ends = await bounds(settings, {topic: counts[topic] for topic in inputs}, committed_only=False)
-    begins, _ = await bounds(settings, {topic: counts[topic] for topic in inputs}, committed_only=False)
+    begins, ends = await bounds(settings, {topic: counts[topic] for topic in inputs}, committed_only=False)
     left = _left(commits, begins, ends)
     if not by_hand and under is not None and left:
         raise RefusedByGuard(

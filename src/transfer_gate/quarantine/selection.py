@@ -1,7 +1,7 @@
 """Find quarantined records: read the topic as far as a filter needs, and say which of them are open."""
 
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
 from typing import Any, Final, Protocol
 
@@ -121,17 +121,6 @@ async def read_entry(settings: Settings, ends: Mapping[int, int], quarantine_id:
     for entry in entries.values():
         newest = newest if entry is None else newest_of(newest, entry)
     return None if newest is None else decode_entry(newest)
-
-
-async def select(settings: Settings, wanted: Filter, ends: Offsets, ledger: Ledger) -> AsyncIterator[list[Found]]:
-    """The records that a filter means, below `ends`, by partition in the order of their offsets, in lists.
-
-    Reads from the offset of `since` to that of `until` (the topic's timestamps are those of the broker's clock).
-    Records without the headers of quarantine are passed over: nobody but the gate should write there.
-    """
-    async with broker_errors(settings):
-        async for found in found_between(settings, wanted, await ranges(settings, wanted, ends), ledger):
-            yield found
 
 
 async def ranges(settings: Settings, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:

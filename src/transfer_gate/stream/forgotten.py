@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
+from transfer_gate.stream.clients import connected
 from transfer_gate.stream.history import read_note
 from transfer_gate.stream.identity import Identities
 from transfer_gate.stream.rulebook import Rulebook
@@ -57,8 +58,7 @@ async def any_committed(options: Mapping[str, Any], topic: str, partitions: int)
         max_partition_fetch_bytes=_LOOK_BYTES,
         fetch_max_wait_ms=100,
     )
-    try:
-        await reader.start()
+    async with connected(reader):
         places = [TopicPartition(topic, number) for number in range(partitions)]
         begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
         left = [place for place in places if begins[place] < ends[place]]
@@ -69,5 +69,3 @@ async def any_committed(options: Mapping[str, Any], topic: str, partitions: int)
                 return True
             left = [place for place in left if await reader.position(place) < ends[place]]
         return False
-    finally:
-        await reader.stop()

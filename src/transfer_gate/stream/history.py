@@ -57,6 +57,13 @@ class Life(NamedTuple):
         return f"{self.topic_id}:{self.number}:{self.epoch}{written_of(self.placed)}"
 
 
+def life_of(known: Life | None, topic_id: str) -> Life:
+    """The life of the topic that is there now, after the one that is known of its name."""
+    if known is None:
+        return Life(topic_id)
+    return known if known.topic_id == topic_id else Life(topic_id, known.number + 1)
+
+
 class CommitNote(Struct, frozen=True):
     """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
     deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which

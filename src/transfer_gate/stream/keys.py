@@ -13,12 +13,12 @@ from transfer_gate.stream.coordinator import PartitionStops
 from transfer_gate.stream.overlay import Overlay
 from transfer_gate.stream.retention import is_lonely
 from transfer_gate.wire.sealing import (
-    DAY,
     Encryption,
     MasterKeys,
     NotOpened,
     OpenedKey,
     Sealing,
+    is_key_of_day,
     open_sealed,
     owner_of_day,
 )
@@ -62,7 +62,7 @@ class Keys:
     def sweep(self, owner: bytes) -> None:
         """Drop a key whose payloads are gone from quarantine; one that is not dated yet is dated, and waits."""
         state = self._overlay.get(owner)
-        if state.sealing_key is not None and state.sealing_key.used is None and not owner.startswith(DAY):
+        if state.sealing_key is not None and state.sealing_key.used is None and not is_key_of_day(owner):
             self._overlay.put(owner, replace(state, sealing_key=replace(state.sealing_key, used=self._today)))
         else:
             self.destroy(owner)
@@ -95,7 +95,7 @@ class Keys:
 
     def _date(self, key: bytes, state: ProspectState, sealing_key: SealingKey) -> None:
         """Keep the key, and that it is used today where that will be asked for."""
-        if not key.startswith(DAY) and sealing_key.used != self._today and is_lonely(state):
+        if not is_key_of_day(key) and sealing_key.used != self._today and is_lonely(state):
             sealing_key = replace(sealing_key, used=self._today)
         if sealing_key is not state.sealing_key:
             self._overlay.put(key, replace(state, sealing_key=sealing_key))

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.stream.slices import Slice
-from transfer_gate.wire.sealing import DAY, owner_of_day
+from transfer_gate.wire.sealing import is_key_of_day, owner_of_day
 from transfer_gate.wire.state import decode_state
 
 _DAY_MS: Final = 86_400_000
@@ -96,7 +96,7 @@ def lonely_keys(table: Slice, today: dt.date, kept_days: int) -> Iterator[bytes 
     before = today - dt.timedelta(days=kept_days)
     for key, value in table.items():
         due = False
-        if len(value) <= _SMALL_STATE and _KEY_MEMBER in value and not key.startswith(DAY):
+        if len(value) <= _SMALL_STATE and _KEY_MEMBER in value and not is_key_of_day(key):
             state = decode_state(value)
             sealing = state.sealing_key
             due = sealing is not None and is_lonely(state) and (sealing.used is None or sealing.used < before)

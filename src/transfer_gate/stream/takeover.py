@@ -24,6 +24,7 @@ from transfer_gate.stream.forgotten import lacking_offsets
 from transfer_gate.stream.history import (
     CommitNote,
     Life,
+    life_of,
     note_of,
     offsets_lost,
     read_note,
@@ -58,12 +59,6 @@ STOPS: Final = (PartitionStops, StateTooNew)
 def _restored(number: int, left: int, read: int) -> None:
     metrics.RESTORE_REMAINING.labels(str(number)).set(left)
     metrics.RESTORED.inc(read)
-
-
-def _life_of(known: Life | None, topic_id: str) -> Life:
-    if known is None:
-        return Life(topic_id)
-    return known if known.topic_id == topic_id else Life(topic_id, known.number + 1)
 
 
 class Owned(Struct, frozen=True):
@@ -345,7 +340,7 @@ class TakeOver:
         before the consumer asks for it.
         """
         lives = self._lives[number] = {
-            topic: _life_of(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
+            topic: life_of(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
         }
         anew = [
             topic
