@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 
 from benchmarks.events import Events
 from benchmarks.figures import Reading
-from transfer_gate.admin.topics import apply_topics
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.local.kafka import LocalKafka
 from transfer_gate.local.ports import free_port
 from transfer_gate.registry import load_registry

@@ -16,24 +16,24 @@ from aiokafka.structs import ConsumerRecord
 
 from benchmarks.clients import lines
 from benchmarks.events import sampled
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.keys import Keys
+from transfer_gate.gate.outputs import Output, Outputs
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.verdict import Verdict
+from transfer_gate.gate.worker import GC_THRESHOLDS
+from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.state import ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.written import is_compiled
+from transfer_gate.records.decode import UnreadableRecord, decode_transfer
+from transfer_gate.records.sealing import UNSEALED
+from transfer_gate.records.state import decode_state
 from transfer_gate.registry import load_registry
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.outputs import Output, Outputs
-from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.verdict import Verdict
-from transfer_gate.stream.worker import GC_THRESHOLDS
-from transfer_gate.wire.decode import UnreadableRecord, decode_transfer
-from transfer_gate.wire.sealing import UNSEALED
-from transfer_gate.wire.state import decode_state
 
 PROSPECTS: Final = 20_000
 TRANSFERS: Final = 40_000

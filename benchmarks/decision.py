@@ -13,20 +13,20 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.keys import Keys
+from transfer_gate.gate.outputs import Outputs
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.verdict import Verdict
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import decode_consent, decode_transfer
+from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.registry import registry_from_objects
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.outputs import Outputs
-from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.verdict import Verdict
-from transfer_gate.wire.decode import decode_consent, decode_transfer
-from transfer_gate.wire.sealing import UNSEALED
 
 AIM_MICROSECONDS = 20.0
 RUNS, REPEATS = 200, 500

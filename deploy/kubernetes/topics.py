@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from transfer_gate.admin.catalogue import TopicSpec, catalogue
+from transfer_gate.kafka.catalogue import TopicSpec, catalogue
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry

@@ -12,22 +12,22 @@ from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.gate.lives import lives_of
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.unpacking import measured
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.records.decisions import DecisionRecord
+from transfer_gate.records.decode import Unreadable, UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.records.partitioner import beside_stray, stray_offset
+from transfer_gate.records.placements import Placements
+from transfer_gate.records.state import received_at
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.stream.lives import lives_of
-from transfer_gate.stream.unpacking import measured
-from transfer_gate.wire.decode import Unreadable, UnreadableRecord, decode_consent, decode_transfer
-from transfer_gate.wire.partitioner import beside_stray, stray_offset
-from transfer_gate.wire.placements import Placements
-from transfer_gate.wire.records import DecisionRecord
-from transfer_gate.wire.state import received_at
 
 _DECODER: Final = msgspec.json.Decoder(DecisionRecord)
 

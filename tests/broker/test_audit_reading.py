@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import make_topics
-from transfer_gate.audit.reading import Reader, Span
+from transfer_gate.auditor.reader import Reader, Span
 from transfer_gate.settings import Settings
 
 

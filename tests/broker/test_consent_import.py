@@ -18,13 +18,13 @@ import pytest
 
 from tests.support.command_line import CommandLine
 from tests.support.faults_clients import partition_of, read_all
-from transfer_gate.admin.topics import apply_topics
+from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import decode_consent
 from transfer_gate.settings import Settings
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire.decode import decode_consent
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 SAMPLE: Final = (EXAMPLES / "consents" / "crm-export.csv", "--mapping", EXAMPLES / "consents" / "crm-mapping.yaml")

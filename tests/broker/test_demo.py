@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.settings import Settings
 
 SMALL = ("--prospects", "500", "--transfers", "3000")

@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.topics import apply_topics
 from transfer_gate.doctor import Finding, examine
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 

@@ -12,16 +12,16 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.broker.conftest import EXAMPLE_REGISTRY
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import delete_group, make_topics
-from transfer_gate.admin.topics import apply_topics
 from transfer_gate.doctor import Finding, examine
+from transfer_gate.gate.history import CommitNote, Life
+from transfer_gate.gate.identity import Identities, TopicWatch
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
+from transfer_gate.records.state import STATE_FORMAT
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.history import CommitNote, Life
-from transfer_gate.stream.identity import Identities, TopicWatch
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.wire.state import STATE_FORMAT
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -17,11 +17,11 @@ from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from tests.support.former_gate import FormerGate
 from tests.support.stream_topics import admin_of, remake_topic
-from transfer_gate.admin.topics import apply_topics
-from transfer_gate.audit.auditor import Auditor
+from transfer_gate.auditor.passes import Auditor
+from transfer_gate.gate.strays import headers_of
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.strays import headers_of
 from transfer_gate.verify import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

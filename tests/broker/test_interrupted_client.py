@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.kafka.clients import connected
+from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import connected
 
 OPEN: dict[str, Callable[[Settings], AbstractAsyncContextManager[object]]] = {
     "consumer": lambda settings: connected(AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers)),

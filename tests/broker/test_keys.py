@@ -10,7 +10,7 @@ from tests.support.faults_workers import Worker
 from tests.support.quarantine_gate import Operator, hold, id_of, open_sealed_gate
 from tests.support.stream_gate import StreamGate
 from transfer_gate.quarantine.keyfile import promote_key
-from transfer_gate.wire.sealing import load_master_keys
+from transfer_gate.records.sealing import load_master_keys
 
 #: The producer of the gate belongs to the loop of the session.
 pytestmark = pytest.mark.asyncio(loop_scope="session")

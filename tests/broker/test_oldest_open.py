@@ -6,10 +6,10 @@ from aiokafka import AIOKafkaProducer
 
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import make_topics
-from transfer_gate.audit.quarantine import OldestOpen
+from transfer_gate.auditor.quarantine import OldestOpen
+from transfer_gate.records import headers, ids
+from transfer_gate.records.ledger import LedgerEntry, State, encode_entry
 from transfer_gate.settings import Settings
-from transfer_gate.wire import headers, ids
-from transfer_gate.wire.ledger import LedgerEntry, State, encode_entry
 
 AT = "2026-11-24T10:00:00Z"
 

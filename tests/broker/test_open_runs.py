@@ -3,8 +3,8 @@
 import datetime as dt
 
 from tests.support.stream_topics import make_topics
-from transfer_gate.audit.runs import OpenRuns
-from transfer_gate.quarantine.audit import Act, record_acts
+from transfer_gate.auditor.runs import OpenRuns
+from transfer_gate.operators import Act, record_acts
 from transfer_gate.settings import Settings
 
 

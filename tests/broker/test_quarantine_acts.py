@@ -23,7 +23,7 @@ from tests.support.quarantine_gate import (
 )
 from tests.support.stream_gate import StreamGate
 from transfer_gate.quarantine.sending import applied, open_sender
-from transfer_gate.wire.ledger import decode_entry
+from transfer_gate.records.ledger import decode_entry
 
 #: The producer of the gate belongs to the loop of the session.
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -18,16 +18,16 @@ from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from tests.support.faults_workers import Installation, Worker
 from tests.support.secured_kafka import SecuredKafka
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.topics import apply_topics, check_topics
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.local.ports import free_port
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.refusal import AccessDenied
 from transfer_gate.verify import verify
 
 RIGHTS: Final = documented("transfer-gate-worker")

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from transfer_gate.admin.catalogue import LARGE_MESSAGE
-from transfer_gate.admin.cluster import NewTopic, open_cluster
-from transfer_gate.admin.topics import apply_topics, check_topics
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.catalogue import LARGE_MESSAGE
+from transfer_gate.kafka.cluster import NewTopic, open_cluster
+from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 

@@ -12,12 +12,12 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from transfer_gate.admin.topics import apply_topics
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
+from transfer_gate.records import headers, ids
 from transfer_gate.settings import Settings
 from transfer_gate.verify import Counts, verify
-from transfer_gate.wire import headers, ids
 
 NOW = "2026-11-24T10:00:00Z"
 PARTNER = "acme-assurances"

@@ -23,7 +23,7 @@ from tests.support.faults_races import tally
 from tests.support.faults_registry import PARTNERS
 from tests.support.faults_scenarios import racing
 from tests.support.faults_workers import PATIENCE, Installation
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
 
 TRANSFERS: Final = 2000
 RECORDS: Final = "transfer_gate_audit_records_total"

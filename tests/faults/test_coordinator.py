@@ -16,9 +16,9 @@ from aiokafka.structs import TopicPartition
 
 from tests.support.faults_clients import set_offsets
 from tests.support.stream_topics import make_topics
+from transfer_gate.gate.fetching import FETCH_WAIT_MS
+from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.local.cluster import LocalCluster
-from transfer_gate.stream.fetching import FETCH_WAIT_MS
-from transfer_gate.stream.transaction import Committed, TransactionalWriter
 
 TOPIC: Final = "prospect-transfers"
 GROUP: Final = "gate"

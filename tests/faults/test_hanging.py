@@ -15,12 +15,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from tests.conftest import Namespace
 from tests.support.faults_clients import open_producer, read_all
 from tests.support.stream_topics import admin_of, make_topics
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.coordinator import TransactionHangs
+from transfer_gate.kafka.hanging import _open_at
+from transfer_gate.kafka.requests import DescribeTransaction
+from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.local.kafka import LocalKafka
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.coordinator import TransactionHangs
-from transfer_gate.stream.hanging import _open_at
-from transfer_gate.stream.protocol import DescribeTransaction
-from transfer_gate.stream.transaction import Committed, TransactionalWriter
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

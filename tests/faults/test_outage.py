@@ -15,13 +15,13 @@ from tests.support.faults_events import Events
 from tests.support.faults_ledger import balance
 from tests.support.faults_load import Load
 from tests.support.stream_topics import make_topics
+from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.wire.sealing import UNSEALED
 
 TRANSFERS: Final = 3000
 DECIDED: Final = "transfer_gate_decisions_total"

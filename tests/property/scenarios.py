@@ -17,8 +17,8 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.records.decode import Unreadable, decode_consent, decode_transfer
 from transfer_gate.registry import registry_from_objects
-from transfer_gate.wire.decode import Unreadable, decode_consent, decode_transfer
 
 Objects = dict[str, Any]
 Change = tuple[str, Any]

@@ -14,24 +14,24 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenarios, world
-from transfer_gate.audit.evidence import Released, decision_of, released_record
-from transfer_gate.audit.judge import Case, Judge, Source
-from transfer_gate.audit.standing import Way, forbidden
+from transfer_gate.auditor.evidence import Released, decision_of, released_record
+from transfer_gate.auditor.judge import Case, Judge, Source
+from transfer_gate.auditor.prohibitions import Way, forbidden
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.keys import Keys
+from transfer_gate.gate.outputs import Output, Outputs
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.verdict import Verdict
 from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.view import view_of
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.keys import Keys
-from transfer_gate.stream.outputs import Output, Outputs
-from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.verdict import Verdict
-from transfer_gate.wire.decode import decode_consent
-from transfer_gate.wire.records import encode
-from transfer_gate.wire.sealing import UNSEALED
+from transfer_gate.records.decisions import encode
+from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.sealing import UNSEALED
 
 TOPICS: Final = Topics()
 

@@ -9,7 +9,7 @@ from tests.property.scenarios import Objects, Received, folded, received_events,
 from transfer_gate.model.consent import Erasure
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
-from transfer_gate.wire.state import decode_state, encode_state
+from transfer_gate.records.state import decode_state, encode_state
 
 _thorough = settings(max_examples=400, deadline=None)
 

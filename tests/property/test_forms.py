@@ -1,4 +1,4 @@
-"""What `wire.forms` tells by code is what the patterns of the published schema say, also at a line break."""
+"""What `records.forms` tells by code is what the patterns of the published schema say, also at a line break."""
 
 import copy
 import json
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN
-from transfer_gate.wire.decode import SchemaInvalid, decode_transfer
-from transfer_gate.wire.forms import is_country, is_email, is_phone
-from transfer_gate.wire.schemas import schemas
+from transfer_gate.records.decode import SchemaInvalid, decode_transfer
+from transfer_gate.records.forms import is_country, is_email, is_phone
+from transfer_gate.schemas.records import schemas
 
 
 def _pattern(part: str, member: str) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.wire import masking
-from transfer_gate.wire.masking import MASK, OTHERS, masked
+from transfer_gate.records import masking
+from transfer_gate.records.masking import MASK, OTHERS, masked
 
 #: Members of a payload that say nothing about the person; every word that they may hold is known here.
 HARMLESS: Final = {

@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 
 from tests.support.faults_events import Events
 from tests.support.faults_registry import PARTNERS, write_registry
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
 from transfer_gate.model.topics import Topics
+from transfer_gate.records import headers as names
+from transfer_gate.records.ledger import LedgerEntry, decode_entry, may_be_replayed
+from transfer_gate.records.quarantined import Held, held_of
+from transfer_gate.records.sealing import KEY_BYTES, UNSEALED, MasterKeys, Sealing
 from transfer_gate.registry import load_registry
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.held import Held, held_of
-from transfer_gate.wire.ledger import LedgerEntry, decode_entry, may_be_replayed
-from transfer_gate.wire.sealing import KEY_BYTES, UNSEALED, MasterKeys, Sealing
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 SEALED: Final = Sealing(MasterKeys([b"1" * KEY_BYTES]))

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.property.scenarios import CHANNELS, CLEAN, CONSENT, Objects, received_events, scenarios, world
+from transfer_gate.gate import overlay
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy import state_facts
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.state import decode_state, encode_state
 from transfer_gate.registry import registry_from_objects
-from transfer_gate.stream import overlay
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.wire.decode import decode_consent
-from transfer_gate.wire.state import decode_state, encode_state
 
 CONSENTS: Final = 900
 NOW: Final = dt.datetime(2026, 10, 5, 8, tzinfo=dt.UTC)

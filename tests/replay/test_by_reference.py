@@ -17,7 +17,7 @@ from tests.support.replay_operator import Operator
 from tests.support.stream_gate import StreamGate, open_gate
 from tests.support.stream_replays import ledger_of, told
 from tests.support.stream_topics import configure_topic
-from transfer_gate.wire import ids
+from transfer_gate.records import ids
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

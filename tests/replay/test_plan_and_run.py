@@ -7,9 +7,9 @@ import pytest
 
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import NothingMatched
-from transfer_gate.quarantine import planning
 from transfer_gate.quarantine.selection import Filter
 from transfer_gate.registry import load_registry
+from transfer_gate.replay import planning
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from tests.support.faults_clients import open_producer
 from tests.support.stream_gate import Sent, StreamGate
-from transfer_gate.wire.ids import decision_id
+from transfer_gate.records.ids import decision_id
 
 PARTITION: Final = 1
 PROSPECT: Final = "p-8841"

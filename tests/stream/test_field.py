@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from tests.support.raw_batches import Raw, batch, produce, zeros
 from tests.support.stream_gate import Outputs, StreamGate, json_of, open_gate
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,21 +15,21 @@ from tests.support.faults_clients import open_producer, open_reader, places_of, 
 from tests.support.faults_workers import Worker
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
+from transfer_gate.gate.deleted import Deleted
+from transfer_gate.gate.epochs import LeaderEpochs, Place
+from transfer_gate.gate.fetching import FETCH_WAIT_MS
+from transfer_gate.gate.history import CommitNote, HistoryLost, Life
+from transfer_gate.gate.inbox import Passed, Record
+from transfer_gate.gate.lag import Lag
+from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.rounds import Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.deleted import Deleted
-from transfer_gate.stream.epochs import LeaderEpochs, Place
-from transfer_gate.stream.fetching import FETCH_WAIT_MS
-from transfer_gate.stream.history import CommitNote, HistoryLost, Life
-from transfer_gate.stream.inbox import Passed, Record
-from transfer_gate.stream.lag import Lag
-from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.partition import Partition
-from transfer_gate.stream.rounds import Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.transaction import TransactionalWriter
 
 #: A prospect who consents and then objects.
 PROSPECT: Final = "p-1"

@@ -27,16 +27,16 @@ from faust.types.tuples import Message
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import make_topics
 from transfer_gate.errors import GateError
+from transfer_gate.gate import fetching
+from transfer_gate.gate.app import build_app
+from transfer_gate.gate.fetching import FetchThread
+from transfer_gate.gate.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import ConsentTable
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.unpacking import Look
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream import fetching
-from transfer_gate.stream.app import build_app
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.fetching import FetchThread
-from transfer_gate.stream.hooks import BatchConsumer, GateApp
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.table import ConsentTable
-from transfer_gate.stream.unpacking import Look
 
 
 @pytest.fixture

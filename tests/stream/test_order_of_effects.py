@@ -15,9 +15,9 @@ from tests.conftest import Namespace
 from tests.support.faults_clients import open_producer, read_all
 from tests.support.round_effects import Effects, Heart, book_of, records_in
 from tests.support.stream_topics import make_topics
+from transfer_gate.kafka.transaction import TransactionalWriter
+from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.topics import Topics
-from transfer_gate.stream.barrier import Watermarks
-from transfer_gate.stream.transaction import TransactionalWriter
 
 
 class RecordedWatermarks(Watermarks):

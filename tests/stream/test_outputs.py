@@ -15,12 +15,12 @@ from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import Outputs, Sent, StreamGate, json_of
 from tests.support.stream_headers import FOREIGN, FORGED, check_headers, named, place_of
 from transfer_gate import __version__
+from transfer_gate.gate.inbox import Record
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.state import decode_state
 from transfer_gate.registry import load_registry
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire.decode import decode_consent
-from transfer_gate.wire.state import decode_state
 
 SCHEMAS: Final = Path(__file__).parents[2] / "schemas"
 PARTITION: Final = 1

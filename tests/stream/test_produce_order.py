@@ -6,9 +6,9 @@ import time
 from tests.conftest import Namespace
 from tests.support.faults_clients import read_all
 from tests.support.stream_topics import make_topics
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.produce import REQUEST_BYTES, Chunk, requests_of
-from transfer_gate.stream.transaction import TransactionalWriter
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.produce import REQUEST_BYTES, Chunk, requests_of
+from transfer_gate.kafka.transaction import TransactionalWriter
 
 
 def output(topic: str, value: bytes) -> Batches:

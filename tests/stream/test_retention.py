@@ -12,9 +12,9 @@ from tests.support.faults_clients import read_all
 from tests.support.faults_workers import PATIENCE
 from tests.support.stream_gate import StreamGate, open_launched_gate
 from tests.support.stream_replays import held_transfer, send_back
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire.held import held_of
-from transfer_gate.wire.sealing import KEY_BYTES
+from transfer_gate.gate.inbox import Record
+from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.sealing import KEY_BYTES
 
 #: Longer ago than quarantine keeps records for certain (30 days, segments of 7, and a day).
 AGO: Final = -60 * 86_400

@@ -11,8 +11,8 @@ import pytest_asyncio
 from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import StreamGate, open_gate
 from tests.support.stream_replays import entry_about, held_for, held_transfer, ledger_of, send_back, told
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire.sealing import KEY_BYTES
+from transfer_gate.gate.inbox import Record
+from transfer_gate.records.sealing import KEY_BYTES
 
 FIRST: Final = PARTNERS[0]
 

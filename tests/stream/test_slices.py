@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.stream.rocks import RocksFolder, RocksSlice
-from transfer_gate.stream.slices import MemorySlice, Slice
+from transfer_gate.gate.rocks import RocksFolder, RocksSlice
+from transfer_gate.gate.slices import MemorySlice, Slice
 
 OpenSlice = Callable[[], Slice]
 
@@ -19,7 +19,7 @@ OpenSlice = Callable[[], Slice]
 ENDLESS: Final = """
 import itertools, sys
 from pathlib import Path
-from transfer_gate.stream.rocks import RocksSlice
+from transfer_gate.gate.rocks import RocksSlice
 table = RocksSlice(Path(sys.argv[1]))
 for number in itertools.count(1):
     table.update({b"one": b"%d" % number, b"other": b"%d" % number}, number)

@@ -20,16 +20,16 @@ from tests.support.faults_workers import Installation
 from tests.support.stream_gate import open_gate
 from tests.support.stream_topics import configure_topic, delete_group, remake_topic
 from transfer_gate.errors import GateError
+from transfer_gate.gate import cleanup_policies as policies
+from transfer_gate.gate.app import build_app
+from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.history import CommitNote, HistoryLost, Life, OffsetsLost, read_note
+from transfer_gate.gate.identity import PartitionsChanged, RegistryOlder
+from transfer_gate.gate.members import GroupShared
+from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.state import STATE_FORMAT, StateTooNew
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
-from transfer_gate.stream import policies
-from transfer_gate.stream.app import build_app
-from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.history import CommitNote, HistoryLost, Life, OffsetsLost, read_note
-from transfer_gate.stream.identity import PartitionsChanged, RegistryOlder
-from transfer_gate.stream.members import GroupShared
-from transfer_gate.stream.transaction import Committed
-from transfer_gate.wire.state import STATE_FORMAT, StateTooNew
 
 NEWER = "2999-01-01T00:00:00.000000+00:00/other"
 

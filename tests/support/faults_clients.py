@@ -7,8 +7,8 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from transfer_gate.stream import unpacking as _unpacking  # noqa: F401 - reads what plain aiokafka can't
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka import unpacking as _unpacking  # noqa: F401 - reads what plain aiokafka can't
 
 #: Outlasts a broker's crash and restart, so that no record of a test is given up.
 _REQUEST_MS: Final = 180_000

@@ -8,7 +8,7 @@ import signal
 from typing import Final
 
 from transfer_gate.cli import main
-from transfer_gate.stream.transaction import TransactionalWriter
+from transfer_gate.kafka.transaction import TransactionalWriter
 
 _end: Final = TransactionalWriter._end
 _numbers: Final = itertools.count(1)

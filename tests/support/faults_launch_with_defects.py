@@ -6,6 +6,7 @@ What an event id begins with chooses what happens: `raise-`, `rule-`, and for co
 import datetime as dt
 
 from transfer_gate.cli import main
+from transfer_gate.gate import judge, rounds
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry
@@ -14,7 +15,6 @@ from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
-from transfer_gate.stream import judge, rounds
 
 
 def _defective_decide(

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from transfer_gate.cli import main
-from transfer_gate.stream.gate import Gate
+from transfer_gate.gate.assignment import Gate
 
 _FILE = Path(os.environ["CLOCK_FILE"])
 

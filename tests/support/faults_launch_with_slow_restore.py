@@ -4,7 +4,7 @@ import asyncio
 from typing import Final
 
 from transfer_gate.cli import main
-from transfer_gate.stream.takeover import TakenOver, TakeOver
+from transfer_gate.gate.takeover import TakenOver, TakeOver
 
 _take_over: Final = TakeOver.run
 

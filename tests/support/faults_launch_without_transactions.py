@@ -14,10 +14,10 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from faust.types import TP
 
 from transfer_gate.cli import main
-from transfer_gate.stream import takeover
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.hooks import BatchConsumer, GateApp
-from transfer_gate.stream.transaction import TransactionalWriter
+from transfer_gate.gate import takeover
+from transfer_gate.gate.hooks import BatchConsumer, GateApp
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.transaction import TransactionalWriter
 
 #: Kafka's own auto.commit.interval.ms is 5 s.
 COMMIT_SECONDS: Final = 1.0

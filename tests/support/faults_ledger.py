@@ -10,7 +10,7 @@ import orjson
 from tests.support.faults_clients import read_all
 from tests.support.faults_registry import PARTNERS
 from tests.support.faults_workers import Installation
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
 
 #: A party that no registry knows; transfers to it can only be held.
 STRANGER: Final = "nobody"

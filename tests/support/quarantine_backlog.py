@@ -11,8 +11,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from tests.support.faults_events import CHANNELS, Events
 from tests.support.faults_registry import PARTNERS
 from tests.support.faults_workers import Installation
-from transfer_gate.wire import headers, ids
-from transfer_gate.wire.ledger import LedgerEntry, encode_entry
+from transfer_gate.records import headers, ids
+from transfer_gate.records.ledger import LedgerEntry, encode_entry
 
 #: Reasons of e-mail and of SMS; a record has one of these pairs.
 REASONS: Final[Sequence[tuple[Sequence[str], Sequence[str]]]] = (

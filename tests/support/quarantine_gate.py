@@ -13,10 +13,10 @@ from tests.support.command_line import CommandLine
 from tests.support.faults_clients import read_all
 from tests.support.faults_workers import Installation
 from tests.support.stream_gate import Sent, StreamGate, open_gate
+from transfer_gate.gate.inbox import Record
 from transfer_gate.quarantine.keyfile import new_key
+from transfer_gate.records import ids
 from transfer_gate.settings import Settings
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire import ids
 
 OPERATOR: Final = "ops-anna"
 

@@ -14,7 +14,7 @@ from aiokafka.errors import for_code
 from aiokafka.record._crecords.cutil import crc32c_cython
 from aiokafka.structs import TopicPartition
 
-from transfer_gate.stream.produce import ProduceRequest
+from transfer_gate.kafka.produce import ProduceRequest
 
 #: Key, value, headers.
 Raw = tuple[bytes | None, bytes | None, Sequence[tuple[bytes, bytes | None]]]

@@ -16,24 +16,24 @@ from aiokafka.structs import ConsumerRecord
 
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
+from transfer_gate.gate import partition as partition_module
+from transfer_gate.gate.history import CommitNote
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.input_logs import Watermark
+from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.partition import Partition, Writer
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.shares import Share
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.produce import Written
 from transfer_gate.model.topics import Topics
+from transfer_gate.records.decisions import DecisionRecord, ReleasedRecord
+from transfer_gate.records.ledger import decode_entry
+from transfer_gate.records.partitioner import ANYWHERE, Placement
+from transfer_gate.records.quarantined import held_of
 from transfer_gate.registry import load_registry
-from transfer_gate.stream import partition as partition_module
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.history import CommitNote
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.input_logs import Watermark
-from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.partition import Partition, Writer
-from transfer_gate.stream.produce import Written
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.shares import Share
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.wire.held import held_of
-from transfer_gate.wire.ledger import decode_entry
-from transfer_gate.wire.partitioner import ANYWHERE, Placement
-from transfer_gate.wire.records import DecisionRecord, ReleasedRecord
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 _NOW_MS: Final = int(NOW.timestamp() * 1000)

@@ -19,7 +19,7 @@ from tests.support.faults_events import Events
 from tests.support.faults_registry import PARTNERS, write_registry
 from tests.support.faults_workers import PATIENCE, Installation, Launcher, Worker
 from tests.support.stream_topics import admin_of, configure_topic
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]
 #: The topic has the broker's time, not the producer's.

@@ -5,7 +5,7 @@ import uuid
 from typing import Final
 
 from tests.support.stream_gate import Sent
-from transfer_gate.stream.inbox import Record
+from transfer_gate.gate.inbox import Record
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_DNS, "transfer-gate")
 #: Inbound headers: foreign ones without value, an empty one, a repeated name, names that look like the gate's.

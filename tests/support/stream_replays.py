@@ -3,10 +3,10 @@
 from tests.support.faults_clients import read_all
 from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import Sent, StreamGate
-from transfer_gate.stream.inbox import Record
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.held import Action, held_of
-from transfer_gate.wire.ledger import LedgerEntry, decode_entry
+from transfer_gate.gate.inbox import Record
+from transfer_gate.records import headers as names
+from transfer_gate.records.ledger import LedgerEntry, decode_entry
+from transfer_gate.records.quarantined import Action, held_of
 
 
 def told(record: Record) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from transfer_gate.yamlfile import load
+from transfer_gate.registry.yamlfile import load
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "registry"

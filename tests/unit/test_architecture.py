@@ -18,43 +18,39 @@ import pytest
 ROOT: Final = Path(__file__).parents[2]
 SOURCES: Final = ROOT / "src" / "transfer_gate"
 
-#: How clients connect, and why they are refused, is asked by everything that talks to Kafka, and itself asks nobody: a
-#: part of its own.
-CLIENTS: Final = "stream.clients"
-OF_CLIENTS: Final = (CLIENTS, "stream.refusal", "stream.unpacking")
-
 #: Part -> the other parts that it may import. The version number, in the package itself, is free to all.
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "local audit doctor evidence verify growth imports quarantine stream admin cases policy registry wire observe "
-        "model settings errors printable stream.clients"
+        "local auditor doctor evidence verify growth imports replay quarantine operators gate schemas kafka cases "
+        "policy registry records observe model settings errors printable"
     ),
-    "local": "verify admin policy registry wire model settings errors stream.clients",
+    "local": "verify kafka policy registry records model settings errors",
     # Moves what workers keep, as they write it; counts before and after.
-    "growth": "verify quarantine stream admin policy registry wire model settings errors stream.clients",
+    "growth": "verify quarantine gate kafka policy registry records model settings errors",
     # It compares what a take-over compares.
-    "doctor": "stream admin policy registry wire model settings errors stream.clients",
-    "evidence": "stream admin policy wire model settings errors stream.clients",
+    "doctor": "gate kafka policy registry records model settings errors",
+    "evidence": "gate kafka policy records model settings errors",
     # A forecast of a replay decides as a round does.
-    "quarantine": "stream admin policy registry wire model settings errors printable stream.clients",
+    "replay": "quarantine operators gate kafka policy registry records model settings errors",
+    "quarantine": "gate kafka policy registry records model settings errors printable",
+    "operators": "kafka records settings errors",
     # A mapping is a reviewed file like those of the registry; a forecast folds as a round does.
-    "imports": "stream admin policy registry wire model yamlfile settings errors stream.clients",
+    "imports": "gate kafka policy registry records model settings errors",
     # It asks which topic of its name each input is, as commits noted it.
-    "verify": "stream admin wire model settings errors stream.clients",
+    "verify": "gate kafka records model settings errors",
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.
-    "audit": "quarantine stream admin policy observe wire model settings errors stream.clients",
-    "stream": "admin policy registry wire observe model settings errors stream.clients",
-    "admin": "wire model settings errors stream.clients",
-    "cases": "policy registry wire model yamlfile errors",
-    "stream.clients": "settings errors",
+    "auditor": "replay quarantine operators gate kafka policy observe records model settings errors",
+    "gate": "kafka policy registry records observe model settings errors",
+    "kafka": "records observe model settings errors",
+    "cases": "policy registry records model errors",
     "observe": "model settings errors printable",
-    "registry": "model yamlfile errors",
+    "registry": "model errors",
     "policy": "model",
-    "wire": "model errors printable",
+    "schemas": "records model",
+    "records": "model errors printable",
     "settings_table": "settings",
     "settings": "model errors",
-    "yamlfile": "errors",
     "model": "",
     "errors": "",
     "printable": "",
@@ -62,16 +58,16 @@ MAY_IMPORT: Final = {
 
 #: Library -> the parts that may import it. Those that are not here, like msgspec, are free to all.
 LIBRARIES: Final = {
-    "faust": "stream",
-    "mode": "stream",
-    "rocksdict": "stream",
-    "aiokafka": "stream stream.clients admin growth evidence verify imports quarantine audit local",
-    "prometheus_client": "observe stream",
+    "faust": "gate",
+    "mode": "gate",
+    "rocksdict": "gate",
+    "aiokafka": "kafka gate growth evidence verify imports replay quarantine operators auditor local",
+    "prometheus_client": "observe gate",
     "structlog": "observe",
     "aiohttp": "local",
-    # Bytes become model, and model becomes bytes, in wire; the sample data are bytes of a source system.
-    "orjson": "wire cases local",
-    "yaml": "yamlfile wire",
+    # Bytes become model, and model becomes bytes, in records; the sample data are bytes of a source system.
+    "orjson": "records cases local",
+    "yaml": "registry schemas",
     "pydantic_settings": "settings",
     "dotenv": "settings",
     "click": "cli",
@@ -83,9 +79,9 @@ LIBRARIES: Final = {
     "psutil": "local",
     "requests": "local",
     "holidays": "policy",
-    "cryptography": "wire",
-    "cramjam": "stream.clients",
-    "zstandard": "stream.clients",
+    "cryptography": "records",
+    "cramjam": "kafka",
+    "zstandard": "kafka",
 }
 
 #: All that a decision may be made of: nothing here reaches a file, a network, a clock or a random number.
@@ -97,7 +93,7 @@ OF_DECISIONS: Final = (
 ABOUT_DECISIONS: Final = {"policy/table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}
 #: Modules that are given the time, and must not ask for it.
 WITHOUT_CLOCK: Final = (
-    "model", "policy", "wire", "stream/rounds.py", "stream/judge.py", "stream/outputs.py", "stream/batches.py",
+    "model", "policy", "records", "gate/rounds.py", "gate/judge.py", "gate/outputs.py", "kafka/batches.py",
 )  # fmt: skip
 CLOCKS: Final = frozenset({"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"})
 INPUT_AND_OUTPUT: Final = frozenset({"open", "print", "input", "exec", "eval", "__import__"})
@@ -126,7 +122,7 @@ def _imports(source: Path) -> Iterator[str]:
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source.name} imports relatively, which hides from where"
-            # `from transfer_gate.stream import clients` names a module, or something in one: the longest that exists.
+            # `from transfer_gate.kafka import clients` names a module, or something in one: the longest that exists.
             for name in node.names:
                 module = f"{node.module}.{name.name}"
                 yield module if is_module(module) else str(node.module)
@@ -145,7 +141,7 @@ def is_module(name: str) -> bool:
 def part_of(module: str) -> str:
     """The part to which a module of ours belongs; `transfer_gate` alone is the version."""
     inner = module.removeprefix("transfer_gate").removeprefix(".")
-    return CLIENTS if inner in OF_CLIENTS else inner.partition(".")[0]
+    return inner.partition(".")[0]
 
 
 def module_of(source: Path) -> str:

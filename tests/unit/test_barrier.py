@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from transfer_gate.stream.barrier import Watermarks
+from transfer_gate.kafka.watermarks import Watermarks
 
 
 class Failing(Watermarks):

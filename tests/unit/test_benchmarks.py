@@ -14,8 +14,8 @@ from benchmarks.parts.size import Size
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import decode_consent, decode_transfer
 from transfer_gate.registry import load_registry
-from transfer_gate.wire.decode import decode_consent, decode_transfer
 
 
 def test_median_of_an_even_number_lies_between_the_middle_two() -> None:

@@ -11,19 +11,18 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
-from transfer_gate.admin import catalogue
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.kafka import catalogue, unpacking
+from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.unpacking import BoundedRecords, RawRecords
 from transfer_gate.model.topics import Topics
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import Headers
+from transfer_gate.records.quarantined import held_of
 from transfer_gate.registry import load_registry
-from transfer_gate.stream import unpacking
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.limits import Limits
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.unpacking import BoundedRecords, RawRecords
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.held import held_of
 
 NOW: Final = dt.datetime.now(dt.UTC)
 EVENTS: Final = Events(NOW)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from transfer_gate.admin.catalogue import REASONS, TopicSpec, catalogue
-from transfer_gate.admin.cluster import FoundTopic
-from transfer_gate.admin.topics import Survey
+from transfer_gate.kafka.catalogue import REASONS, TopicSpec, catalogue
+from transfer_gate.kafka.cluster import FoundTopic
+from transfer_gate.kafka.topics import Survey
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.kafka.clients import broker_errors, client_options
+from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.settings import Settings, load_settings
-from transfer_gate.stream.clients import broker_errors, client_options
-from transfer_gate.stream.refusal import AccessDenied
 
 
 def settings(**given: Any) -> Settings:

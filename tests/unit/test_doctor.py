@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from transfer_gate.admin.cluster import ClockReading, Cluster
 from transfer_gate.doctor import here, there
 from transfer_gate.doctor.strays import judged
+from transfer_gate.kafka.cluster import ClockReading, Cluster
 from transfer_gate.settings import Settings
 
 

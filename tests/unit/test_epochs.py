@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from transfer_gate.stream.epochs import LeaderEpochs, Place, Reached
-from transfer_gate.stream.history import CommitNote, HistoryLost, Life, read_note
-from transfer_gate.stream.inbox import Inbox
-from transfer_gate.stream.transaction import Committed
+from transfer_gate.gate.epochs import LeaderEpochs, Place, Reached
+from transfer_gate.gate.history import CommitNote, HistoryLost, Life, read_note
+from transfer_gate.gate.inbox import Inbox
+from transfer_gate.kafka.transaction import Committed
 
 
 class Log:

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from transfer_gate.gate.history import CommitNote, Life, read_note
+from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.join import join
 from transfer_gate.quarantine.destination import Destinations
-from transfer_gate.stream.history import CommitNote, Life, read_note
-from transfer_gate.stream.transaction import Committed
-from transfer_gate.wire.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
-from transfer_gate.wire.partitioner import Placement, known_at, place_known_as, stray_offset
-from transfer_gate.wire.placements import Placed, Placements, earlier_of
+from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
+from transfer_gate.records.partitioner import Placement, known_at, place_known_as, stray_offset
+from transfer_gate.records.placements import Placed, Placements, earlier_of
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 IN = "prospect-transfers"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from transfer_gate.stream.history import (
+from transfer_gate.gate.history import (
     CommitNote,
     HistoryLost,
     OffsetsLost,
@@ -11,7 +11,7 @@ from transfer_gate.stream.history import (
     require_log,
     require_offsets,
 )
-from transfer_gate.stream.transaction import Committed
+from transfer_gate.kafka.transaction import Committed
 
 
 def test_a_note_says_up_to_where_the_logs_reach_and_in_which_life() -> None:

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from transfer_gate.stream import inbox
-from transfer_gate.stream.inbox import Inbox, Record
+from transfer_gate.gate import inbox
+from transfer_gate.gate.inbox import Inbox, Record
 
 MIB: Final = 1 << 20
 

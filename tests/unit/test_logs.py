@@ -12,14 +12,14 @@ import pytest
 
 import transfer_gate
 from transfer_gate.errors import GateError
+from transfer_gate.gate.fetching import FetchThread
+from transfer_gate.gate.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.table import ConsentTable
+from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.observe.logs import FIELDS, QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
 from transfer_gate.observe.tracebacks import brief, told
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.fetching import FetchThread
-from transfer_gate.stream.hooks import BatchConsumer, GateApp
-from transfer_gate.stream.table import ConsentTable
-from transfer_gate.wire.decode import SchemaInvalid
+from transfer_gate.records.decode import SchemaInvalid
 
 PERSONAL = "claire@courriel.example"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -62,7 +62,7 @@ def failure(error: Exception) -> Exception:
 
 def line_of(message: str, level: int = logging.WARNING, **fields: object) -> logging.LogRecord:
     """A record as a logger makes it."""
-    record = logging.LogRecord("transfer_gate.stream", level, __file__, 1, message, (), None)
+    record = logging.LogRecord("transfer_gate.gate", level, __file__, 1, message, (), None)
     record.__dict__.update(fields)
     return record
 
@@ -70,11 +70,11 @@ def line_of(message: str, level: int = logging.WARNING, **fields: object) -> log
 def test_a_line_carries_its_place_and_nothing_that_is_not_listed(lines: Lines) -> None:
     assert lines() == []
     where = {"topic": "prospect-transfers", "partition": 3, "offset": 7, "event_id": "t-1", "contact": PERSONAL}
-    logging.getLogger("transfer_gate.stream").warning("held", extra=where)
+    logging.getLogger("transfer_gate.gate").warning("held", extra=where)
     (line,) = lines()
     stamp = line.pop("timestamp")
     assert stamp.endswith("Z")
-    assert line == {"event": "held", "level": "warning", "logger": "transfer_gate.stream"} | {
+    assert line == {"event": "held", "level": "warning", "logger": "transfer_gate.gate"} | {
         "topic": "prospect-transfers",
         "partition": 3,
         "offset": 7,
@@ -102,17 +102,24 @@ def fields_of(given: ast.expr, dicts: Mapping[str, ast.expr]) -> set[str]:
     raise AssertionError(f"fields of a log line that nobody can look up: {ast.unparse(given)}")
 
 
+def dicts_in(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Dicts of a module by name: what a variable is, or a function returns."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value):
+                yield name, value
+            case ast.FunctionDef(name=name, body=[*_, ast.Return(value=ast.Dict() as value)]):
+                yield name, value
+
+
 def test_every_field_that_the_code_gives_to_a_line_is_declared() -> None:
     """What is not declared is dropped; what is declared and never given does not stand in the list."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(transfer_gate.__path__[0]).rglob("*.py")]
-    dicts: dict[str, ast.expr] = {}
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Dict() as value):
-                dicts[name] = value
-            case ast.FunctionDef(name=name, body=[*_, ast.Return(value=ast.Dict() as value)]):
-                dicts[name] = value
-    given = set().union(*(fields_of(extra, dicts) for tree in trees for extra in extras_in(tree)))
+    all_dicts = {name: value for tree in trees for name, value in dicts_in(tree)}
+    given: set[str] = set()
+    for tree in trees:
+        dicts = all_dicts | dict(dicts_in(tree))
+        given.update(*(fields_of(extra, dicts) for extra in extras_in(tree)))
     assert given - set(FIELDS) == set()
     assert set(FIELDS) - given == {"left_out"}  # of Repeats
 
@@ -122,7 +129,7 @@ def test_an_event_id_can_not_write_lines_of_its_own(
     restored: None, capsys: pytest.CaptureFixture[str], event_id: str
 ) -> None:
     configure_logs("console", "info")
-    logging.getLogger("transfer_gate.stream").warning("held", extra={"event_id": event_id})
+    logging.getLogger("transfer_gate.gate").warning("held", extra={"event_id": event_id})
     written = capsys.readouterr().err
     assert written.count("\n") == 1
     assert event_id not in written
@@ -131,7 +138,7 @@ def test_an_event_id_can_not_write_lines_of_its_own(
 
 def test_the_text_of_an_exception_is_not_told_wherever_it_stands(lines: Lines) -> None:
     assert lines() == []
-    logger = logging.getLogger("transfer_gate.stream")
+    logger = logging.getLogger("transfer_gate.gate")
     error = failure(KeyError(PERSONAL))
     logger.error("crashed: %r", error)
     logger.error("failed", exc_info=error)
@@ -165,7 +172,7 @@ def test_a_line_that_can_not_be_written_is_not_told_by_python_instead(
 ) -> None:
     """Its way of telling shows the arguments."""
     configure_logs("json", "info")
-    logging.getLogger("transfer_gate.stream").warning("%d", PERSONAL)
+    logging.getLogger("transfer_gate.gate").warning("%d", PERSONAL)
     assert PERSONAL not in capsys.readouterr().err
 
 

@@ -10,21 +10,21 @@ import pytest
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from tests.unit.test_inbox import MIB, record
+from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.inbox import Inbox, weight
+from transfer_gate.gate.memory import LOOK_EACH_BYTES, LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
+from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.shares import LEAST, Share
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.unpacking import HEADER_OVERHEAD
 from transfer_gate.model.topics import Topics
+from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.gate import Gate
-from transfer_gate.stream.inbox import Inbox, weight
-from transfer_gate.stream.memory import LOOK_EACH_BYTES, LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
-from transfer_gate.stream.partition import Partition
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.shares import LEAST, Share
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.unpacking import HEADER_OVERHEAD
-from transfer_gate.wire.sealing import UNSEALED
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 

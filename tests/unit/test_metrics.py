@@ -9,6 +9,12 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from transfer_gate.gate.lag import Lag
+from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.snapshot import Standing, tell
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe import metrics
@@ -26,12 +32,6 @@ from transfer_gate.observe.metrics.labels import (
 )
 from transfer_gate.observe.reference import page
 from transfer_gate.registry import registry_from_objects
-from transfer_gate.stream.lag import Lag
-from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.standing import Standing, tell
 
 ROOT = Path(__file__).parents[2]
 #: More partners than have a label of their own, and as many partitions as a large installation gives one worker.

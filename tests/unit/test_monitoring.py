@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy.monitoring.grafana.generate.boards import BOARDS, FOLDER, files
-from transfer_gate.admin.catalogue import catalogue
+from transfer_gate.kafka.catalogue import catalogue
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe.metrics import CATALOGUE
 from transfer_gate.registry import load_registry

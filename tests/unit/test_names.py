@@ -20,8 +20,8 @@ from transfer_gate.model.consent import (
     Withdrawal,
 )
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.wire.decode import Undecodable, Unreadable, decode_consent, decode_transfer
-from transfer_gate.wire.names import quotes_of_consent, quotes_of_transfer
+from transfer_gate.records.decode import Undecodable, Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.json_names import quotes_of_consent, quotes_of_transfer
 
 AT: Final = "2026-05-01T00:00:00Z"
 TRANSFER: Final[dict[str, Any]] = {

@@ -7,7 +7,7 @@ from aiokafka.partitioner import murmur2 as of_aiokafka
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.wire.partitioner import ANYWHERE, Placement, murmur2
+from transfer_gate.records.partitioner import ANYWHERE, Placement, murmur2
 
 #: Of `UtilsTest.testMurmur2` of Apache Kafka, as signed numbers of 32 bits.
 OF_KAFKA: Final = {

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
+from transfer_gate.gate.meter import plausible
 from transfer_gate.printable import json_text, lines, one_line, without_contacts
-from transfer_gate.stream.meter import plausible
 
 CLI: Final = Path(__file__).parents[2] / "src" / "transfer_gate" / "cli"
 #: Prints the texts of the demo, with markup, about people that it made up.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aiokafka.protocol import produce
 
-from transfer_gate.stream.produce import ProduceRequest
+from transfer_gate.kafka.produce import ProduceRequest
 
 VERSIONS = [
     version

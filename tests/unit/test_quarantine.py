@@ -16,19 +16,19 @@ from tests.support.command_line import CommandLine
 from transfer_gate.cli.moments import moment
 from transfer_gate.doctor import here
 from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.gate.members import published_by, published_in, with_published
 from transfer_gate.quarantine.browse import Place, View, _behind
 from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.keyfile import promote_key
+from transfer_gate.quarantine.ledger_index import Standings
 from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, filter_details, state_of
-from transfer_gate.quarantine.standings import Standings
 from transfer_gate.quarantine.unreadable import looks_like, nameable
 from transfer_gate.quarantine.workers import RunningWorker, require_key
-from transfer_gate.stream.members import published_by, published_in, with_published
-from transfer_gate.wire import headers, ids
-from transfer_gate.wire.held import Held, held_of
-from transfer_gate.wire.ledger import LedgerEntry, State, encode_entry
-from transfer_gate.wire.placements import UNGROWN
-from transfer_gate.wire.sealing import MasterKeys, load_master_keys
+from transfer_gate.records import headers, ids
+from transfer_gate.records.ledger import LedgerEntry, State, encode_entry
+from transfer_gate.records.placements import UNGROWN
+from transfer_gate.records.quarantined import Held, held_of
+from transfer_gate.records.sealing import MasterKeys, load_master_keys
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 
@@ -108,7 +108,7 @@ def test_a_million_entries_of_the_ledger_take_less_than_200_mb() -> None:
     """Measured on a fifth of them, in a process of its own: the most memory that it ever held."""
     program = """
 import resource, uuid
-from transfer_gate.quarantine.standings import Standings
+from transfer_gate.quarantine.ledger_index import Standings
 standings, start = Standings(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for number in range(200_000):
     standings.put(str(uuid.UUID(int=number << 64)).encode(), b'{"state":"open","attempt":300,"run":"plan-7"}')

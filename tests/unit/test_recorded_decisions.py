@@ -14,7 +14,7 @@ from transfer_gate.evidence import Evidence
 from transfer_gate.model.reasons import OperationalReason
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide
-from transfer_gate.wire.records import ConsentSeen, DecisionPolicy, DecisionRecord, SourcePlace
+from transfer_gate.records.decisions import ConsentSeen, DecisionPolicy, DecisionRecord, SourcePlace
 
 SCENARIO = copy.deepcopy(CLEAN)
 put(SCENARIO, "consents.0.channels", ["email"])

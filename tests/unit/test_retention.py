@@ -11,21 +11,21 @@ from msgspec.structs import replace
 
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
+from transfer_gate.gate.retention import Kept, Retention
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.sweep import Sweep
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.fold import fold
+from transfer_gate.records import headers as names
+from transfer_gate.records import ids
+from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.ledger import LedgerEntry, encode_entry
+from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, Sealing, owner_of_day
+from transfer_gate.records.state import decode_state, encode_state
 from transfer_gate.registry import load_registry
-from transfer_gate.stream.retention import Kept, Retention
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.stream.sweep import Sweep
-from transfer_gate.wire import headers as names
-from transfer_gate.wire import ids
-from transfer_gate.wire.decode import decode_consent
-from transfer_gate.wire.ledger import LedgerEntry, encode_entry
-from transfer_gate.wire.sealing import KEY_BYTES, MasterKeys, Sealing, owner_of_day
-from transfer_gate.wire.state import decode_state, encode_state
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 DAY_MS: Final = 86_400_000

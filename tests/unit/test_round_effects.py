@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.round_effects import NOW, Heart, book_of
 from transfer_gate.errors import GateError
+from transfer_gate.gate import partition as partition_module
+from transfer_gate.gate import rounds
+from transfer_gate.gate.history import HistoryLost
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.coordinator import Fenced, RecordRefused, RoundFailed
 from transfer_gate.observe import metrics
-from transfer_gate.stream import partition as partition_module
-from transfer_gate.stream import rounds
-from transfer_gate.stream.coordinator import Fenced, RecordRefused, RoundFailed
-from transfer_gate.stream.history import HistoryLost
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.wire.partitioner import MURMUR2, Placement
+from transfer_gate.records.partitioner import MURMUR2, Placement
 
 #: Keys have a home in one of two partitions.
 TWO = Placement(MURMUR2, 2)

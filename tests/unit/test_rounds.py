@@ -10,12 +10,12 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from transfer_gate.errors import GateError
+from transfer_gate.gate import rounds
+from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.slices import MemorySlice
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
-from transfer_gate.stream import rounds
-from transfer_gate.stream.rounds import Round, Tables
-from transfer_gate.stream.rulebook import Rulebook
-from transfer_gate.stream.slices import MemorySlice
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 

@@ -13,20 +13,20 @@ from jsonschema.protocols import Validator
 
 from tests.support.command_line import CommandLine
 from tests.unit.registry_sample import EXAMPLE, ROOT
-from transfer_gate.admin.catalogue import catalogue
+from transfer_gate.kafka.catalogue import catalogue
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.model.topics import Topics
+from transfer_gate.records import headers
+from transfer_gate.records.audit_events import Act
+from transfer_gate.records.decisions import DecisionRecord, ReleasedRecord, encode
+from transfer_gate.records.decode import UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.registry import load_registry
 from transfer_gate.registry.parse import parse_object
-from transfer_gate.wire import headers
-from transfer_gate.wire.acts import Act
-from transfer_gate.wire.decode import UnreadableRecord, decode_consent, decode_transfer
-from transfer_gate.wire.export import ASYNCAPI, exported
-from transfer_gate.wire.ledger import LedgerEntry
-from transfer_gate.wire.records import DecisionRecord, ReleasedRecord, encode
-from transfer_gate.wire.schemas import schema_id, schemas
-from transfer_gate.yamlfile import load
+from transfer_gate.registry.yamlfile import load
+from transfer_gate.schemas.export import ASYNCAPI, exported
+from transfer_gate.schemas.records import schema_id, schemas
 
 FOLDER: Final = ROOT / "schemas"
 SCHEMAS: Final = schemas()

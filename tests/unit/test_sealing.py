@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.wire.sealing import (
+from transfer_gate.records.sealing import (
     KEY_BYTES,
     Encryption,
     Erased,

@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 import pytest
 
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.slices import MemorySlice
 from transfer_gate.model.state import EMPTY, Opposition, ProspectState
-from transfer_gate.stream.overlay import Overlay
-from transfer_gate.stream.slices import MemorySlice
-from transfer_gate.wire.state import STATE_FORMAT, StateTooNew, decode_state, encode_state
+from transfer_gate.records.state import STATE_FORMAT, StateTooNew, decode_state, encode_state
 
 MARCH: Final = dt.datetime(2026, 3, 10, tzinfo=dt.UTC)
 OBJECTED: Final = ProspectState(objections=(Opposition(event_time=MARCH, event_id="o-1"),))

@@ -14,10 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.raw_batches import CODECS, Raw, around, batch, packed, record, varint
-from transfer_gate.stream import unpacking
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.limits import Limits
-from transfer_gate.stream.unpacking import RECORD_BYTES, BoundedRecords, RawRecords, Withheld
+from transfer_gate.kafka import unpacking
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.unpacking import RECORD_BYTES, BoundedRecords, RawRecords, Withheld
 
 PLACE: Final = TopicPartition("t", 3)
 MIB: Final = 1 << 20

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
+from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
+from transfer_gate.records import headers, ids
+from transfer_gate.records.ledger import LedgerEntry, encode_entry
+from transfer_gate.records.placements import EVERYWHERE, Placements, TopicPlacements
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
-from transfer_gate.wire import headers, ids
-from transfer_gate.wire.ledger import LedgerEntry, encode_entry
-from transfer_gate.wire.placements import EVERYWHERE, Placements, TopicPlacements
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.command_line import CommandLine
 from transfer_gate.cli import cli
-from transfer_gate.wire.sealing import KEY_BYTES, master_key_id
+from transfer_gate.records.sealing import KEY_BYTES, master_key_id
 
 #: Nobody listens there, and the kernel says so at once.
 NOBODY: Final = "127.0.0.1:1"

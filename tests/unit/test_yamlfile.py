@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.yamlfile import MAX_DEPTH, MAX_VALUES, Document, InvalidFile, dotted, load, parse
+from transfer_gate.registry.yamlfile import MAX_DEPTH, MAX_VALUES, Document, InvalidFile, dotted, load, parse
 
 NAME = Path("a.yaml")
 

@@ -19,7 +19,7 @@ from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.terms import Channel
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 from transfer_gate.registry.parse import parse_object
-from transfer_gate.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
+from transfer_gate.registry.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
 
 SUFFIXES: Final = (".yaml", ".yml")
 _MERGED: Final = ("bounds", "consents", "registry", "stops", "transfer")

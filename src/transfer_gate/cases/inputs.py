@@ -11,8 +11,8 @@ import msgspec
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.wire.decode import SchemaInvalid, Undecodable, decode_transfer
-from transfer_gate.yamlfile import parse
+from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.registry.yamlfile import parse
 
 _YAML: Final = (".yaml", ".yml")
 _JSON: Final = (".json", ".jsonl", ".ndjson")

@@ -12,8 +12,8 @@ from transfer_gate.model.stops import ContactStop, ContactStops
 from transfer_gate.model.terms import Instant
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.legal_time import midnight, utc
-from transfer_gate.wire.decode import Unreadable, scope_in
-from transfer_gate.wire.forms import is_phone
+from transfer_gate.records.decode import Unreadable, scope_in
+from transfer_gate.records.forms import is_phone
 
 #: What is dated before is dated by nobody (contract section 3a).
 _FIRST: Final = midnight(dt.date(2000, 1, 1))

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.quarantine.audit import Act, Ending, operator, record_acts
-from transfer_gate.quarantine.audit import audited as audited_act
+from transfer_gate.operators import Act, Ending, operator, record_acts
+from transfer_gate.operators import audited as audited_act
 from transfer_gate.settings import Settings
 
 #: Longest reason that is taken, characters: it travels in a header and stays in the ledger.
@@ -56,7 +56,7 @@ def audited(
     digest: str | None = None,
     details: Mapping[str, Any],
 ) -> AbstractAsyncContextManager[Ending]:
-    """What a command does, with its start and its end on the audit topic: see `quarantine.audit.audited`."""
+    """What a command does, with its start and its end on the audit topic: see `operators.audited`."""
     act = _act(settings, action, "started", why=why, ticket=ticket, digest=digest, details=dict(details))
     return audited_act(settings, act)
 

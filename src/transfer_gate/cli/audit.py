@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from transfer_gate.audit.auditor import Auditor
-from transfer_gate.audit.outcomes import MOST_TOLD, Finding, Tally
-from transfer_gate.audit.service import log_finding, run_auditor
+from transfer_gate.auditor.outcomes import MOST_TOLD, Finding, Tally
+from transfer_gate.auditor.passes import Auditor
+from transfer_gate.auditor.service import log_finding, run_auditor
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.observe.logs import configure_logs
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
-from transfer_gate.stream.clients import silence_clients
 
 _MEANING = {
     "records": "released records on the partners' topics",

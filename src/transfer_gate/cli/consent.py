@@ -14,9 +14,10 @@ from transfer_gate.cli.consent_tail import tail
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.model.state import EMPTY
+from transfer_gate.operators import Ending, operator
 from transfer_gate.quarantine import browse
-from transfer_gate.quarantine.audit import Ending, operator
 from transfer_gate.quarantine.describe import prospect, time_of
 from transfer_gate.quarantine.discard import choose, discard
 from transfer_gate.quarantine.payloads import Payload, payloads_of
@@ -32,12 +33,11 @@ from transfer_gate.quarantine.unreadable import (
     publish_resolution,
     unreadable_at,
 )
+from transfer_gate.records.decode import is_readable
+from transfer_gate.records.masking import MASK
+from transfer_gate.records.partitioner import place_known_as
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
-from transfer_gate.stream.clients import silence_clients
-from transfer_gate.wire.decode import is_readable
-from transfer_gate.wire.masking import MASK
-from transfer_gate.wire.partitioner import place_known_as
 
 
 @click.group()

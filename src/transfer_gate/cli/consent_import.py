@@ -22,9 +22,9 @@ from transfer_gate.imports.rejects import Reject
 from transfer_gate.imports.rows import FORMATS, Format
 from transfer_gate.imports.run import Import, Source, job_of, open_source
 from transfer_gate.imports.writing import open_writer
+from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
-from transfer_gate.stream.clients import broker_errors
 
 #: Rejected rows that are shown, the first of each kind.
 _SHOWN = 20

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import click
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import new_records
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import new_records
 from transfer_gate.quarantine.browse import Place
 from transfer_gate.quarantine.describe import shared_domains, time_of
+from transfer_gate.records.masking import MASK, masked
 from transfer_gate.settings import Settings, load_settings
-from transfer_gate.wire.masking import MASK, masked
 
 _COLUMNS = ("event at", "received (UTC)", "type", "state", "dated", "channels")
 _WIDTHS = (14, 24, 18, 11, 25, 0)

@@ -8,8 +8,8 @@ import click
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.doctor import examine
 from transfer_gate.errors import BrokerUnavailable, CheckFailed
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.settings import load_settings
-from transfer_gate.stream.clients import silence_clients
 
 _COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 

@@ -71,7 +71,7 @@ def _of_event(
     from transfer_gate.cli.explanation import as_json, as_text
     from transfer_gate.policy.explain import explain as explained
     from transfer_gate.policy.view import view_of
-    from transfer_gate.wire.forms import is_nobody
+    from transfer_gate.records.forms import is_nobody
 
     transfer = transfer_in(event)
     nobody = view_of(rulebook).nobody
@@ -98,7 +98,7 @@ def _of_event(
 def _of_decision(decision_id: str, rulebook: Registry, now: dt.datetime | None) -> tuple[dict[str, Any], Sequence[str]]:
     from transfer_gate.cli.recorded import Recorded
     from transfer_gate.evidence import gather
-    from transfer_gate.stream.clients import silence_clients
+    from transfer_gate.kafka.clients import silence_clients
 
     silence_clients()
     recorded = Recorded(asyncio.run(gather(load_settings(), decision_id, rulebook.policy.nobody)), rulebook, now)

@@ -14,13 +14,14 @@ from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.printable import one_line
-from transfer_gate.quarantine import keyfile, rotation
+from transfer_gate.quarantine import key_rotation as rotation
+from transfer_gate.quarantine import keyfile
 from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.workers import RunningWorker, require_key, running_workers
+from transfer_gate.records.sealing import MasterKeys
 from transfer_gate.settings import PREFIX, Settings, load_settings
-from transfer_gate.stream.clients import silence_clients
-from transfer_gate.wire.sealing import MasterKeys
 
 
 @click.group()

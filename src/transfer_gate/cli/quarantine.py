@@ -13,11 +13,11 @@ from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.cli.quarantine_discard import discard_records
 from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.quarantine import browse
 from transfer_gate.quarantine.describe import shared_domains
 from transfer_gate.quarantine.selection import filter_details
 from transfer_gate.settings import Settings, load_settings
-from transfer_gate.stream.clients import silence_clients
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
 _PAGE = 100

@@ -11,8 +11,8 @@ from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.quarantine.browse import Life
 from transfer_gate.quarantine.describe import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of, with_original
+from transfer_gate.records.masking import MASK
 from transfer_gate.settings import Settings
-from transfer_gate.wire.masking import MASK
 
 
 async def show_record(settings: Settings, life: Life, why: str | None, output: Literal["table", "json"]) -> None:

@@ -17,7 +17,7 @@ from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.written import as_written
 from transfer_gate.printable import without_contacts
-from transfer_gate.wire.records import ANY_CHANNEL
+from transfer_gate.records.decisions import ANY_CHANNEL
 
 #: What the reasons of the gate itself mean, for those who have only the record.
 GATE_REASONS: Final[dict[str, str]] = {

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from transfer_gate.cli.printing import Page, Rows, echo
 from transfer_gate.printable import without_contacts
-from transfer_gate.quarantine.journal import Difference
-from transfer_gate.quarantine.plan import Plan
-from transfer_gate.quarantine.report import Report
-from transfer_gate.quarantine.status import Status
+from transfer_gate.replay.plan import Plan
+from transfer_gate.replay.progress import Difference
+from transfer_gate.replay.report import Report
+from transfer_gate.replay.status import Status
 
 #: Without a terminal, a line this often, seconds.
 _LINE_SECONDS: Final = 5.0

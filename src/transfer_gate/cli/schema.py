@@ -6,7 +6,7 @@ import click
 
 from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed, InvalidInput
-from transfer_gate.wire.export import differences, exported
+from transfer_gate.schemas.export import differences, exported
 
 
 @click.group()

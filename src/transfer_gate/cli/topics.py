@@ -9,15 +9,15 @@ from typing import Final, Literal
 import click
 import msgspec
 
-from transfer_gate.admin.topics import Difference, TopicReport, apply_topics
 from transfer_gate.cli import acts
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
 from transfer_gate.growth.run import Grown, grow
+from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.topics import Difference, TopicReport, apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings, load_settings
-from transfer_gate.stream.clients import silence_clients
 
 #: Refusals of the broker that come from our own settings.
 _WRONG_COUNTS: Final = ("InvalidReplicationFactorError", "InvalidPartitionsError")
@@ -60,7 +60,7 @@ def grow_command(partitions: int, despite_verify: bool, why: str | None, ticket:
     silence_clients()
     settings = load_settings()
     registry = load_registry(settings.registry)
-    with _only_errors("transfer_gate.stream"):
+    with _only_errors("transfer_gate.gate"):
         grown = asyncio.run(_grow(settings, registry, partitions, despite_verify, why, ticket))
     echo(
         f"{grown.partitions} partitions: {grown.states:,} states and {grown.entries:,} ledger entries are in their "

@@ -6,9 +6,9 @@ import click
 
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
+from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
-from transfer_gate.stream.clients import silence_clients
 from transfer_gate.verify import Account
 from transfer_gate.verify import verify as account_for
 

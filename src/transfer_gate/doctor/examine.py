@@ -4,16 +4,16 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 
-from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
-from transfer_gate.admin.reading import newest_timestamp
 from transfer_gate.doctor import here, identity, there
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.doctor.strays import strays
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.kafka.reader import newest_timestamp
+from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.refusal import AccessDenied
-from transfer_gate.stream.rulebook import Rulebook
 
 
 async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:

@@ -13,9 +13,9 @@ from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.policy.written import is_compiled
+from transfer_gate.records.sealing import load_master_keys
 from transfer_gate.registry import inspect
 from transfer_gate.settings import PREFIX, Settings
-from transfer_gate.wire.sealing import load_master_keys
 
 _LIBRARIES: Final = ("faust-streaming", "aiokafka", "msgspec", "orjson", "pydantic")
 #: Free space under which a rocksdb state soon can't be written, and under which it is worth a look. Bytes.

@@ -10,15 +10,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import Cluster, FoundTopic
-from transfer_gate.admin.reading import Offsets, bounds, committed_records
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.model.topics import Topics
-from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.history import (
+from transfer_gate.gate.history import (
     CommitNote,
     note_of,
     read_note,
@@ -29,10 +23,16 @@ from transfer_gate.stream.history import (
     require_offsets,
     require_same_log,
 )
-from transfer_gate.stream.identity import Identities, TopicWatch, partitions_changed, require_order
-from transfer_gate.stream.members import require_own_members
-from transfer_gate.stream.transaction import Committed
-from transfer_gate.wire.state import STATE_FORMAT, format_too_new
+from transfer_gate.gate.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.members import require_own_members
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.cluster import Cluster, FoundTopic
+from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.reader import Offsets, bounds, committed_records
+from transfer_gate.kafka.transaction import Committed
+from transfer_gate.model.topics import Topics
+from transfer_gate.records.state import STATE_FORMAT, format_too_new
+from transfer_gate.settings import Settings
 
 Place = tuple[str, int]
 """Topic and partition."""

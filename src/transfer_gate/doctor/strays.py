@@ -6,9 +6,9 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-from transfer_gate.admin.cluster import Cluster, FoundTopic
-from transfer_gate.admin.reading import bounds, newest_timestamp
 from transfer_gate.doctor.finding import Finding
+from transfer_gate.kafka.cluster import Cluster, FoundTopic
+from transfer_gate.kafka.reader import bounds, newest_timestamp
 from transfer_gate.settings import PREFIX, Settings
 
 #: A stray that is younger says that its producer was not mended yet.

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from transfer_gate.admin.cluster import ClockReading, Cluster
-from transfer_gate.admin.topics import Difference, Survey, survey
 from transfer_gate.doctor.finding import Finding
+from transfer_gate.kafka.cluster import ClockReading, Cluster
+from transfer_gate.kafka.topics import Difference, Survey, survey
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import PREFIX, Settings
 

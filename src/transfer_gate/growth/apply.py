@@ -8,13 +8,13 @@ strays; so all partitions apply their events first, and then what came home.
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
-from transfer_gate.admin.reading import bounds, committed_records
+from transfer_gate.gate.assignment import utc_now
+from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.partition import Partition
 from transfer_gate.growth.owned import AllPartitions, Held
-from transfer_gate.stream.barrier import Watermarks
-from transfer_gate.stream.gate import utc_now
-from transfer_gate.stream.meter import Meter
-from transfer_gate.stream.partition import Partition
-from transfer_gate.wire.sealing import Sealing
+from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.watermarks import Watermarks
+from transfer_gate.records.sealing import Sealing
 
 
 async def apply_events(all_of: AllPartitions, sealing: Sealing, under: int) -> int:

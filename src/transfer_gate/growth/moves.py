@@ -14,15 +14,15 @@ from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.growth.owned import AllPartitions, Held
+from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.join import join
 from transfer_gate.quarantine.destination import Destinations
-from transfer_gate.stream.batches import Batches
-from transfer_gate.wire.held import MalformedHeaders, held_of
-from transfer_gate.wire.ledger import newest_of
-from transfer_gate.wire.partitioner import known_at
-from transfer_gate.wire.sealing import is_key_of_day
-from transfer_gate.wire.state import decode_state, encode_state
+from transfer_gate.records.ledger import newest_of
+from transfer_gate.records.partitioner import known_at
+from transfer_gate.records.quarantined import MalformedHeaders, held_of
+from transfer_gate.records.sealing import is_key_of_day
+from transfer_gate.records.state import decode_state, encode_state
 
 #: States and entries of one transaction.
 TOGETHER: Final = 500

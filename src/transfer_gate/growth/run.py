@@ -16,27 +16,27 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import CheckFailed
+from transfer_gate.gate.restore import ends_of
+from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.growth.apply import apply_events
 from transfer_gate.growth.moves import copy_entries, move_states
 from transfer_gate.growth.owned import AllPartitions, in_words
 from transfer_gate.growth.survey import Before, look_before
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.clients import broker_errors, client_options
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.payloads import master_keys
+from transfer_gate.records.placements import Placed, Placements
+from transfer_gate.records.sealing import Sealing
+from transfer_gate.records.state import STATE_FORMAT
 from transfer_gate.settings import Settings
-from transfer_gate.stream.batches import Batches
-from transfer_gate.stream.clients import broker_errors, client_options
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.limits import Limits
-from transfer_gate.stream.restore import ends_of
-from transfer_gate.stream.rulebook import Rulebook
 from transfer_gate.verify import Account, verify
-from transfer_gate.wire.placements import Placed, Placements
-from transfer_gate.wire.sealing import Sealing
-from transfer_gate.wire.state import STATE_FORMAT
 
 Say = Callable[[str], None]
 

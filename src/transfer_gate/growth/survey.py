@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import Cluster
-from transfer_gate.admin.reading import Offsets, bounds
-from transfer_gate.admin.topics import Survey, survey
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
+from transfer_gate.gate.history import HistoryNotHome, read_note, require_history_home
+from transfer_gate.gate.identity import TopicWatch
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.cluster import Cluster
+from transfer_gate.kafka.reader import Offsets, bounds
+from transfer_gate.kafka.topics import Survey, survey
+from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options
-from transfer_gate.stream.history import HistoryNotHome, read_note, require_history_home
-from transfer_gate.stream.identity import TopicWatch
-from transfer_gate.stream.transaction import Committed
 
 Place = tuple[str, int]
 """Topic and partition."""

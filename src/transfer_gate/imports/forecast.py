@@ -16,16 +16,16 @@ from zlib import crc32
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import Offsets, bounds, committed_records
 from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.mapper import MappedEvent
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.policy.fold import fold
+from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.state import decode_state, received_at
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.state import decode_state, received_at
 
 #: Bits that stand for the keys of the file: at 10 million keys one of seven others is taken for one of them, and its
 #: state is kept in vain.

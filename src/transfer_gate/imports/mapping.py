@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic import Field as PydanticField
 
 from transfer_gate.model.reviewed import Flag, Frozen, Reviewed, Text, Word, nothing
-from transfer_gate.yamlfile import Steps
+from transfer_gate.registry.yamlfile import Steps
 
 
 def _as_list(value: Any) -> Any:

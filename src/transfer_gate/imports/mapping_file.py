@@ -8,7 +8,7 @@ from transfer_gate.imports.checks import problems_in
 from transfer_gate.imports.mapping import ImportMapping
 from transfer_gate.registry.findings import Problem
 from transfer_gate.registry.parse import parse_object
-from transfer_gate.yamlfile import Document, load
+from transfer_gate.registry.yamlfile import Document, load
 
 
 class MappingFile:

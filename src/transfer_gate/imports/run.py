@@ -25,8 +25,8 @@ from transfer_gate.imports.rejects import RejectsFile, rejects_beside
 from transfer_gate.imports.rows import FileRows, Format, open_rows
 from transfer_gate.imports.writing import EventWriter
 from transfer_gate.registry.findings import Problem
+from transfer_gate.registry.yamlfile import did_you_mean
 from transfer_gate.settings import Settings
-from transfer_gate.yamlfile import did_you_mean
 
 _HASHED: Final = 1 << 20
 

@@ -12,10 +12,10 @@ from aiokafka.errors import KafkaTimeoutError
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.mapper import MappedEvent
+from transfer_gate.kafka.clients import broker_errors, client_options
+from transfer_gate.kafka.requests import TopicIds, topic_ids_of
+from transfer_gate.records.partitioner import Placement
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
-from transfer_gate.stream.protocol import TopicIds, topic_ids_of
-from transfer_gate.wire.partitioner import Placement
 
 #: How long the brokers may take to acknowledge a chunk, seconds. An idempotent producer of aiokafka would try for ever.
 _ACKNOWLEDGED_SECONDS: Final = 60.0

@@ -57,7 +57,8 @@ class KeptConsent(Consent, frozen=True, kw_only=True):
 
 
 class SealingKey(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """The key under which payloads in quarantine are encrypted, itself encrypted under a master key (`wire.sealing`).
+    """The key under which payloads in quarantine are encrypted, itself encrypted under a master key
+    (`records.sealing`).
 
     `key_id` is random and names the key in the header `tg-encryption`; `master_id` names the master key; `wrapped` is
     base64. `used`: the day (UTC) on which it sealed last, kept only where no consent event is known of its prospect, so

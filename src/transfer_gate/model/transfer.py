@@ -2,7 +2,7 @@
 
 Only the fields that the contract marks as required are required here, and a contact point must hold its value. Any
 other member may be absent or null: the rules that need it fail (rules.md 1.2). Unknown fields are ignored and never
-forwarded. Patterns and what types can't say are held by `wire.forms`, whenever a transfer is decoded.
+forwarded. Patterns and what types can't say are held by `records.forms`, whenever a transfer is decoded.
 """
 
 import datetime as dt

@@ -42,9 +42,9 @@ QUIET: Final = (
     "kafka",
     "aiohttp",
     # Faust's services log their life under the module of the subclass.
-    "transfer_gate.stream.hooks",
-    "transfer_gate.stream.fetching",
-    "transfer_gate.stream.table",
+    "transfer_gate.gate.hooks",
+    "transfer_gate.gate.fetching",
+    "transfer_gate.gate.table",
 )
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from transfer_gate.errors import GateError
 
 #: Modules whose exceptions speak of topics, offsets and brokers, never of what a record says.
-_OF_THE_STREAM: Final = ("aiokafka.", "transfer_gate.stream.")
+_OF_THE_STREAM: Final = ("aiokafka.", "transfer_gate.gate.", "transfer_gate.kafka.")
 
 
 def brief(error: BaseException) -> str:

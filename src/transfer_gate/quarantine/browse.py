@@ -7,15 +7,15 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import bounds
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import bounds
 from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
 from transfer_gate.quarantine.selection import Filter, Found, Ranges, found_between, ranges, read_entry
-from transfer_gate.quarantine.standings import StandingsOf, starts_of
+from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.wire.ledger import LedgerEntry
 
 
 class Place(NamedTuple):

@@ -10,9 +10,9 @@ from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.browse import Place
 from transfer_gate.quarantine.payloads import Payload
 from transfer_gate.quarantine.selection import Found
+from transfer_gate.records import masking
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.wire import masking
 
 
 def described(one: Found, *, reveal: bool = False) -> dict[str, Any]:

@@ -6,11 +6,11 @@ ledger of that partition says whether it is open.
 
 from aiokafka import ConsumerRecord
 
-from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.records import headers as names
+from transfer_gate.records.placements import Placements
+from transfer_gate.records.sealing import owner_of
 from transfer_gate.settings import Settings
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.placements import Placements
-from transfer_gate.wire.sealing import owner_of
 
 
 class Destinations:

@@ -6,11 +6,11 @@ from contextlib import aclosing
 import msgspec
 from aiokafka import TopicPartition
 
-from transfer_gate.admin.reading import bounds, committed_records, offsets_at
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.reader import bounds, committed_records, offsets_at
 from transfer_gate.quarantine.selection import Found
+from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.wire.records import DecisionRecord
 
 
 async def decision_behind(settings: Settings, one: Found) -> DecisionRecord | None:

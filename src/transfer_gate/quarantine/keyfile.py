@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.wire.sealing import KEY_BYTES, load_master_keys, master_key_id
+from transfer_gate.records.sealing import KEY_BYTES, load_master_keys, master_key_id
 
 _OWNER_ONLY: Final = 0o600
 _HEAD: Final = """\

@@ -7,15 +7,15 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.originals import originals_of
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.unpacking import unheld
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.selection import Found
 from transfer_gate.quarantine.states import States, states_of
+from transfer_gate.records.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
 from transfer_gate.settings import PREFIX, Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.stream.inbox import Record
-from transfer_gate.stream.originals import originals_of
-from transfer_gate.stream.unpacking import unheld
-from transfer_gate.wire.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
 
 Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
 

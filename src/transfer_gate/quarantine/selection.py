@@ -9,16 +9,16 @@ import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import Offsets, bounds, committed_records, offsets_at
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import Offsets, bounds, committed_records, offsets_at
 from transfer_gate.model.terms import Channel
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import Stage
+from transfer_gate.records.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed, newest_of
+from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.headers import Stage
-from transfer_gate.wire.held import Held, MalformedHeaders, held_of
-from transfer_gate.wire.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed, newest_of
 
 Ranges = Mapping[TopicPartition, tuple[int, int]]
 """First and end offset (exclusive) by partition."""

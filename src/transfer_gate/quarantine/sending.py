@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from transfer_gate.admin.cluster import open_cluster
+from transfer_gate.kafka.clients import broker_errors, client_options, connected
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import Headers
+from transfer_gate.records.quarantined import Action
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options, connected
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.held import Action
 
 _POLL_SECONDS: Final = 0.1
 _BATCH_BYTES: Final = 256 * 1024

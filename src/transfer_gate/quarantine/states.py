@@ -10,25 +10,25 @@ from collections.abc import Set as AbstractSet
 from aiokafka import ConsumerRecord, TopicPartition
 from msgspec.structs import replace
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.groups import GroupOffset
-from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.gate.history import note_of
+from transfer_gate.gate.identity import TopicWatch
+from transfer_gate.gate.strays import event_of
+from transfer_gate.kafka.clients import broker_errors, client_options
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.groups import GroupOffset
+from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
+from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.partitioner import OWN_LIFE_AT, beside_stray
+from transfer_gate.records.placements import Placements
+from transfer_gate.records.sealing import is_key_of_day
+from transfer_gate.records.state import decode_state, encode_state, received_at
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options
-from transfer_gate.stream.coordinator import RoundFailed
-from transfer_gate.stream.history import note_of
-from transfer_gate.stream.identity import TopicWatch
-from transfer_gate.stream.strays import event_of
-from transfer_gate.stream.transaction import Committed
-from transfer_gate.wire.decode import Unreadable, decode_consent
-from transfer_gate.wire.partitioner import OWN_LIFE_AT, beside_stray
-from transfer_gate.wire.placements import Placements
-from transfer_gate.wire.sealing import is_key_of_day
-from transfer_gate.wire.state import decode_state, encode_state, received_at
 
 States = dict[tuple[int, bytes], ProspectState]
 """State by partition and record key; what is not there is empty."""
@@ -125,7 +125,7 @@ def _events(settings: Settings) -> tuple[str, str]:
 
 async def _bases(settings: Settings, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
     """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
-    (`stream.origins`), as a worker will that reads what is behind the offsets of the group.
+    (`gate.origins`), as a worker will that reads what is behind the offsets of the group.
     """
     consents = settings.topics.consents
     watch = TopicWatch(client_options(settings), (consents,))
@@ -158,7 +158,7 @@ def _apply(
     base: int | None,
     most: Bounds,
 ) -> None:
-    """Fold some events of one partition, as `stream.rounds` does; a state is unpacked once for all of them. `base` is
+    """Fold some events of one partition, as `gate.rounds` does; a state is unpacked once for all of them. `base` is
     added to their offsets; None for strays, which have names of their own.
     """
     states: dict[bytes, ProspectState] = {}

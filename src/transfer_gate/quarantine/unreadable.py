@@ -11,15 +11,15 @@ import msgspec
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.reading import bounds, committed_records
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.kafka.clients import broker_errors, client_options, connected
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.model.consent import ConsentEvent
+from transfer_gate.records.decode import Unreadable, decode_consent, without_values
+from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.partitioner import Placement
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors, client_options, connected
-from transfer_gate.wire.decode import Unreadable, decode_consent, without_values
-from transfer_gate.wire.forms import is_nobody
-from transfer_gate.wire.partitioner import Placement
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from aiokafka.errors import RebalanceInProgressError
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.groups import Member
 from transfer_gate.errors import RefusedByGuard
+from transfer_gate.gate.members import published_in
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.groups import Member
 from transfer_gate.settings import Settings
-from transfer_gate.stream.members import published_in
 
 
 class RunningWorker(Struct, frozen=True):

@@ -14,7 +14,7 @@ from transfer_gate.model.registry import Notice, Partner, Registry
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry.findings import Problem
 from transfer_gate.registry.words import in_paris
-from transfer_gate.yamlfile import Steps, did_you_mean
+from transfer_gate.registry.yamlfile import Steps, did_you_mean
 
 _LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.yamlfile import Steps, dotted
+from transfer_gate.registry.yamlfile import Steps, dotted
 
 Severity = Literal["error", "warning"]
 

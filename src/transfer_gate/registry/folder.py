@@ -10,7 +10,7 @@ from transfer_gate.model.registry import Notice, Partner, Policy, Registry
 from transfer_gate.registry.checks import errors_in, warnings_in
 from transfer_gate.registry.findings import Finding, Problem, Severity
 from transfer_gate.registry.parse import KINDS, assemble, parse_named, parse_object
-from transfer_gate.yamlfile import Document, InvalidFile, did_you_mean, dotted, load
+from transfer_gate.registry.yamlfile import Document, InvalidFile, did_you_mean, dotted, load
 
 _YAML: Final = ".yaml"
 _NEARLY: Final = (".yml", ".YAML", ".YML")

@@ -11,7 +11,7 @@ from transfer_gate.model.registry import Notice, Partner, Policy, Registry
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.registry.findings import InvalidRegistry, Problem
 from transfer_gate.registry.revision import revision_of
-from transfer_gate.yamlfile import Steps, did_you_mean
+from transfer_gate.registry.yamlfile import Steps, did_you_mean
 
 R = TypeVar("R", bound=Reviewed)
 

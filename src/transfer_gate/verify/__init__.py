@@ -8,21 +8,21 @@ from typing import Final
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import Cluster, FoundTopic, open_cluster
-from transfer_gate.admin.reading import Offsets, bounds, committed_records
 from transfer_gate.errors import InvalidInput
+from transfer_gate.gate.lives import lives_of
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
+from transfer_gate.kafka.reader import Offsets, bounds, committed_records
+from transfer_gate.kafka.unpacking import measured, unheld
 from transfer_gate.model.registry import Registry
+from transfer_gate.records.placements import TopicPlacements
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
-from transfer_gate.stream.lives import lives_of
-from transfer_gate.stream.unpacking import measured, unheld
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.verify.reading import of_topics, read_outcomes
 from transfer_gate.verify.sealed import Payloads
-from transfer_gate.wire.placements import TopicPlacements
 
 _POLL_SECONDS: Final = 0.2
 

@@ -6,12 +6,12 @@ They are asked of no partner, so they are in no total; one that has no copy is m
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
+from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
+from transfer_gate.records import headers as names
+from transfer_gate.records.decode import is_readable
+from transfer_gate.records.headers import Headers
+from transfer_gate.records.placements import EVERYWHERE, TopicPlacements
 from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred, topic_id_of
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.decode import is_readable
-from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.placements import EVERYWHERE, TopicPlacements
 
 
 class UnreadableConsents:

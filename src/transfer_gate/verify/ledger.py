@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from aiokafka import ConsumerRecord
 
-from transfer_gate.wire.ledger import decode_entry
+from transfer_gate.records.ledger import decode_entry
 
 OPEN: Final = 0
 REPLAYED: Final = 1

@@ -11,9 +11,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Contact
-from transfer_gate.stream.lives import FIRST_LIVES, TopicLives
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import Headers
+from transfer_gate.records.ids import quarantine_id, topic_name
 from transfer_gate.verify.chains import Chains
 from transfer_gate.verify.inputs import (
     BITS,
@@ -34,9 +37,6 @@ from transfer_gate.verify.inputs import (
     topic_id_of,
 )
 from transfer_gate.verify.ledger import ReplayLedger
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.headers import Headers
-from transfer_gate.wire.ids import quarantine_id, topic_name
 
 _STAGES: Final = {
     READABLE: b"policy",

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from transfer_gate.admin.reading import Offsets, committed_records
+from transfer_gate.kafka.reader import Offsets, committed_records
+from transfer_gate.records.headers import PREFIX, SOURCE_TOPIC
 from transfer_gate.settings import Settings
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.verify.sealed import Payloads
-from transfer_gate.wire.headers import PREFIX, SOURCE_TOPIC
 
 
 async def read_outcomes(

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.admin.reading import Offsets, bounds, committed_records
+from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.model.state import SealingKey
-from transfer_gate.settings import Settings
-from transfer_gate.wire import headers as names
-from transfer_gate.wire import ids
-from transfer_gate.wire.placements import UNGROWN, Placements
-from transfer_gate.wire.sealing import (
+from transfer_gate.records import headers as names
+from transfer_gate.records import ids
+from transfer_gate.records.placements import UNGROWN, Placements
+from transfer_gate.records.sealing import (
     Encryption,
     MasterKeys,
     SealError,
@@ -20,6 +19,7 @@ from transfer_gate.wire.sealing import (
     open_sealed,
     owner_of,
 )
+from transfer_gate.settings import Settings
 
 
 class _KeyOfState(Struct):

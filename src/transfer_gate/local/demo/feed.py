@@ -8,10 +8,10 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from msgspec import Struct
 
+from transfer_gate.kafka.clients import client_options, connected
 from transfer_gate.local.people import Person
 from transfer_gate.local.sample import Sample
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options, connected
 
 #: Records between two looks at the clock.
 _STRIDE: Final = 50

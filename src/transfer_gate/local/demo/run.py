@@ -13,9 +13,10 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from transfer_gate.admin.cluster import open_cluster
-from transfer_gate.admin.topics import apply_topics
 from transfer_gate.errors import GateError
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.local.demo.feed import Feed, send_histories, send_transfers
 from transfer_gate.local.demo.registry import sample_registry
 from transfer_gate.local.demo.screen import Screen
@@ -28,7 +29,6 @@ from transfer_gate.local.sample import Sample
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import broker_errors
 from transfer_gate.verify import Account, verify
 
 PARTITIONS: Final = 4

@@ -9,10 +9,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import Struct
 
+from transfer_gate.kafka.clients import client_options, connected
+from transfer_gate.records import headers as names
+from transfer_gate.records.decisions import ReleasedRecord
 from transfer_gate.settings import Settings
-from transfer_gate.stream.clients import client_options, connected
-from transfer_gate.wire import headers as names
-from transfer_gate.wire.records import ReleasedRecord
 
 _POLL_MS: Final = 200
 

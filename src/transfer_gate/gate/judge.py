@@ -1,0 +1,101 @@
+"""The verdict on one input record: read, joined with the state of its prospect, decided. Total but for the table."""
+
+import datetime as dt
+import logging
+from collections import Counter
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from transfer_gate.errors import GateError
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.outputs import place_of
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.verdict import Verdict
+from transfer_gate.kafka.unpacking import unheld
+from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.observe.tracebacks import brief
+from transfer_gate.policy.decide import decide
+from transfer_gate.policy.view import view_of
+from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.records.forms import is_nobody
+
+logger = logging.getLogger(__name__)
+
+#: In the metric of rules that raised: the record could not be decided for a reason outside the rules.
+OUTSIDE_RULES: Final = "gate"
+
+
+class Only(NamedTuple):
+    """The part of a transfer that is held: one partner, some channels."""
+
+    partner_id: str
+    channels: tuple[Channel, ...]
+
+
+class Judge:
+    """Gives verdicts by one rulebook on the states of one round of a partition, at one time `at` (UTC)."""
+
+    def __init__(self, book: Rulebook, states: Overlay, at: dt.datetime, partition: int) -> None:
+        self._registry = book.registry
+        self._misplaced = book.placement.misplaced
+        self._partition = partition
+        self._nobody = view_of(book.registry).nobody
+        self._states = states
+        self._at = at
+        #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
+        self.rule_errors: Counter[str] = Counter()
+
+    def verdict(self, record: Record, only: Only | None = None) -> Verdict:
+        """The verdict on an input record; `only` of one partner and some channels in a replay.
+
+        Raises GateError when the table can't be read: that is no defect of the record's, and deciding has to wait.
+        """
+        try:
+            return self._verdict(record, only)
+        except GateError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
+            logger.error(  # noqa: TRY400 - only a defect's kind is told
+                "a transfer could not be decided: it is held", extra=place_of(record) | {"error": brief(error)}
+            )
+            self.rule_errors[OUTSIDE_RULES] += 1
+            return Verdict("policy", reason="rule-error")
+
+    def _verdict(self, record: Record, only: Only | None) -> Verdict:
+        why = unheld(record)
+        if why is not None:
+            return Verdict("decode" if why == "undecodable" else "schema", reason=why)
+        try:
+            transfer = decode_transfer(record.value)
+        except Undecodable:
+            return Verdict("decode", reason="undecodable")
+        except SchemaInvalid:
+            return Verdict("schema", reason="schema-invalid")
+        if only is not None:
+            transfer = replace(transfer, partner_ids=(only.partner_id,), channels=only.channels)
+        key = record.key
+        if key is None or transfer.prospect_id.encode() != key:
+            return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
+        if self._misplaced(key, self._partition):
+            return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
+        if is_nobody(transfer.prospect_id, self._nobody):
+            return Verdict("schema", transfer, held_alone(transfer, "prospect-unidentified"))
+        decisions = decide(transfer, self._states.get(key), self._registry, self._at)
+        for decision in decisions:
+            if decision.rule_errors:
+                self.rule_errors.update(decision.rule_errors)
+        return Verdict("policy", transfer, decisions)
+
+
+def held_alone(transfer: Transfer, reason: Reason) -> list[PartnerDecision]:
+    """Verdict on a transfer that can't be joined with its prospect, so that nothing else is evaluated."""
+    reasons: dict[Channel, tuple[Reason, ...]] = dict.fromkeys(transfer.channels, (reason,))
+    return [
+        PartnerDecision(partner_id=partner, released=(), quarantined=reasons, release=None)
+        for partner in transfer.partner_ids
+    ]

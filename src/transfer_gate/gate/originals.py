@@ -1,0 +1,176 @@
+"""Originals of records that are quarantined by reference: read from the topic where they stand, and compared with what
+the reference (header `tg-reference`) says of them.
+
+A reference is no proof: the original may have been deleted by retention, or another record may stand at its offset,
+where the topic was made anew. So the record that is read has to have the size, the SHA-256 and the key of the original.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.structs import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.gate.inbox import Record, weight
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.unpacking import measured
+from transfer_gate.records import headers as names
+from transfer_gate.records.decisions import Reference
+from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
+from transfer_gate.settings import Settings
+
+#: Originals of one round, and their bytes: the round waits for each.
+MOST: Final = 20
+MOST_BYTES: Final = 8 << 20
+#: How long a broker may take to give one original, seconds.
+ANSWER_SECONDS: Final = 10.0
+_POLL_MS: Final = 250
+
+
+class Original(Struct, frozen=True):
+    """The record that a reference names, or a sentence on why it can't be had."""
+
+    record: Record | None
+    why: str = ""
+
+
+Found = Mapping[int, Original]
+"""Originals by the offset of the record that refers to them."""
+
+NOTHING_FOUND: Final[Found] = {}
+
+
+def originals_of(settings: Settings) -> "Originals":
+    """A reader of the originals of an installation, for commands."""
+    return Originals(client_options(settings), (settings.topics.transfers, settings.topics.replay))
+
+
+class Originals:
+    """Reads originals, one after the other, on one connection that is made when the first is wanted.
+
+    `topics`: those that may hold an original; no other is read, whatever a header says.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topics: Sequence[str]) -> None:
+        self._options = options
+        self._topics = topics
+        #: How many partitions these topics have; None where that is not known.
+        self.partitions: int | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._reading = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def of(self, records: Sequence[Record]) -> tuple[int, Found]:
+        """How many records, from the first on, can be decided now, and the originals of those among them that refer to
+        one: at least one record, up to MOST originals and about MOST_BYTES.
+
+        Raises KafkaError when the cluster does not answer.
+        """
+        found: dict[int, Original] = {}
+        size = 0
+        for count, record in enumerate(records):
+            held = _referring(record)
+            if held is None or held.reference is None:
+                continue
+            if len(found) >= MOST or size >= MOST_BYTES:
+                return count, found
+            original = found[record.offset] = await self._read(held.reference, record, held)
+            size += 0 if original.record is None else weight(original.record)
+        return len(records), found
+
+    async def _read(self, reference: Reference, record: Record, held: Held) -> Original:
+        name = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
+        source = held.source
+        if (reference.topic, reference.partition, reference.offset) != (source.topic, source.partition, source.offset):
+            return Original(None, f"header {names.REFERENCE} is not that of the source: nothing is read")
+        outside = self.partitions is not None and not 0 <= reference.partition < self.partitions
+        if outside or reference.topic not in self._topics:
+            return Original(None, f"{name}: no input of the gate stands there")
+        try:
+            async with self._reading, asyncio.timeout(ANSWER_SECONDS):
+                found = await self._record_at(TopicPartition(reference.topic, reference.partition), reference.offset)
+        except OSError as error:  # a TimeoutError is one
+            await self.close()
+            raise KafkaTimeoutError(f"the original {name} can't be read: {type(error).__name__}") from error
+        except KafkaError:
+            await self.close()
+            raise
+        if found is None:
+            return Original(None, f"the original is gone: {name}; have the source send it again")
+        if not is_original(found, reference, record.key):
+            why = f"another record stands where the original stood: {name}; have the source send it again"
+            return Original(None, why)
+        return Original(found)
+
+    async def _record_at(self, place: TopicPartition, offset: int) -> Record | None:
+        consumer = await self._connected()
+        if place.topic not in await consumer.topics():
+            return None
+        consumer.assign([place])
+        begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
+        if not begins[place] <= offset < ends[place]:
+            return None
+        consumer.seek(place, offset)
+        until = time.monotonic() + ANSWER_SECONDS
+        while time.monotonic() < until:
+            for records in (await consumer.getmany(place, timeout_ms=_POLL_MS, max_records=1)).values():
+                record: Record = records[0]
+                return record if record.offset == offset else None
+            if await consumer.position(place) > offset:
+                return None
+        raise TimeoutError
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                **self._options,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+            )
+            try:
+                await consumer.start()
+            except BaseException:
+                await consumer.stop()
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+
+def is_original(record: Record, reference: Reference, key: bytes | None) -> bool:
+    """Whether a record is the one that a quarantine record with the key `key` refers to."""
+    if measured(record) != (reference.size, reference.sha256):
+        return False
+    if reference.key_sha256 is None:
+        return bool(record.key == key)
+    return record.key is None or sha256(record.key).hexdigest() == reference.key_sha256
+
+
+def _referring(record: Record) -> Held | None:
+    """What the headers of a record say that has its value elsewhere; None for all others."""
+    if not any(name == names.REFERENCE for name, _ in record.headers):
+        return None
+    try:
+        return held_of(names.restored(record.headers))
+    except MalformedHeaders:
+        return None

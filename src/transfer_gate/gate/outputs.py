@@ -1,0 +1,303 @@
+"""What a verdict becomes: the records for partner, quarantine and decisions topics (contract section 5). Pure."""
+
+import datetime as dt
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
+
+from msgspec.structs import replace
+
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.keys import Keys
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.verdict import FIRST, Again, Verdict
+from transfer_gate.kafka.limits import is_prospect
+from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, header_bytes, last_offset, measured, unheld
+from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.transfer import Transfer
+from transfer_gate.records import headers, ids
+from transfer_gate.records.decisions import (
+    ANY_CHANNEL,
+    ConsentSeen,
+    DecisionRecord,
+    Reference,
+    ReleasedRecord,
+    SourcePlace,
+    encode,
+)
+from transfer_gate.records.sealing import Encryption, encode_encryption
+
+logger = logging.getLogger(__name__)
+
+#: Its prospect's key lies in another partition (`records.sealing.owner_of`).
+MISPLACED: Final = "key-misplaced"
+#: One record to write: topic, key, value, headers.
+Output = tuple[str, bytes | None, bytes | None, headers.Headers]
+
+_NO_HEADERS: Final[headers.Headers] = ()
+
+
+class Outputs:
+    """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
+
+    __slots__ = ("_at", "_at_text", "_book", "_keys", "_tells_all", "_topic_ids", "outcomes", "quarantined")
+
+    def __init__(
+        self, book: Rulebook, at: dt.datetime, keys: Keys, topic_ids: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._book = book
+        self._at = at
+        self._keys = keys
+        #: Id of each input topic that was made anew under its name.
+        self._topic_ids = topic_ids
+        self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        #: (party id or "", "released" or the first reason) to number of channels; for metrics.
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        #: First reason of each quarantine record, to number of records; for metrics.
+        self.quarantined: Counter[str] = Counter()
+        self._tells_all = logger.isEnabledFor(logging.DEBUG)
+
+    def of(self, verdict: Verdict, record: Record, position: int, again: Again = FIRST) -> list[Output]:
+        """Everything that a verdict on `record` writes. In a replay, `record` is the source as it was at first."""
+        if verdict.transfer is None:
+            return self.of_whole(record, position, verdict.stage, verdict.reason, again)
+        return self._of_decisions(record, verdict.transfer, verdict.decisions, position, verdict.stage, again)
+
+    def _of_decisions(
+        self,
+        record: Record,
+        transfer: Transfer,
+        decisions: Sequence[PartnerDecision],
+        position: int,
+        stage: headers.Stage,
+        again: Again,
+    ) -> list[Output]:
+        """For each partner: what it gets, what is held back, and the evidence."""
+        partition, offset = record.partition, record.offset
+        source = self._source(record, again)
+        name = source.name
+        _, digest = measured(record)
+        key = transfer.prospect_id.encode()
+        outputs: list[Output] = []
+        for asked in decisions:
+            decision = asked
+            decision_id = ids.decision_id(name, partition, offset, decision.partner_id, again.attempt)
+            if decision.rule_errors or self._tells_all:
+                _tell(record, transfer, decision, decision_id)
+            if decision.release is not None:
+                released = self._release(transfer, decision, decision_id, key)
+                if self._book.limits.fits(*released):
+                    self.outcomes[decision.partner_id, "released"] += len(decision.released)
+                    outputs.append(released)
+                else:
+                    decision = _too_large(transfer, decision)
+            if decision.quarantined:
+                outputs.append(
+                    self._quarantine(
+                        record, source, decision.partner_id, decision.quarantined, position, stage, decision_id, again
+                    )
+                )
+            evidence = DecisionRecord(
+                decision_id=decision_id,
+                decided_at=self._at,
+                source=source,
+                event_id=transfer.event_id,
+                prospect_id=transfer.prospect_id,
+                partner_id=decision.partner_id,
+                released=decision.released,
+                quarantined=decision.quarantined,  # type: ignore[arg-type]  # a channel is a str; mappings are invariant
+                consent=self._seen(position, decision.record_ids),
+                policy=self._book.policy,
+                input_sha256=digest,
+                attempt=again.attempt,
+                replay_run=again.run,
+                rule_errors=decision.rule_errors,
+            )
+            outputs.append((self._book.decisions, key, encode(evidence), _NO_HEADERS))
+        return outputs
+
+    def of_whole(
+        self, record: Record, position: int, stage: headers.Stage, reason: Reason, again: Again = FIRST
+    ) -> list[Output]:
+        """Quarantine of a record of which nothing more can be said, and the evidence."""
+        source = self._source(record, again)
+        decision_id = ids.decision_id(source.name, record.partition, record.offset, attempt=again.attempt)
+        why = {"decision_id": decision_id, "stage": stage, "reason": reason}
+        logger.debug("a transfer is held as a whole", extra=place_of(record) | why)
+        held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
+        evidence = DecisionRecord(
+            decision_id=decision_id,
+            decided_at=self._at,
+            source=source,
+            event_id=None,
+            prospect_id=None,
+            partner_id=None,
+            released=(),
+            quarantined=held,
+            consent=self._seen(position, ()),
+            policy=self._book.policy,
+            input_sha256=measured(record)[1],
+            attempt=again.attempt,
+            replay_run=again.run,
+        )
+        return [
+            self._quarantine(record, source, "", held, position, stage, decision_id, again),
+            (self._book.decisions, _evidence_key(record.key), encode(evidence), _NO_HEADERS),
+        ]
+
+    def _source(self, record: Record, again: Again) -> SourcePlace:
+        """Where a record stood at first. That of a replay says itself of which topic it was."""
+        topic_id = self._topic_ids.get(record.topic) if again is FIRST else again.topic_id
+        return SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset, topic_id=topic_id)
+
+    def _seen(self, position: int, record_ids: tuple[str, ...]) -> ConsentSeen:
+        return ConsentSeen(offset=position, record_ids=record_ids, topic_id=self._topic_ids.get(self._book.consents))
+
+    def of_unreadable_consent(self, record: Record, position: int) -> Output:
+        """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
+        return self._of_consent(
+            record, "too-large" if unheld(record) == "too-large" else "consent-unreadable", position
+        )
+
+    def of_stray_consent(self, record: Record, position: int) -> Output:
+        """Copy of a consent event that stands in another partition than its key's."""
+        return self._of_consent(record, "key-misplaced", position)
+
+    def _of_consent(self, record: Record, reason: Reason, position: int) -> Output:
+        source, held = self._source(record, FIRST), {ANY_CHANNEL: (reason,)}
+        return self._quarantine(record, source, "", held, position, "consent", None, FIRST)
+
+    def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
+        partner, release = decision.partner_id, decision.release
+        if release is None:
+            raise ValueError("nothing was released")
+        transfer_id = ids.transfer_id(transfer.event_id, partner)
+        released = ReleasedRecord(
+            transfer_id=transfer_id,
+            decision_id=decision_id,
+            event_id=transfer.event_id,
+            partner_id=partner,
+            prospect_id=transfer.prospect_id,
+            released_at=self._at,
+            purpose=transfer.purpose,
+            offer_category=transfer.offer_category,
+            channels=decision.released,
+            contact=release.contact,
+            attributes=release.attributes,
+            obligations=release.obligations,
+            policy=self._book.stamp,
+        )
+        return self._book.partner_topics[partner], key, encode(released), headers.of_release(transfer_id, decision_id)
+
+    def _quarantine(
+        self,
+        record: Record,
+        source: SourcePlace,
+        partner: str,
+        reasons: Mapping[str, tuple[Reason, ...]] | Mapping[Channel, tuple[Reason, ...]],
+        position: int,
+        stage: headers.Stage,
+        decision_id: str | None,
+        again: Again,
+    ) -> Output:
+        name, partition, offset = source.name, record.partition, record.offset
+        for of_channel in reasons.values():
+            self.outcomes[partner, of_channel[0]] += 1
+        self.quarantined[next(iter(reasons.values()))[0]] += 1
+        key, value, inbound = record.key, record.value, record.headers
+        # Under a foreign key, or one that no prospect has, the record is not the key's prospect's to erase.
+        apart = (stage == "schema" and partner) or next(iter(reasons.values()))[0] == MISPLACED
+        owner = None if apart or not is_prospect(key) else key
+        reference: bytes | None = None
+        encryption: Encryption | None = None
+        if unheld(record) is not None:
+            reference, key, inbound = _by_reference(record)
+            value = None
+        elif value is not None:
+            value, encryption = self._keys.seal(owner, value, ids.quarantine_name(name, partition, offset, partner))
+        while True:
+            ours = headers.of_quarantine(
+                inbound,
+                quarantine_id=ids.quarantine_id(name, partition, offset, partner),
+                stage=stage,
+                partner_id=partner or None,
+                reasons=reasons,
+                source=(record.topic, partition, offset, record.timestamp),
+                decision_id=decision_id,
+                revision=self._book.stamp.revision,
+                consent_offset=position,
+                quarantined_at=self._at_text,
+                first_quarantined_at=again.first_quarantined_at,
+                attempt=again.attempt,
+                replay_run=again.run,
+                encryption=encode_encryption(encryption) if encryption is not None else None,
+                reference=reference,
+                topic_id=source.topic_id,
+            )
+            if reference is not None or self._book.limits.fits(self._book.quarantine, key, value, ours):
+                return self._book.quarantine, key, value, ours
+            reference, key, inbound = _by_reference(record)
+            value, encryption = None, None
+
+
+def _by_reference(record: Record) -> tuple[bytes, bytes | None, headers.Headers]:
+    """Header `tg-reference` of a record whose value is not repeated; its key and its own headers, if they are small."""
+    size, digest = measured(record)
+    key, inbound = record.key, record.headers
+    small = is_prospect(key) or key is None
+    few = header_bytes(inbound) <= KEPT_HEADER_BYTES
+    reference = Reference(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        size=size,
+        sha256=digest,
+        last_offset=last if (last := last_offset(record)) > record.offset else None,
+        key_size=None if small else len(key or b""),
+        key_sha256=None if small else sha256(key or b"").hexdigest(),
+        headers_left_out=not few,
+    )
+    return encode(reference), key if small else None, inbound if few else ()
+
+
+def _evidence_key(key: bytes | None) -> bytes | None:
+    """The key of a decision on a whole record: what no `prospect_id` can be is not repeated."""
+    return key if key is None or is_prospect(key) else b"sha256:" + sha256(key).hexdigest().encode()
+
+
+def _too_large(transfer: Transfer, decision: PartnerDecision) -> PartnerDecision:
+    """The same decision where the partner's topic does not take the record that it released."""
+    why: tuple[Reason, ...] = ("too-large",)
+    quarantined = {
+        channel: decision.quarantined.get(channel, why)
+        for channel in transfer.channels
+        if channel in decision.quarantined or channel in decision.released
+    }
+    return replace(decision, released=(), quarantined=quarantined, release=None)
+
+
+def place_of(record: Record) -> dict[str, object]:
+    """Fields of a log line about one record."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
+def _tell(record: Record, transfer: Transfer, decision: PartnerDecision, decision_id: str) -> None:
+    """One line about one decision. Its partner stands in the decision record: here it could be any text."""
+    about = {
+        "event_id": transfer.event_id,
+        "decision_id": decision_id,
+        "rule": " ".join(decision.rule_errors) or None,
+        "released": len(decision.released),
+        "held": len(decision.quarantined),
+    }
+    level, message = (
+        (logging.ERROR, "a rule raised: what it was asked about is held")
+        if decision.rule_errors
+        else (logging.DEBUG, "decided")
+    )
+    logger.log(level, message, extra=place_of(record) | about)

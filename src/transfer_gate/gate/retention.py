@@ -1,0 +1,108 @@
+"""How long quarantine keeps a record, and what a partition may forget when that time is over: ledger entries of records
+that can't be replayed any more, and the keys that sealed nothing that is still there.
+"""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from transfer_gate.gate.slices import Slice
+from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.records.sealing import is_key_of_day, owner_of_day
+from transfer_gate.records.state import decode_state
+
+_DAY_MS: Final = 86_400_000
+#: A retention of a hundred years is one without limit; beyond some more, dates end.
+_FOR_EVER_DAYS: Final = 36_500
+#: Kafka's own default of `segment.ms`.
+_SEGMENT_MS: Final = 7 * _DAY_MS
+#: For clocks that differ and brokers that delete late.
+_MARGIN_DAYS: Final = 1
+#: Days behind the retention of quarantine on which keys of days are still looked for; older ones were dropped before.
+_SWEPT_DAYS: Final = 60
+#: A state that holds a key and nothing else is not larger, bytes.
+_SMALL_STATE: Final = 1_000
+_KEY_MEMBER: Final = b'"sealing_key"'
+
+
+class Kept(Struct, frozen=True):
+    """Of quarantine: for how many days a record is kept, at most, before it may be deleted (`days`), and before it is
+    deleted for certain (`certain_days`): Kafka deletes whole segments, so up to `segment.ms` later. None: for ever.
+    """
+
+    days: int | None = None
+    certain_days: int | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, str]) -> "Kept":
+        """From the topic's settings in force. What is not known is kept for ever."""
+        kept_ms = int(config.get("retention.ms", "-1"))
+        days = kept_ms // _DAY_MS + 1
+        certain = (kept_ms + int(config.get("segment.ms", _SEGMENT_MS))) // _DAY_MS + 1 + _MARGIN_DAYS
+        if kept_ms < 0 or certain >= _FOR_EVER_DAYS or "delete" not in config.get("cleanup.policy", "delete"):
+            return cls()
+        return cls(days, certain)
+
+    def forgotten_before(self, at: dt.datetime) -> dt.datetime | None:
+        """What was quarantined before this time is not there any more at `at` (UTC); None when it may be."""
+        return None if self.certain_days is None else at - dt.timedelta(days=self.certain_days)
+
+
+class Retention:
+    """The retention of quarantine as it was read last (`known`), and as it is now."""
+
+    def __init__(self, known: Kept, read: Callable[[], Awaitable[Kept]]) -> None:
+        self.known = known
+        self._read = read
+
+    async def look(self) -> Kept:
+        """Read it anew: it may have been raised under running workers. Raises what reading raises."""
+        self.known = await self._read()
+        return self.known
+
+
+class _Time(Struct):
+    """Of a ledger entry, when it was written."""
+
+    at: dt.datetime
+
+
+_TIME: Final = msgspec.json.Decoder(_Time)
+
+
+def expired_entries(ledger: Slice, before: dt.datetime | None) -> Iterator[bytes | None]:
+    """Quarantine ids whose last attempt is older than `before`: the record that holds it was written with the entry, or
+    earlier, so it is gone. None for each entry that stays, so that whoever asks can let others run meanwhile.
+    """
+    if before is not None:
+        for key, value in ledger.items():
+            yield key if _TIME.decode(value).at < before else None
+
+
+def old_days(today: dt.date, kept_days: int) -> Iterator[bytes]:
+    """Owners of the keys of days (UTC) whose records are older than quarantine keeps them."""
+    for age in range(kept_days + 1, kept_days + 1 + _SWEPT_DAYS):
+        yield owner_of_day(today - dt.timedelta(days=age))
+
+
+def lonely_keys(table: Slice, today: dt.date, kept_days: int) -> Iterator[bytes | None]:
+    """Record keys of which nothing is known but a sealing key that was not used for longer than quarantine keeps
+    records, or of which nobody knows when it was used. None for each other state.
+    """
+    before = today - dt.timedelta(days=kept_days)
+    for key, value in table.items():
+        due = False
+        if len(value) <= _SMALL_STATE and _KEY_MEMBER in value and not is_key_of_day(key):
+            state = decode_state(value)
+            sealing = state.sealing_key
+            due = sealing is not None and is_lonely(state) and (sealing.used is None or sealing.used < before)
+        yield key if due else None
+
+
+def is_lonely(state: ProspectState) -> bool:
+    """Whether no consent event is behind a state: its key may be that of nobody at all."""
+    return replace(state, sealing_key=None) == EMPTY

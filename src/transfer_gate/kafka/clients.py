@@ -1,0 +1,181 @@
+"""How every Kafka client of the gate connects: brokers, TLS and SASL, from the settings."""
+
+import asyncio
+import errno
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
+from aiokafka.protocol.metadata import MetadataRequest
+
+from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
+from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
+from transfer_gate.kafka.refusal import DENIED, denied, why_unreachable
+from transfer_gate.settings import PREFIX, Settings
+
+# A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
+# leave this open in every request for metadata, and then it means yes. tests/unit/test_clients.py holds that it works.
+MetadataRequest.__init__.__defaults__ = (None, False)  # topics, allow_auto_topic_creation
+
+#: What an unreachable cluster raises inside aiokafka, whichever client asked.
+UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
+
+#: File descriptors that must be free to take partitions over: a few connections.
+DESCRIPTORS: Final = 16
+
+Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it is worth asking again after this error of a client: brokers are away, or busy electing."""
+    if isinstance(error, KafkaError):
+        return error.retriable or isinstance(error, BrokerTimeout)
+    return isinstance(error, ConnectionError)
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments with which any aiokafka client reaches the cluster of `settings`.
+
+    aiokafka talks in clear when it is given credentials but no TLS context, so the context is made here for every
+    protocol that has TLS in its name, with host names checked (RFC 9525).
+
+    Raises InvalidInput when a password, a certificate or the CA file can't be used, or SASL is asked for but not
+    complete.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+        "client_id": settings.app_id,
+    }
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = _tls(settings)
+    if settings.security_protocol.startswith("SASL"):
+        if settings.sasl_mechanism is None or not settings.sasl_username or settings.sasl_password_file is None:
+            raise InvalidInput(
+                f"{settings.security_protocol} without mechanism, user name or password",
+                do=f"set {PREFIX}SASL_MECHANISM, {PREFIX}SASL_USERNAME and {PREFIX}SASL_PASSWORD_FILE",
+            )
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = _secret(settings.sasl_password_file, "SASL_PASSWORD_FILE")
+    return options
+
+
+def require_descriptors() -> None:
+    """Hold that this process may still connect: without file descriptors every broker looks as if it were away.
+
+    Raises GateError, so that a worker gives its partitions to others instead of waiting for a cluster that is there.
+    """
+    opened: list[int] = []
+    try:
+        for _ in range(DESCRIPTORS):
+            opened.append(os.open(os.devnull, os.O_RDONLY))  # noqa: PERF401 - those that did open must be closed
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            raise GateError(
+                "no file descriptors are left for connections",
+                do="raise the limit (ulimit -n, LimitNOFILE), then start again; nothing is lost",
+            ) from None
+        raise
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def silence_clients() -> None:
+    """Keep aiokafka's own log lines away from the user of a command, who is told what happened once, by an error."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+@asynccontextmanager
+async def keep_cancellation() -> AsyncIterator[None]:
+    """Raise CancelledError at the end if the task was cancelled within, and that was swallowed: where aiokafka stops a
+    client it waits for tasks that it has cancelled, and takes a cancellation of the caller (Ctrl-C) for theirs.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    yield
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+
+
+@asynccontextmanager
+async def connected(client: Client) -> AsyncIterator[Client]:
+    """A client while it is started. It is stopped also when it could not start: aiokafka tells the user about every
+    client that is thrown away unstopped.
+    """
+    try:
+        await client.start()
+        yield client
+    finally:
+        async with keep_cancellation():
+            await client.stop()
+
+
+@asynccontextmanager
+async def broker_errors(settings: Settings) -> AsyncIterator[None]:
+    """Turn what aiokafka raises when the cluster can't be reached into one message for the user.
+
+    Raises BrokerUnavailable instead of connection, time-out and authentication errors, AccessDenied where an ACL is
+    missing.
+    """
+    try:
+        yield
+    except UNREACHABLE as error:
+        why = await why_unreachable(client_options(settings)) or type(error).__name__
+        raise BrokerUnavailable(
+            f"no answer from the Kafka cluster at {settings.bootstrap_servers} ({why})",
+            do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
+        ) from error
+    except KafkaError as error:
+        if isinstance(error, DENIED):
+            raise denied(error) from error
+        raise BrokerUnavailable(
+            f"the Kafka cluster at {settings.bootstrap_servers} refused a request: {error}",
+            do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
+        ) from error
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{PREFIX}SSL_CAFILE {settings.ssl_cafile} can't be used: {error.strerror or error}",
+            do="give a PEM file with the certificates that sign the brokers'",
+        ) from error
+    if settings.ssl_certfile is None:
+        return context
+    # Without a password OpenSSL would ask for one on the terminal, and a worker would wait for ever.
+    password = ""
+    if settings.ssl_key_password_file is not None:
+        password = _secret(settings.ssl_key_password_file, "SSL_KEY_PASSWORD_FILE")
+    try:
+        context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{PREFIX}SSL_CERTFILE {settings.ssl_certfile} with {PREFIX}SSL_KEYFILE {settings.ssl_keyfile} "
+            f"can't be used: {error.strerror or error}",
+            do=f"give PEM files that belong together, and {PREFIX}SSL_KEY_PASSWORD_FILE if the key has a password",
+        ) from error
+    return context
+
+
+def _secret(file: Path, name: str) -> str:
+    """What a secret's file holds, without the end of its line."""
+    try:
+        secret = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{PREFIX}{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
+        ) from error
+    if not secret:
+        raise InvalidInput(f"{PREFIX}{name} {file} is empty", do="write the password into it")
+    return secret

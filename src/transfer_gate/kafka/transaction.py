@@ -1,0 +1,400 @@
+"""One Kafka transaction per round (KIP-98), on one connection pair of its own.
+
+aiokafka's producer takes five round trips in a row and sleeps 20 to 100 ms when the markers of the previous
+transaction are still being written. Here the requests that don't depend on each other overlap, and the retry waits
+are short:
+
+1. AddPartitionsToTxn and AddOffsetsToTxn, pipelined on the coordinator's connection;
+2. Produce;
+3. TxnOffsetCommit; side by side with Produce it took just as long in all, measured on one broker;
+4. EndTxn.
+
+A retry resends the same bytes under the same sequence numbers, so it can't double a record (KIP-98, idempotence).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import errors as kafka
+from aiokafka.client import CoordinationType
+from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+)
+from aiokafka.structs import TopicPartition
+from msgspec import Struct
+
+from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.coordinator import (
+    DISCONNECTED,
+    FIRST_WAIT,
+    CoordinatorClient,
+    RetryLater,
+    RoundFailed,
+    TransactionHangs,
+)
+from transfer_gate.kafka.hanging import NoAnswer, Place, hanging
+from transfer_gate.kafka.produce import MOST_IN_FLIGHT, Chunk, ProduceRequest, Written, requests_of
+from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, StableOffsets
+
+logger = logging.getLogger(__name__)
+
+#: Codes that aiokafka has no class for (Kafka protocol guide).
+_UNSTABLE_OFFSET_COMMIT: Final = 88
+_TRANSACTIONAL_ID_NOT_FOUND: Final = 105
+#: States of a transaction (KIP-664) that was ended, or is being ended, by a commit; and by an abort.
+_COMMITTED: Final = ("PrepareCommit", "CompleteCommit")
+_ABORTED: Final = ("Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
+
+
+class Committed(Struct, frozen=True):
+    """What a group has committed of one input partition: the next offset, and what the round noted beside it."""
+
+    offset: int
+    note: str
+
+
+class TransactionalWriter(CoordinatorClient):
+    """The transactional producer of one partition.
+
+    `transactional_id` is the fence between owners: whoever called `fence` last may commit, nobody else.
+    """
+
+    def __init__(self, options: Mapping[str, Any], transactional_id: str, group_id: str, timeout: float) -> None:
+        super().__init__(options, transactional_id, group_id)
+        self._timeout = timeout
+        self._started = False
+        self._producer_id = -1
+        self._epoch = -1
+        self._topics: tuple[str, ...] = ()
+        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
+        self._was_committed: bool | None = None
+        self._sequences: dict[tuple[str, int], int] = {}
+        self._everywhere: tuple[str, ...] = ()
+        self._former: tuple[str, ...] = ()
+        self._written: dict[str, Written] = {}
+
+    async def close(self) -> None:
+        """Close the connections; an open transaction is left to the next owner's fence, or to its timeout."""
+        if self._started:
+            self._started = False
+            await self._client.close()
+
+    def written_to(self, topic: str) -> Written | None:
+        """Where the records stand that the latest round wrote to `topic`; None when it wrote none, or when the broker
+        did not tell where.
+        """
+        return self._written.get(topic)
+
+    async def fence(
+        self, topics: tuple[str, ...], everywhere: tuple[str, ...] = (), former: tuple[str, ...] = ()
+    ) -> None:
+        """Shut every earlier owner out and end what it left open; know the leaders of `topics`, of those topics that
+        are written `everywhere`, not only in the partition of the input, and of `former` ones, that were written once.
+
+        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        self._deadline = time.monotonic() + 2 * self._timeout
+        if not self._started:
+            await self._client.bootstrap()
+            self._started = True
+        await self._client.set_topics((*topics, *everywhere, *former))
+        self._topics, self._everywhere, self._former = topics, everywhere, former
+        await self._look_back()
+        request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
+        response = await self._until_done(request)
+        self._producer_id, self._epoch = response.producer_id, response.producer_epoch
+        self._sequences.clear()
+
+    async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, Committed]:
+        """What the group has committed, by topic; topics without an offset are left out. Call it after `fence`.
+
+        Records and offsets that a transaction left pending are settled first (see `_settle`). Raises RoundFailed when
+        the cluster does not answer in time, AccessDenied, TransactionHangs.
+        """
+        request = StableOffsets(self._group_id, topics, (partition,))
+        wait, settled = FIRST_WAIT, await self._settle_records(partition)
+        while True:
+            found, unstable = await self._ask_group(request, self._offsets_of)
+            if not unstable:
+                return {topic: committed for (topic, _), committed in found.items()}
+            if not settled:
+                await self._settle(partition)
+                settled = True
+            wait = await self._pause(wait)  # markers take a few milliseconds
+
+    async def committed_anywhere(self) -> dict[tuple[str, int], Committed]:
+        """What the group has committed, by topic and partition, of all topics that we may see. Call it after `fence`.
+
+        Offsets that a transaction has pending count as they were before it: the transactions of other owners go on.
+        Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        found, unstable = await self._ask_group(GroupOffsets(self._group_id), self._offsets_of)
+        if unstable:
+            raise RoundFailed("the coordinator keeps offsets back that nobody asked it to")
+        return found
+
+    async def committed_unless_pending(
+        self, topics: tuple[str, ...], partitions: Iterable[int]
+    ) -> dict[tuple[str, int], Committed] | None:
+        """What the group has committed of these, by topic and partition; None while a transaction has some of it
+        pending. Raises RoundFailed when the cluster does not answer in time, AccessDenied.
+        """
+        request = StableOffsets(self._group_id, topics, partitions)
+        found, unstable = await self._ask_group(request, self._offsets_of)
+        return None if unstable else found
+
+    async def describe_group(self) -> Any:
+        """The coordinator's response to DescribeGroups for our group. Raises RoundFailed when it does not answer in
+        time, AccessDenied.
+        """
+
+        def described(response: Any) -> Any:
+            self._raise_for(response.groups[0][0], needs="Read")
+            return response
+
+        return await self._ask_group(DescribeGroupsRequest([self._group_id]), described)
+
+    def _offsets_of(self, response: Any) -> tuple[dict[tuple[str, int], Committed], bool]:
+        """Committed offsets by topic and partition, and whether a transaction has others pending."""
+        # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
+        self._raise_for(response.error_code, needs="Read")
+        offsets: dict[tuple[str, int], Committed] = {}
+        unstable = False
+        for topic, partitions, _ in response.topics:
+            for number, offset, _, note, code, _ in partitions:
+                if code == _UNSTABLE_OFFSET_COMMIT:
+                    unstable = True
+                    continue
+                self._raise_for(code, topic, needs="Read")
+                if offset >= 0:
+                    offsets[topic, number] = Committed(offset, note or "")
+        return offsets, unstable
+
+    async def _look_back(self) -> None:
+        """Learn how the latest transaction ended, or will end by the fence, which forgets it."""
+        response = await self._until_done(DescribeTransaction(self._transactional_id), _refusal_to_describe)
+        ((_, _, state, *_),) = response.states
+        if state in _COMMITTED:
+            self._was_committed = True
+        elif state in _ABORTED:
+            self._was_committed = False
+        # Else an earlier fence has forgotten it; what we learned before that one still holds.
+
+    async def _settle_records(self, partition: int) -> bool:
+        """End what hangs in the logs of the outputs, whatever the offsets say; returns whether anything did.
+
+        Whose partition hangs is ours alone but for strays, which others write, too. Topics that are written no more can
+        only be ended where somebody knows how; nothing of ours can follow there.
+        """
+        places = {(topic, partition) for topic in self._topics}
+        places |= {(topic, partition) for topic in self._former if partition in self._numbers_of(topic)}
+        places |= {(topic, number) for topic in self._everywhere for number in self._numbers_of(topic)}
+        try:
+            found = await hanging(self._client, places, self._deadline)
+        except NoAnswer:
+            raise RoundFailed("the cluster does not tell where the logs of the outputs end") from None
+        if self._was_committed is None:
+            found = frozenset(place for place in found if place[0] in self._topics)
+        if found:
+            await self._settle(partition, found)
+        return bool(found)
+
+    def _numbers_of(self, topic: str) -> frozenset[int]:
+        return frozenset(self._client.cluster.partitions_for_topic(topic) or ())
+
+    async def _settle(self, partition: int, places: Collection[Place] = ()) -> None:
+        """End for good what a transaction left pending though its coordinator holds it for ended; `places` are those
+        of the records that are known to hang.
+
+        A broker that shuts down (4.3, seen) may complete a transaction without having written its markers: records and
+        offsets stay open, consumers stand before them, and the next commit of the same producer would commit both these
+        records and those of the same inputs decided again. An empty transaction over the same partitions ends them as
+        that one was ended: its markers are taken for the lost ones, because they bear the same producer id.
+        """
+        topics = ", ".join(sorted({topic for topic, _ in places}))
+        if self._was_committed is None:
+            what = f"records of partition {partition} of {topics}" if topics else f"offsets of group {self._group_id}"
+            raise TransactionHangs(
+                f"{what} hang in a transaction of {self._transactional_id} that has ended",
+                do="find out with `kafka-transactions.sh find-hanging`, abort it with `kafka-transactions.sh abort`, "
+                "start again (docs/reference/what-happens-when.md)",
+            )
+        logger.warning(
+            "a transaction hangs: its markers were lost; it is ended again",
+            extra={"partition": partition, "topic": topics, "reason": "commit" if self._was_committed else "abort"},
+        )
+        await asyncio.gather(self._add_partitions(list(self._topics), partition), self._add_offsets())
+        for topic in self._everywhere:
+            for number in sorted(self._numbers_of(topic)):
+                await self._add_partitions([topic], number)
+        for topic in sorted({topic for topic, _ in places}.intersection(self._former)):
+            await self._add_former(topic, partition)
+        await self._end(commit=self._was_committed)
+
+    async def _add_former(self, topic: str, partition: int) -> None:
+        """Add a topic that is written no more, if we still may write to it."""
+        try:
+            await self._add_partitions([topic], partition)
+        except AccessDenied as error:
+            logger.error(  # noqa: TRY400 - the message says all
+                "a transaction hangs in a topic that is none of the registry's any more: %s",
+                error,
+                extra={"topic": topic, "partition": partition},
+            )
+
+    async def commit(
+        self,
+        batches: Batches,
+        offsets: Mapping[str, int],
+        notes: Callable[[], Mapping[str, str]],
+        elsewhere: Sequence[Batches] = (),
+    ) -> None:
+        """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
+
+        `elsewhere` are records for other partitions than that of the inputs.
+
+        `notes` is asked when the records stand in the log; what it says of a topic is kept beside its offset, and what
+        it raises ends the round uncommitted. Raises RoundFailed or Fenced when the commit did not, or not knowably,
+        happen; AccessDenied, RecordRefused and ClockWrong when only a person can help.
+        """
+        self._deadline = time.monotonic() + self._timeout
+        self._written.clear()
+        topics = batches.topics()
+        await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
+        for other in elsewhere:
+            await self._add_partitions(other.topics(), other.partition)
+        await self._produce(batches)
+        for other in elsewhere:
+            await self._produce(other)
+        await self._commit_offsets(offsets, batches.partition, notes())
+        await self._end()
+
+    async def _add_partitions(self, topics: list[str], partition: int) -> None:
+        wanted, wait = set(topics), FIRST_WAIT
+        while wanted:
+            request = AddPartitionsToTxnRequest(
+                self._transactional_id, self._producer_id, self._epoch, [(topic, [partition]) for topic in wanted]
+            )
+            try:
+                response = await self._send_coordinator(request, CoordinationType.TRANSACTION, self._transactional_id)
+                for topic, partitions in response.errors:
+                    for _, code in partitions:
+                        if code == kafka.OperationNotAttempted.errno:
+                            continue
+                        self._raise_for(code, topic)
+                        wanted.discard(topic)
+            except RetryLater:
+                wait = await self._pause(wait)
+
+    async def _add_offsets(self) -> None:
+        request = AddOffsetsToTxnRequest(self._transactional_id, self._producer_id, self._epoch, self._group_id)
+        await self._until_done(request)
+
+    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int, notes: Mapping[str, str]) -> None:
+        if not offsets:
+            return
+        request = TxnOffsetCommitRequest(
+            self._transactional_id,
+            self._group_id,
+            self._producer_id,
+            self._epoch,
+            [(topic, [(partition, offset, notes.get(topic, ""))]) for topic, offset in offsets.items()],
+        )
+
+        def taken(response: Any) -> None:
+            for topic, partitions in response.errors:
+                for _, code in partitions:
+                    self._raise_for(code, topic, needs="Read")
+
+        await self._ask_group(request, taken)
+
+    async def _end(self, *, commit: bool = True) -> None:
+        request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, commit)
+        await self._until_done(request)
+
+    async def _produce(self, batches: Batches) -> None:
+        """Send all batches, those of one topic in order. Raises what `commit` raises."""
+        requests = requests_of(self._chunks(batches))
+        for start in range(0, len(requests), MOST_IN_FLIGHT):
+            window = requests[start : start + MOST_IN_FLIGHT]
+            left = await asyncio.gather(*(self._produce_once(chunks) for chunks in window))
+            for failed in left:  # whatever failed is repeated one by one, so that sequences stay in order
+                chunks, wait = failed, FIRST_WAIT
+                while chunks:
+                    wait = await self._pause(wait)
+                    chunks = await self._produce_once(chunks)
+
+    def _chunks(self, batches: Batches) -> list[list[Chunk]]:
+        """The batches of every topic in order, with the sequence numbers that they keep however often they are sent."""
+        chunks: list[list[Chunk]] = []
+        for topic, built in batches.close().items():
+            of_topic: list[Chunk] = []
+            for builder, count in built:
+                place = (topic, batches.partition)
+                sequence = self._sequences.get(place, 0)
+                builder.set_producer_state(self._producer_id, self._epoch, sequence)
+                self._sequences[place] = (sequence + count) & 0x7FFFFFFF
+                of_topic.append(Chunk(topic, batches.partition, builder.build(), count))
+            chunks.append(of_topic)
+        return chunks
+
+    async def _produce_once(self, chunks: list[Chunk]) -> list[Chunk]:
+        """One try, one request per leader; returns what is left to send."""
+        by_leader: dict[int, list[Chunk]] = {}
+        left: list[Chunk] = []
+        for chunk in chunks:
+            leader = self._client.cluster.leader_for_partition(TopicPartition(chunk.topic, chunk.partition))
+            if leader is None or leader == -1:
+                left.append(chunk)
+            else:
+                by_leader.setdefault(leader, []).append(chunk)
+        for rest in await asyncio.gather(*(self._produce_to(node, part) for node, part in by_leader.items())):
+            left += rest
+        if left:
+            self._client.force_metadata_update()
+        return left
+
+    async def _produce_to(self, leader: int, chunks: list[Chunk]) -> list[Chunk]:
+        request = ProduceRequest(
+            transactional_id=self._transactional_id,
+            required_acks=-1,
+            timeout=int(self._timeout * 1000),
+            topics=[(chunk.topic, [(chunk.partition, chunk.data)]) for chunk in chunks],
+        )
+        try:
+            response = await self._client.send(leader, request)
+        except DISCONNECTED:
+            return chunks
+        sent = {chunk.topic: chunk for chunk in chunks}
+        left: list[Chunk] = []
+        for topic, partitions in response.topics:
+            for _, code, base_offset, *_ in partitions:
+                if code == kafka.DuplicateSequenceNumber.errno:
+                    continue  # an earlier try of ours arrived after all, at an offset that nobody tells any more
+                if code == kafka.OutOfOrderSequenceNumber.errno:
+                    # A request before this one got lost with its connection. What is left is sent again in order; if
+                    # the broker really lost a batch, the deadline of the round ends it.
+                    left.append(sent[topic])
+                    continue
+                try:
+                    self._raise_for(code, topic)
+                except RetryLater:
+                    left.append(sent[topic])
+                else:
+                    begin, end = self._written.get(topic, (base_offset, base_offset))
+                    self._written[topic] = Written(min(begin, base_offset), max(end, base_offset + sent[topic].count))
+        return left
+
+
+def _refusal_to_describe(response: Any) -> int:
+    ((code, *_),) = response.states
+    return 0 if code == _TRANSACTIONAL_ID_NOT_FOUND else int(code)

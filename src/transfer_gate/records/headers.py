@@ -1,0 +1,152 @@
+"""Record headers that the gate writes (contract section 5): the one place where they are spelt."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from transfer_gate.model.terms import Channel
+from transfer_gate.records.decisions import ANY_CHANNEL, RawHeader
+
+Headers = Sequence[tuple[str, bytes | None]]
+Stage = Literal["decode", "schema", "consent", "policy"]
+
+PREFIX: Final = "tg-"
+FORMAT: Final = "tg-format"
+QUARANTINE_ID: Final = "tg-quarantine-id"
+STAGE: Final = "tg-stage"
+PARTNER: Final = "tg-partner"
+CHANNELS: Final = "tg-channels"
+REASON: Final = "tg-reason"
+REASONS: Final = "tg-reasons"
+SOURCE_TOPIC: Final = "tg-source-topic"
+SOURCE_PARTITION: Final = "tg-source-partition"
+SOURCE_OFFSET: Final = "tg-source-offset"
+SOURCE_TOPIC_ID: Final = "tg-source-topic-id"
+#: On the topic of strays: how many topics of the name stood before the source's.
+SOURCE_LIFE: Final = "tg-source-life"
+SOURCE_TIMESTAMP_MS: Final = "tg-source-timestamp-ms"
+DECISION_ID: Final = "tg-decision-id"
+POLICY_REVISION: Final = "tg-policy-revision"
+CONSENT_OFFSET: Final = "tg-consent-offset"
+QUARANTINED_AT: Final = "tg-quarantined-at"
+FIRST_QUARANTINED_AT: Final = "tg-first-quarantined-at"
+ATTEMPT: Final = "tg-attempt"
+REPLAY_RUN: Final = "tg-replay-run"
+REPLAY_ACTION: Final = "tg-replay-action"
+REPLAY_WHY: Final = "tg-replay-why"
+ENCRYPTION: Final = "tg-encryption"
+REFERENCE: Final = "tg-reference"
+#: On the replay topic, in place of each header whose name is not UTF-8: producers refuse such names.
+RAW: Final = "tg-raw-header"
+TRANSFER_ID: Final = "tg-transfer-id"
+CONTENT_TYPE: Final = "content-type"
+
+_JSON: Final = b"application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | None]]:
+    """Headers of a record on a partner's topic."""
+    return [
+        (TRANSFER_ID, transfer_id.encode()),
+        (DECISION_ID, decision_id.encode()),
+        (CONTENT_TYPE, _JSON),
+    ]
+
+
+_RAW: Final = msgspec.json.Decoder(RawHeader)
+
+
+def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The same headers, those that no producer takes wrapped; see `restored`."""
+    return [
+        header
+        if header[0].isascii() or not _is_raw(header[0])
+        else (RAW, _encode(RawHeader(header[0].encode("utf-8", "surrogateescape"), header[1])))
+        for header in headers
+    ]
+
+
+def restored(headers: Headers) -> Headers:
+    """Headers as they were before `portable`. What is wrapped wrongly stays as it is."""
+    if not any(name == RAW for name, _ in headers):
+        return headers
+    return [_unwrapped(value) or (name, value) if name == RAW else (name, value) for name, value in headers]
+
+
+def _unwrapped(value: bytes | None) -> tuple[str, bytes | None] | None:
+    try:
+        raw = _RAW.decode(value or b"")
+    except msgspec.DecodeError:
+        return None
+    name = raw.name.decode("utf-8", "surrogateescape")
+    return None if name.startswith(PREFIX) else (name, raw.value)
+
+
+def _is_raw(name: str) -> bool:
+    # Code points of PEP 383, as numbers: mypyc takes no surrogates in texts.
+    return not name.isascii() and any(0xDC80 <= ord(character) <= 0xDCFF for character in name)
+
+
+def without_ours(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """Inbound headers of a live topic, without those that only the gate may set."""
+    return [header for header in headers if not header[0].startswith(PREFIX)]
+
+
+def of_quarantine(
+    inbound: Headers,
+    *,
+    quarantine_id: str,
+    stage: Stage,
+    partner_id: str | None,
+    reasons: Mapping[Channel, Sequence[str]] | Mapping[str, Sequence[str]],
+    source: tuple[str, int, int, int],
+    decision_id: str | None,
+    revision: str,
+    consent_offset: int,
+    quarantined_at: str,
+    first_quarantined_at: str | None = None,
+    attempt: int = 1,
+    replay_run: str | None = None,
+    encryption: bytes | None = None,
+    reference: bytes | None = None,
+    topic_id: str | None = None,
+) -> list[tuple[str, bytes | None]]:
+    """Headers of a quarantine record: the source's own, then ours.
+
+    `reasons` is channel to reasons, with the one key `*` when the record could not be read; `source` is topic,
+    partition, offset and timestamp (ms since the epoch) of the first source; times are RFC 3339.
+    """
+    headers = without_ours(inbound) if inbound else []
+    topic, partition, offset, timestamp_ms = source
+    first = next(iter(reasons.values()))[0]
+    headers += [
+        (FORMAT, b"1"),
+        (QUARANTINE_ID, quarantine_id.encode()),
+        (STAGE, stage.encode()),
+        (REASON, first.encode()),
+        (REASONS, _encode(reasons)),
+        (SOURCE_TOPIC, topic.encode()),
+        (SOURCE_PARTITION, b"%d" % partition),
+        (SOURCE_OFFSET, b"%d" % offset),
+        (SOURCE_TIMESTAMP_MS, b"%d" % timestamp_ms),
+        (POLICY_REVISION, revision.encode()),
+        (CONSENT_OFFSET, b"%d" % consent_offset),
+        (QUARANTINED_AT, quarantined_at.encode()),
+        (FIRST_QUARANTINED_AT, (first_quarantined_at or quarantined_at).encode()),
+        (ATTEMPT, b"%d" % attempt),
+    ]
+    if partner_id is not None and ANY_CHANNEL not in reasons:
+        headers += [(PARTNER, partner_id.encode()), (CHANNELS, _encode(list(reasons)))]
+    if topic_id is not None:
+        headers.append((SOURCE_TOPIC_ID, topic_id.encode()))
+    if decision_id is not None:
+        headers.append((DECISION_ID, decision_id.encode()))
+    if replay_run is not None:
+        headers.append((REPLAY_RUN, replay_run.encode()))
+    if encryption is not None:
+        headers.append((ENCRYPTION, encryption))
+    if reference is not None:
+        headers.append((REFERENCE, reference))
+    return headers

@@ -1,0 +1,121 @@
+"""Which partition a key belongs to, by the partitioner of the producers: the same answer as theirs, to the bit.
+
+- `murmur2`: Kafka's Java client, and every client that follows it: `toPositive(murmur2(key)) % partitions`.
+- `crc32`: librdkafka's default, `consistent_random`: `crc32(key) % partitions`; an empty key goes anywhere.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64  # machine integers, where this module is compiled
+
+MURMUR2: Final = "murmur2"
+CRC32: Final = "crc32"
+
+#: How keys of so many whole words are taken apart; longer ones are rare.
+_LONGEST: Final = 64
+_WORDS: Final = [Struct(f"<{count}I") for count in range(_LONGEST)]
+
+
+def murmur2(data: bytes) -> int:
+    """MurmurHash 2 with the seed of Kafka's `Utils.murmur2`, as an unsigned number of 32 bits.
+
+    Every product stays below 2**63, so that the compiled form needs no big integers.
+    """
+    m: i64 = 0x5BD1E995
+    mask: i64 = 0xFFFFFFFF
+    size = len(data)
+    count = size >> 2
+    words = (_WORDS[count] if count < _LONGEST else Struct(f"<{count}I")).unpack_from(data)
+    h: i64 = (0x9747B28C ^ size) & 0xFFFFFFFF
+    k: i64 = 0
+    for word in words:
+        k = word
+        k = k * m & mask
+        h = (h * m & mask) ^ ((k ^ (k >> 24)) * m & mask)
+    rest = size & 3
+    if rest:
+        k = int.from_bytes(data[size - rest :], "little")
+        h = (h ^ k) * m & mask
+    h ^= h >> 13
+    h = h * m & mask
+    h ^= h >> 15
+    return h
+
+
+#: Events of the n-th later `consent-events` are known in states by their offset with n above this bit: no offset ever
+#: reaches it.
+OWN_LIFE_AT: Final = 48
+#: Where in a stray's name its life and its partition begin; an offset below 2**40 is 10**12 events in one partition.
+_LIFE_AT: Final = 40
+_PARTITION_AT: Final = 48
+_STRAY: Final = 1 << 62
+_LATEST_LIFE: Final = (1 << _PARTITION_AT - _LIFE_AT) - 1
+
+
+def stray_offset(partition: int, offset: int, life: int = 0) -> int:
+    """The offset by which the state of a prospect knows an event that stood in another partition: beyond all offsets of
+    the prospect's own partition, also those of later topics of the name (`gate.origins`).
+
+    `life`: how many topics of the name stood before the event's own, as its partition counts them. From the 255th on
+    they share a name.
+    """
+    return _STRAY | partition << _PARTITION_AT | min(life, _LATEST_LIFE) << _LIFE_AT | offset
+
+
+def beside_stray(name: int, offset: int) -> int:
+    """The `stray_offset` of another event of the same topic and partition as the one that is known by `name`."""
+    return name >> _LIFE_AT << _LIFE_AT | offset
+
+
+def is_stray_name(name: int) -> bool:
+    """Whether an event is known by a `stray_offset`."""
+    return bool(name & _STRAY)
+
+
+def place_known_as(name: int, partition: int) -> tuple[int, int]:
+    """Partition and offset of an event that a state in `partition` knows by `name`, whichever topic it stood in."""
+    if name & _STRAY:
+        return (name ^ _STRAY) >> _PARTITION_AT, name & (1 << _LIFE_AT) - 1
+    return partition, name & (1 << OWN_LIFE_AT) - 1
+
+
+def known_at(name: int, partition: int, other: int) -> int:
+    """By which name a state in partition `other` knows the event that a state in `partition` knows by `name`."""
+    if name & _STRAY:
+        stood = (name ^ _STRAY) >> _PARTITION_AT
+        if stood != other:
+            return name
+        return (name >> _LIFE_AT & _LATEST_LIFE) << OWN_LIFE_AT | name & (1 << _LIFE_AT) - 1
+    if partition == other:
+        return name
+    return stray_offset(partition, name & (1 << OWN_LIFE_AT) - 1, name >> OWN_LIFE_AT)
+
+
+class Placement:
+    """Where the records of each key stand; without `partitions`, every key is at home everywhere."""
+
+    def __init__(self, partitioner: str, partitions: int | None) -> None:
+        self._crc32 = partitioner == CRC32
+        self._partitions = 0 if partitions is None else partitions
+
+    def home(self, key: bytes | None) -> int | None:
+        """The partition of a key; None when producers may put it anywhere."""
+        count = self._partitions
+        if key is None or not count:
+            return None
+        if self._crc32:
+            return crc32(key) % count if key else None
+        return (murmur2(key) & 0x7FFFFFFF) % count
+
+    def misplaced(self, key: bytes | None, partition: int) -> bool:
+        """Whether a record of this key can't have been put into `partition` by the partitioner."""
+        home = self.home(key)
+        return home is not None and home != partition
+
+
+ANYWHERE: Final = Placement(MURMUR2, None)

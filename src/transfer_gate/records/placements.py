@@ -1,0 +1,124 @@
+"""Where records were placed while a topic still had fewer partitions, as the notes beside committed offsets say.
+
+`topics grow` notes, for each partition, up to which offset its records were placed under the former count. What stands
+below is in its place by that count, though its key belongs to another partition now.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from transfer_gate.records.partitioner import Placement
+
+
+class Placed(NamedTuple):
+    """Records of a partition below the offset `below` were placed while its topic had `partitions` partitions."""
+
+    partitions: int
+    below: int
+
+
+Earlier = Mapping[tuple[str, int], Sequence[Placed]]
+"""By topic and partition, the oldest first."""
+
+
+class Placements:
+    """Where keys belong now, and where they belonged when a record was placed."""
+
+    def __init__(self, partitioner: str, partitions: int | None, earlier: Earlier | None = None) -> None:
+        """`partitions`: the count now."""
+        self.now = Placement(partitioner, partitions)
+        self._earlier = {place: tuple(sorted(found, key=_below)) for place, found in (earlier or {}).items() if found}
+        self._said = partitioner, partitions, self._earlier
+        counts = {placed.partitions for found in self._earlier.values() for placed in found}
+        self._then = {count: Placement(partitioner, count) for count in counts}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Placements) and self._said == other._said
+
+    def __hash__(self) -> int:
+        return hash(str(self._said))
+
+    @property
+    def grown(self) -> bool:
+        """Whether any record was placed under another count than that of now."""
+        return bool(self._earlier)
+
+    def misplaced(self, topic: str, partition: int, offset: int, key: bytes | None) -> bool:
+        """Whether the partitioner can't have put this record there, by the count that its topic had then."""
+        return self._at(topic, partition, offset).misplaced(key, partition)
+
+    def moved(self, topic: str, partition: int, offset: int, key: bytes | None) -> bool:
+        """Whether this record was in its place when it was placed, and its key belongs to another partition now."""
+        then = self._at(topic, partition, offset)
+        return then is not self.now and not then.misplaced(key, partition) and self.now.misplaced(key, partition)
+
+    def _at(self, topic: str, partition: int, offset: int) -> Placement:
+        for placed in self._earlier.get((topic, partition), ()):
+            if offset < placed.below:
+                return self._then[placed.partitions]
+        return self.now
+
+
+class TopicPlacements(NamedTuple):
+    """`Placements` as seen from one topic."""
+
+    placements: Placements
+    topic: str = ""
+
+    def misplaced(self, key: bytes | None, partition: int, offset: int) -> bool:
+        """See `Placements.misplaced`."""
+        return self.placements.misplaced(self.topic, partition, offset, key)
+
+    def moved(self, key: bytes | None, partition: int, offset: int) -> bool:
+        """See `Placements.moved`."""
+        return self.placements.moved(self.topic, partition, offset, key)
+
+
+UNGROWN: Final = Placements("murmur2", None)
+EVERYWHERE: Final = TopicPlacements(UNGROWN)
+
+
+def written_of(placed: Iterable[Placed]) -> str:
+    """How it is noted behind the life of a topic: `:2@1034:3@5210`, nothing where the topic never grew."""
+    return "".join(f":{count}@{below}" for count, below in placed)
+
+
+def read_placed(parts: Iterable[str]) -> tuple[Placed, ...]:
+    """Read what `written_of` wrote, split at its colons. Raises ValueError."""
+    return tuple(Placed(*map(int, part.split("@"))) for part in parts)
+
+
+def earlier_of(
+    committed: Mapping[tuple[str, int], tuple[int, str]], partitions: int, topics: Sequence[str]
+) -> dict[tuple[str, int], list[Placed]]:
+    """What the group's commits, offset and note by topic and partition, say of the placement of some `topics`.
+
+    Offsets that were committed under another count than `partitions`, with no `topics grow` since, bound what was
+    placed under that one.
+    """
+    earlier: dict[tuple[str, int], list[Placed]] = {}
+    for (_, number), (_, note) in committed.items():
+        count, lives = _parts_of(note)
+        for topic in topics:
+            if (topic, number) in earlier or not note:
+                continue
+            found = [*lives.get(topic, ())]
+            noted = {placed.partitions for placed in found}
+            if count not in (0, partitions, *noted) and number < count and (topic, number) in committed:
+                found.append(Placed(count, committed[topic, number][0]))
+            earlier[topic, number] = found
+    return {place: found for place, found in earlier.items() if found}
+
+
+def _parts_of(note: str) -> tuple[int, dict[str, tuple[Placed, ...]]]:
+    """Of a note (`gate.history.CommitNote`), the partition count and what it says of each topic."""
+    parts = dict(part.partition("=")[::2] for part in note.split())
+    try:
+        lives = [text.split(":") for text in parts.get("topics", "").split(",") if text]
+        return int(parts.get("partitions", "0")), {topic: read_placed(rest[3:]) for topic, *rest in lives}
+    except (ValueError, TypeError):
+        return 0, {}
+
+
+def _below(placed: Placed) -> int:
+    return placed.below

@@ -1,0 +1,143 @@
+"""A record of the quarantine topic, or one sent back on the replay topic, read from its headers (contract 5)."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
+
+from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Channel
+from transfer_gate.records import headers as names
+from transfer_gate.records import ids
+from transfer_gate.records.decisions import Reference, SourcePlace
+from transfer_gate.records.headers import Headers, Stage
+from transfer_gate.records.sealing import Encryption
+
+#: What a record on the replay topic asks of the gate; without the header, a fresh decision.
+Action = Literal["replay", "discard", "rewrap"]
+
+_CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
+_REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
+_ENCRYPTION: Final = msgspec.json.Decoder(Encryption)
+_REFERENCE: Final = msgspec.json.Decoder(Reference)
+#: No header of the gate's own is longer; who writes longer ones is somebody else.
+_LONGEST: Final = 32 << 10
+
+T = TypeVar("T")
+
+
+class MalformedHeaders(ValueError):
+    """The headers are not those of a quarantine record; the text names the header."""
+
+
+class Held(Struct, frozen=True, gc=False, kw_only=True):
+    """What the headers of a quarantine record say. Times are RFC 3339 as they stand there.
+
+    `partner_id` is None and `channels` empty when the record could not be read; `reasons` then has the one key `*`.
+    `source` are the first source coordinates. `inbound` are the headers of the source.
+    """
+
+    quarantine_id: str
+    stage: Stage
+    partner_id: str | None
+    channels: tuple[Channel, ...]
+    reasons: dict[str, tuple[Reason, ...]]
+    source: SourcePlace
+    source_timestamp_ms: int
+    decision_id: str | None
+    revision: str
+    consent_offset: int
+    quarantined_at: str
+    first_quarantined_at: str
+    attempt: int
+    replay_run: str | None
+    encryption: Encryption | None
+    #: Set where the record has no value of its own: the source is to be read where it stands.
+    reference: Reference | None = None
+    inbound: list[tuple[str, bytes | None]]
+
+    @property
+    def reason(self) -> Reason:
+        """The first reason."""
+        return next(iter(self.reasons.values()))[0]
+
+    @property
+    def name(self) -> str:
+        """First source coordinates and partner: what a sealed payload is bound to."""
+        return ids.quarantine_name(self.source.name, self.source.partition, self.source.offset, self.partner_id or "")
+
+
+def held_of(sent: Headers) -> Held:
+    """Read the headers of a quarantine record. Raises MalformedHeaders."""
+    ours = _Ours({name: value for name, value in sent if name.startswith(names.PREFIX)})
+    if ours.text(names.FORMAT) != "1":
+        raise MalformedHeaders(f"header {names.FORMAT} names a format that this version does not know")
+    partner_id = ours.optional(names.PARTNER)
+    source = SourcePlace(
+        topic=ours.text(names.SOURCE_TOPIC),
+        partition=ours.number(names.SOURCE_PARTITION),
+        offset=ours.number(names.SOURCE_OFFSET),
+        topic_id=ours.optional(names.SOURCE_TOPIC_ID),
+    )
+    held = Held(
+        quarantine_id=ours.text(names.QUARANTINE_ID),
+        stage=ours.stage(),
+        partner_id=partner_id,
+        channels=ours.decoded(names.CHANNELS, _CHANNELS) if partner_id is not None else (),
+        reasons=ours.decoded(names.REASONS, _REASONS),
+        source=source,
+        source_timestamp_ms=ours.number(names.SOURCE_TIMESTAMP_MS),
+        decision_id=ours.optional(names.DECISION_ID),
+        revision=ours.text(names.POLICY_REVISION),
+        consent_offset=ours.number(names.CONSENT_OFFSET),
+        quarantined_at=ours.text(names.QUARANTINED_AT),
+        first_quarantined_at=ours.text(names.FIRST_QUARANTINED_AT),
+        attempt=ours.number(names.ATTEMPT),
+        replay_run=ours.optional(names.REPLAY_RUN),
+        encryption=ours.decoded(names.ENCRYPTION, _ENCRYPTION) if names.ENCRYPTION in ours.values else None,
+        reference=ours.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in ours.values else None,
+        inbound=names.without_ours(sent),
+    )
+    if held.quarantine_id != ids.quarantine_id(source.name, source.partition, source.offset, partner_id or ""):
+        raise MalformedHeaders(f"header {names.QUARANTINE_ID} is not that of the coordinates")
+    if held.attempt < 1 or not any(held.reasons.values()) or bool(held.channels) != (partner_id is not None):
+        raise MalformedHeaders("attempt, reasons or channels are not those of a quarantine record")
+    return held
+
+
+class _Ours:
+    """The gate's own headers by name; every reader raises MalformedHeaders naming the header."""
+
+    def __init__(self, values: Mapping[str, bytes | None]) -> None:
+        self.values = values
+
+    def text(self, name: str) -> str:
+        try:
+            raw = self.values[name] or b""
+            if len(raw) > _LONGEST:
+                raise MalformedHeaders(f"header {name} is too long")
+            return raw.decode()
+        except (KeyError, UnicodeDecodeError):
+            raise MalformedHeaders(f"header {name} is missing, or not UTF-8") from None
+
+    def optional(self, name: str) -> str | None:
+        return self.text(name) if name in self.values else None
+
+    def number(self, name: str) -> int:
+        try:
+            return int(self.text(name))
+        except ValueError:
+            raise MalformedHeaders(f"header {name} is not a number") from None
+
+    def decoded(self, name: str, decoder: msgspec.json.Decoder[T]) -> T:
+        try:
+            return decoder.decode(self.text(name))
+        except msgspec.DecodeError:
+            raise MalformedHeaders(f"header {name} is not what it must be") from None
+
+    def stage(self) -> Stage:
+        text = self.text(names.STAGE)
+        if text not in get_args(Stage):
+            raise MalformedHeaders(f"header {names.STAGE} is not a stage")
+        return text  # type: ignore[return-value]  # one of them, as just checked

@@ -1,0 +1,198 @@
+"""Plans on the audit topic: published whole, so that another machine can run them; and what was done about each."""
+
+import datetime as dt
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+from msgspec.structs import replace
+
+from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.follow import Follower, replay_partitions
+from transfer_gate.operators import Act, record_all
+from transfer_gate.replay.plan import (
+    Item,
+    Items,
+    Move,
+    Plan,
+    checked_id,
+    digest_of,
+    load_plan,
+    plan_file,
+    save_plan,
+)
+from transfer_gate.replay.results import Result
+from transfer_gate.settings import Settings
+
+PLANNED: Final = "replay plan"
+PART: Final = "replay plan part"
+APPROVED: Final = "replay approve"
+RUN: Final = "replay run"
+CANCELLED: Final = "replay cancel"
+
+#: The columns of a plan that may be long, and how much of each one part holds: it stays well below Kafka's largest
+#: message, 1 MiB.
+_COLUMNS: Final[dict[str, tuple[Any, int]]] = {
+    "items": (tuple[Item, ...], 4000),
+    "forecasts": (tuple[Result, ...], 300),
+    "moves": (tuple[Move, ...], 2000),
+}
+_NO_COLUMNS: Final[dict[str, Any]] = dict.fromkeys(_COLUMNS, ())
+
+
+#: Columns by digest and number of the part that they stand in.
+_Parts = dict[tuple[str | None, int], dict[str, Any]]
+
+
+class KnownPlan:
+    """A plan, its digest, and the acts about it in their order."""
+
+    def __init__(self, plan: Plan, digest: str, acts: list[Act]) -> None:
+        self.plan = plan
+        self.digest = digest
+        self.acts = acts
+
+    @property
+    def approvals(self) -> list[Act]:
+        """Approvals of exactly this plan by somebody other than who made it."""
+        return [
+            act
+            for act in self.acts
+            if act.action == APPROVED
+            and act.outcome == "approved"
+            and act.digest == self.digest
+            and act.by != self.plan.by
+        ]
+
+    @property
+    def cancelled(self) -> Act | None:
+        """The act that cancelled it."""
+        return next((act for act in self.acts if is_cancel(act)), None)
+
+
+def is_cancel(act: Act) -> bool:
+    """Whether an act cancels its plan."""
+    return act.action == CANCELLED and act.outcome == "cancelled"
+
+
+async def publish(settings: Settings, plan: Plan) -> str:
+    """Write a plan to the audit topic, then its file; returns the digest. Raises BrokerUnavailable, InvalidInput.
+
+    The act itself comes last: without it, parts of a plan are nothing.
+    """
+    digest = digest_of(plan)
+
+    def act(action: str, outcome: str, **details: object) -> Act:
+        return Act(
+            action=action,
+            by=plan.by,
+            at=plan.at,
+            outcome=outcome,
+            plan_id=plan.plan_id,
+            digest=digest,
+            ticket=plan.ticket,
+            details=details,
+        )
+
+    places = [
+        (name, slice(start, start + size))
+        for name, (_, size) in _COLUMNS.items()
+        for start in range(0, len(getattr(plan, name)), size)
+    ]
+    head = msgspec.to_builtins(replace(plan, **_NO_COLUMNS))
+    parts = (
+        act(PART, "planned", part=number, **{name: getattr(plan, name)[at]}) for number, (name, at) in enumerate(places)
+    )
+    planned = act(PLANNED, "planned", records=len(plan.items), parts=len(places), forecast=plan.outcomes(), plan=head)
+    await record_all(settings, chain(parts, (planned,)))
+    save_plan(plan_file(settings.data_dir, plan.plan_id), plan, digest)
+    return digest
+
+
+async def find_plan(settings: Settings, plan_id: str, acts: Follower | None = None) -> KnownPlan:
+    """The plan of an id, from its file here or else from the audit topic; `acts` follows the audit topic, unread.
+
+    Raises InvalidInput when nobody made such a plan, RefusedByGuard when it is not the one that was made.
+    """
+    checked_id(plan_id)
+    if acts is not None:
+        return await _find(settings, plan_id, acts)
+    await replay_partitions(settings)
+    async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as follower:
+        return await _find(settings, plan_id, follower)
+
+
+async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPlan:
+    here = load_plan(plan_file(settings.data_dir, plan_id))
+    about: list[Act] = []
+    parts: _Parts = {}
+    async for records in follower.so_far():
+        for record in records:
+            act = act_about(record, plan_id)
+            if act is None:
+                continue
+            if act.action != PART:
+                about.append(act)
+            elif here is None:
+                parts[act.digest, int(act.details["part"])] = _part_of(act)
+    made = next((act for act in about if act.action == PLANNED), None)
+    if made is None or made.digest is None:
+        raise InvalidInput(
+            f"no plan {plan_id} on {settings.topics.audit}", do="make one with: transfer-gate replay plan"
+        )
+    plan = here if here is not None else _assembled(made, parts)
+    if plan is None or plan.plan_id != plan_id or digest_of(plan) != made.digest:
+        where = "the plan file" if here is not None else "the plan on the audit topic"
+        raise RefusedByGuard(
+            f"digest: {where} is not what {made.by} planned (digest {made.digest[:12]}…)",
+            do="make a new plan" if here is None else "remove the file: the audit topic has the plan as well",
+        )
+    return KnownPlan(plan, made.digest, about)
+
+
+def act_about(record: ConsumerRecord, plan_id: str) -> Act | None:
+    """The act that a record of the audit topic holds, if it is about a plan. Others are not even decoded."""
+    if record.value is None or plan_id.encode() not in record.value:
+        return None
+    try:
+        act = msgspec.json.decode(record.value, type=Act)
+    except msgspec.DecodeError:
+        return None
+    return act if act.plan_id == plan_id else None
+
+
+def _part_of(act: Act) -> dict[str, Any]:
+    """Columns of a part; none of one that is damaged, so that the plan will not be the one that was made."""
+    try:
+        found: dict[str, Any] = {
+            name: msgspec.convert(act.details[name], kind)
+            for name, (kind, _) in _COLUMNS.items()
+            if name in act.details
+        }
+        return found | {"items": Items(found["items"])} if "items" in found else found
+    except ValueError:  # msgspec.ValidationError is one
+        return {}
+
+
+def _assembled(made: Act, parts: _Parts) -> Plan | None:
+    """The plan from its parts; None when one is missing or not as it was written."""
+    columns, items = dict(_NO_COLUMNS), list[Items]()
+    try:
+        for number in range(int(made.details["parts"])):
+            for name, part in parts[made.digest, number].items():
+                if name == "items":
+                    items.append(part)
+                else:
+                    columns[name] += part
+        return replace(
+            msgspec.convert(made.details["plan"], Plan), **columns | {"items": Items(chain.from_iterable(items))}
+        )
+    except (KeyError, ValueError, TypeError):  # msgspec.ValidationError is a ValueError
+        return None
+
+
+def now() -> dt.datetime:
+    """The clock of the commands."""
+    return dt.datetime.now(dt.UTC)

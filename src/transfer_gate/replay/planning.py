@@ -1,0 +1,273 @@
+"""Make a plan: freeze the open records that a filter means, and re-decide each without sending it."""
+
+import uuid
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from heapq import merge
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from transfer_gate.errors import NothingMatched
+from transfer_gate.gate.originals import originals_of
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.follow import replay_partitions
+from transfer_gate.kafka.reader import Offsets, bounds
+from transfer_gate.model.registry import Registry
+from transfer_gate.operators import operator
+from transfer_gate.quarantine.destination import destinations_of
+from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
+from transfer_gate.quarantine.payloads import master_keys
+from transfer_gate.quarantine.selection import (
+    Filter,
+    Found,
+    filter_details,
+    found_between,
+    quarantine_ends,
+    ranges,
+)
+from transfer_gate.quarantine.states import packed_states_of
+from transfer_gate.records.sealing import UNSEALED, Sealing, owner_of
+from transfer_gate.replay.forecast import Forecaster, moves_of
+from transfer_gate.replay.plan import Item, Items, Plan, fingerprint_of
+from transfer_gate.replay.plan_store import now
+from transfer_gate.replay.planned_records import FrozenRecords
+from transfer_gate.replay.results import Result
+from transfer_gate.settings import Settings
+
+#: Prospects whose states are held in memory at a time: partitions are taken together up to so many, and one that has
+#: more is decided in stretches, each of which reads its changelog once.
+_STATES: Final = 40_000
+#: Offsets between two lines about a scan.
+_LINE_OFFSETS: Final = 100_000
+
+Say = Callable[[str], None]
+
+
+class _Keys(AbstractSet[bytes]):
+    """Record keys by their hashes. One that is in it by chance costs a state that nobody asks for."""
+
+    def __init__(self, hashes: Iterable[int]) -> None:
+        self._hashes = frozenset(hashes)
+
+    def __contains__(self, key: object) -> bool:
+        return hash(key) in self._hashes
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise TypeError("hashes are no keys")
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+
+class _Group(NamedTuple):
+    """Items that are decided together: their numbers, and by partition the keys of the states that this takes."""
+
+    numbers: Sequence[int]
+    wanted: dict[int, _Keys]
+
+
+class _Selection:
+    """The frozen records: items by partition and offset, and whose states a decision needs, in some 80 bytes each."""
+
+    def __init__(self) -> None:
+        self.items = Items()
+        self.stamps = array("q")
+        #: Hashes of the record's key and of the owner of its payload's key.
+        self._prospects = array("q")
+        self._owners = array("q")
+        #: Numbers of the items of each partition.
+        self._within: dict[int, range] = {}
+        self.not_replayable = 0
+
+    async def fill(self, settings: Settings, wanted: Filter, ends: Offsets, say: Say) -> None:
+        """Read headers; payloads are looked at, and let go."""
+        ledger = settings.topics.ledger
+        _, bound = await bounds(settings, {ledger: len(ends)}, committed_only=False)
+        told = {place.partition: end for place, end in bound.items()}
+        starts = await starts_of(settings, told, wanted.since)
+        grown = (await destinations_of(settings)).grown
+        standings_of = StandingsOf(settings, told, starts, grown=grown)
+        within = await ranges(settings, wanted, ends)
+        scan = _Scan(sum(end - start for start, end in within.values()), say, lambda: len(self.items))
+        for place in sorted(within):
+            number, first = place.partition, len(self.items)
+            standings = await standings_of.of(number)
+            open_ones = replace(wanted, open_only=True)
+            async for found in found_between(settings, open_ones, {place: within[place]}, standings, scan.passed):
+                self._add(found)
+            self._within[number] = range(first, len(self.items))
+
+    def _add(self, found: list[Found]) -> None:
+        for one in found:
+            record, held = one.record, one.held
+            if held.stage == "consent":
+                self.not_replayable += 1
+                continue
+            key = hash(record.key or b"")
+            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)
+            self._prospects.append(key)
+            self._owners.append(key if held.encryption is None else hash(owner))
+            self.stamps.append(record.timestamp)
+            self.items.append(
+                Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)
+            )
+
+    def in_order(self) -> Iterator[int]:
+        """Numbers of the items as they were quarantined, across partitions: each has them in that order."""
+
+        def since(number: int) -> tuple[int, int, int]:
+            return self.stamps[number], *self.items.place(number)
+
+        return merge(*self._within.values(), key=since)
+
+    def groups(self) -> Iterator[_Group]:
+        """What is decided together: some partitions, or a stretch of one."""
+        group: dict[int, range] = {}
+        count = 0
+        for partition, within in sorted(self._within.items()):
+            for stretch, prospects in self._stretches(within):
+                if group and count + prospects > _STATES:
+                    yield self._group(group)
+                    group, count = {}, 0
+                group[partition] = stretch
+                count += prospects
+        if group:
+            yield self._group(group)
+
+    def _stretches(self, within: range) -> Iterator[tuple[range, int]]:
+        """Items that follow each other, of _STATES prospects at most, and of how many."""
+        first, seen = within.start, set[int]()
+        for number in within:
+            prospect = self._prospects[number]
+            if len(seen) == _STATES and prospect not in seen:
+                yield range(first, number), len(seen)
+                first, seen = number, set()
+            seen.add(prospect)
+        if seen:
+            yield range(first, within.stop), len(seen)
+
+    def _group(self, group: Mapping[int, range]) -> _Group:
+        numbers = [number for stretch in group.values() for number in stretch]
+        return _Group(numbers, {partition: self._keys(stretch) for partition, stretch in group.items()})
+
+    def _keys(self, numbers: Iterable[int]) -> _Keys:
+        return _Keys(each for number in numbers for each in (self._prospects[number], self._owners[number]))
+
+
+class _Scan:
+    """Says how far the scan of quarantine is: at its beginning, then once in a while."""
+
+    def __init__(self, offsets: int, say: Say, matching: Callable[[], int]) -> None:
+        self._offsets = offsets
+        self._say = say
+        self._matching = matching
+        self._passed = 0
+        say(f"reading quarantine: {offsets:,} offsets")
+
+    def passed(self, offsets: int) -> None:
+        """So many more were passed."""
+        lines = self._passed // _LINE_OFFSETS
+        self._passed += offsets
+        if self._passed // _LINE_OFFSETS > lines:
+            self._say(f"read {self._passed:,} of {self._offsets:,} offsets, {self._matching():,} open records match")
+
+
+async def make_plan(
+    settings: Settings,
+    registry: Registry,
+    wanted: Filter,
+    *,
+    ticket: str | None = None,
+    say: Say = lambda _: None,
+) -> Plan:
+    """A plan over everything open that `wanted` means; nothing is written. `say` is told what goes on.
+
+    Raises NothingMatched, InvalidInput when a topic is missing or the key file is none, BrokerUnavailable.
+    """
+    by, at = operator(settings), now()
+    masters = master_keys(settings)
+    sealing = UNSEALED if masters is None else Sealing(masters)
+    await replay_partitions(settings, settings.topics.changelog, settings.topics.consents)
+    ends = await quarantine_ends(settings)
+    selection = _Selection()
+    async with broker_errors(settings):
+        await selection.fill(settings, wanted, ends, say)
+    if not selection.items:
+        beside = f"; {selection.not_replayable} unreadable consent events do" if selection.not_replayable else ""
+        raise NothingMatched(
+            f"no open record matches that could be replayed{beside}",
+            do="settle unreadable consent events with: transfer-gate consent resolve"
+            if selection.not_replayable
+            else "see what there is: transfer-gate quarantine list",
+        )
+    say(f"{len(selection.items):,} open records match; deciding them as of now")
+    book = Rulebook.of(settings.topics, registry)
+    forecasts = await _forecast(settings, book, sealing, selection, say)
+    known = forecasts.numbers
+    items = selection.items.forecast_as((number for number in selection.in_order() if known[number] >= 0), known)
+    if not items:
+        raise NothingMatched("retention deleted every record that matched while this ran")
+    return Plan(
+        plan_id=str(uuid.uuid4()),
+        by=by,
+        at=at,
+        ticket=ticket,
+        filter=filter_details(wanted),
+        topic=settings.topics.quarantine,
+        ends={str(place.partition): end for place, end in sorted(ends.items())},
+        revision=registry.revision,
+        forecasts=tuple(forecasts.kinds),
+        moves=moves_of(forecasts.moves),
+        not_replayable=selection.not_replayable,
+        items=items,
+    )
+
+
+class _Forecasts:
+    """Results by item, each different one held once; -1 for a record that is gone."""
+
+    def __init__(self, items: int) -> None:
+        self.numbers = array("i", [-1]) * items
+        self.kinds: list[Result] = []
+        self.moves: Counter[tuple[str | None, str, str]] = Counter()
+        self._known: dict[bytes, int] = {}
+
+    def put(self, number: int, result: Result) -> None:
+        name = msgspec.json.encode(result)
+        kind = self._known.setdefault(name, len(self.kinds))
+        if kind == len(self.kinds):
+            self.kinds.append(result)
+        self.numbers[number] = kind
+
+
+async def _forecast(
+    settings: Settings, book: Rulebook, sealing: Sealing, selection: _Selection, say: Say
+) -> _Forecasts:
+    forecasts = _Forecasts(len(selection.items))
+    frozen = FrozenRecords(settings, settings.topics.quarantine)
+    done = 0
+    for group in selection.groups():
+        at = now()
+        states = await packed_states_of(settings, group.wanted)
+        deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in states}
+        items = ((number, selection.items[number]) for number in group.numbers)
+        async with broker_errors(settings), originals_of(settings) as originals:
+            async for reading in frozen.read(items):
+                left = reading.records
+                while left:
+                    records = [record for _, record in left]
+                    count, found = await originals.of(records)
+                    results = deciders[records[0].partition].results(records[:count], found)
+                    for (number, _), result in zip(left, results, strict=False):
+                        forecasts.put(number, result)
+                    left = left[count:]
+                done += len(reading.records)
+        for decider in deciders.values():
+            forecasts.moves.update(decider.moves)
+        say(f"decided {done:,} of {len(selection.items):,}")
+    return forecasts
