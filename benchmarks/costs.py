@@ -20,9 +20,9 @@ from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.gate.verdict import Verdict
 from transfer_gate.gate.worker import GC_THRESHOLDS
 from transfer_gate.kafka.batches import Batches

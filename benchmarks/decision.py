@@ -18,7 +18,7 @@ from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Outputs
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice
 from transfer_gate.gate.verdict import Verdict
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics

@@ -12,9 +12,9 @@ import orjson
 import psutil
 
 from benchmarks.bench import PARTITIONS
-from transfer_gate.gate.history import Reach
+from transfer_gate.gate.integrity.commit_note import Reach
 from transfer_gate.gate.restore import restore
-from transfer_gate.gate.slices import MemorySlice, Slice
+from transfer_gate.gate.table import MemorySlice, Slice
 
 
 async def main() -> None:
@@ -41,7 +41,7 @@ async def main() -> None:
 
 
 def _rocks(folder: str, number: int) -> Slice:
-    from transfer_gate.gate.rocks import RocksSlice
+    from transfer_gate.gate.rocksdb import RocksSlice
 
     return RocksSlice(Path(folder) / str(number))
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.gate.lives import lives_of
+from transfer_gate.gate.integrity.identity import lives_of
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records

@@ -16,7 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from tests.support.faults_clients import set_offsets
 from tests.support.stream_topics import make_topics
-from transfer_gate.gate.fetching import FETCH_WAIT_MS
+from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.local.cluster import LocalCluster
 

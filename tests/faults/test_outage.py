@@ -17,7 +17,7 @@ from tests.support.faults_load import Load
 from tests.support.stream_topics import make_topics
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.registry import load_registry

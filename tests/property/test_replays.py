@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tests.support.faults_events import Events
 from tests.support.faults_registry import PARTNERS, write_registry
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers as names
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, may_be_replayed

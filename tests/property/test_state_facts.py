@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from tests.property.scenarios import CHANNELS, CLEAN, CONSENT, Objects, received_events, scenarios, world
 from transfer_gate.gate import overlay
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy import state_facts

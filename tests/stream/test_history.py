@@ -15,17 +15,15 @@ from tests.support.faults_clients import open_producer, open_reader, places_of, 
 from tests.support.faults_workers import Worker
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
-from transfer_gate.gate.deleted import Deleted
-from transfer_gate.gate.epochs import LeaderEpochs, Place
-from transfer_gate.gate.fetching import FETCH_WAIT_MS
-from transfer_gate.gate.history import CommitNote, HistoryLost, Life
+from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.gate.inbox import Passed, Record
-from transfer_gate.gate.lag import Lag
-from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.integrity.commit_note import CommitNote, Life
+from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
+from transfer_gate.gate.integrity.logs import HistoryLost
+from transfer_gate.gate.monitoring import Deleted, Lag, Meter
 from transfer_gate.gate.partition import Partition
-from transfer_gate.gate.rounds import Tables
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.model.registry import Registry

@@ -27,12 +27,12 @@ from faust.types.tuples import Message
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import make_topics
 from transfer_gate.errors import GateError
-from transfer_gate.gate import fetching
-from transfer_gate.gate.app import build_app
-from transfer_gate.gate.fetching import FetchThread
-from transfer_gate.gate.hooks import BatchConsumer, GateApp
-from transfer_gate.gate.slices import MemorySlice
-from transfer_gate.gate.table import ConsentTable
+from transfer_gate.gate.faust import fetching
+from transfer_gate.gate.faust.app import build_app
+from transfer_gate.gate.faust.fetching import FetchThread
+from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.faust.table import ConsentTable
+from transfer_gate.gate.table import MemorySlice
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.unpacking import Look
 from transfer_gate.model.registry import Registry

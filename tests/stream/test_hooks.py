@@ -1,7 +1,7 @@
 """The contract with Faust and aiokafka: what the gate overrides, calls or reads there behind their public names.
 
-When a new version moves one of these, a test fails that bears its name. Then look at `gate/hooks.py` and
-`gate/fetching.py` (and the module that the test's comment names), not at the symptom.
+When a new version moves one of these, a test fails that bears its name. Then look at `gate/faust/` (and the module that
+the test's comment names), not at the symptom.
 """
 
 import importlib

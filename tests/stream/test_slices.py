@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.gate.rocks import RocksFolder, RocksSlice
-from transfer_gate.gate.slices import MemorySlice, Slice
+from transfer_gate.gate.rocksdb import RocksFolder, RocksSlice
+from transfer_gate.gate.table import MemorySlice, Slice
 
 OpenSlice = Callable[[], Slice]
 

@@ -20,11 +20,13 @@ from tests.support.faults_workers import Installation
 from tests.support.stream_gate import open_gate
 from tests.support.stream_topics import configure_topic, delete_group, remake_topic
 from transfer_gate.errors import GateError
-from transfer_gate.gate import cleanup_policies as policies
-from transfer_gate.gate.app import build_app
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.history import CommitNote, HistoryLost, Life, OffsetsLost, read_note
-from transfer_gate.gate.identity import PartitionsChanged, RegistryOlder
+from transfer_gate.gate.faust.app import build_app
+from transfer_gate.gate.integrity import logs as policies
+from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.identity import PartitionsChanged, RegistryOlder
+from transfer_gate.gate.integrity.logs import HistoryLost
+from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew

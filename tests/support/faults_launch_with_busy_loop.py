@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from transfer_gate.cli import main
+from transfer_gate.gate.barrier import Taken
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.partition import Partition
-from transfer_gate.gate.waiting import Taken
 
 _work: Final = Partition._rest_back
 

@@ -6,7 +6,8 @@ What an event id begins with chooses what happens: `raise-`, `rule-`, and for co
 import datetime as dt
 
 from transfer_gate.cli import main
-from transfer_gate.gate import judge, rounds
+from transfer_gate.gate import judge
+from transfer_gate.gate import round as rounds
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry

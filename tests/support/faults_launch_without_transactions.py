@@ -15,7 +15,7 @@ from faust.types import TP
 
 from transfer_gate.cli import main
 from transfer_gate.gate import takeover
-from transfer_gate.gate.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.transaction import TransactionalWriter
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 from tests.support.faults_clients import open_producer, read_all
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.outputs import Output
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics

@@ -17,15 +17,15 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from transfer_gate.gate import partition as partition_module
-from transfer_gate.gate.history import CommitNote
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.input_logs import Watermark
-from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.integrity.commit_note import CommitNote
+from transfer_gate.gate.integrity.inputs import Watermark
+from transfer_gate.gate.memory import Share
+from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition, Writer
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.shares import Share
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.produce import Written
 from transfer_gate.model.topics import Topics

@@ -12,9 +12,9 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka import catalogue, unpacking
 from transfer_gate.kafka.limits import Limits
 from transfer_gate.kafka.unpacking import BoundedRecords, RawRecords

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from transfer_gate.gate.epochs import LeaderEpochs, Place, Reached
-from transfer_gate.gate.history import CommitNote, HistoryLost, Life, read_note
-from transfer_gate.gate.inbox import Inbox
+from transfer_gate.gate.inbox import Inbox, Reached
+from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
+from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.kafka.transaction import Committed
 
 

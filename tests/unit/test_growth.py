@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from transfer_gate.gate.history import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey

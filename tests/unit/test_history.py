@@ -2,15 +2,9 @@
 
 import pytest
 
-from transfer_gate.gate.history import (
-    CommitNote,
-    HistoryLost,
-    OffsetsLost,
-    noted,
-    require_events,
-    require_log,
-    require_offsets,
-)
+from transfer_gate.gate.integrity.commit_note import CommitNote, noted
+from transfer_gate.gate.integrity.logs import HistoryLost, require_events, require_log
+from transfer_gate.gate.integrity.offsets import OffsetsLost, require_offsets
 from transfer_gate.kafka.transaction import Committed
 
 

@@ -12,9 +12,9 @@ import pytest
 
 import transfer_gate
 from transfer_gate.errors import GateError
-from transfer_gate.gate.fetching import FetchThread
-from transfer_gate.gate.hooks import BatchConsumer, GateApp
-from transfer_gate.gate.table import ConsentTable
+from transfer_gate.gate.faust.fetching import FetchThread
+from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.faust.table import ConsentTable
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.observe.logs import FIELDS, QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats

@@ -12,12 +12,19 @@ from tests.support.faults_registry import write_registry
 from tests.unit.test_inbox import MIB, record
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.inbox import Inbox, weight
-from transfer_gate.gate.memory import LOOK_EACH_BYTES, LOOK_SPENT_BYTES, InboxBudget, OutputRoom, fetch_bytes
+from transfer_gate.gate.memory import (
+    LEAST,
+    LOOK_EACH_BYTES,
+    LOOK_SPENT_BYTES,
+    InboxBudget,
+    OutputRoom,
+    Share,
+    fetch_bytes,
+)
 from transfer_gate.gate.partition import Partition
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.shares import LEAST, Share
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.unpacking import HEADER_OVERHEAD

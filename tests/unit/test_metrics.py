@@ -9,12 +9,10 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from transfer_gate.gate.lag import Lag
-from transfer_gate.gate.meter import Meter
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.monitoring import Lag, Meter, Standing, tell
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
-from transfer_gate.gate.snapshot import Standing, tell
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe import metrics

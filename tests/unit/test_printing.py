@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
-from transfer_gate.gate.meter import plausible
+from transfer_gate.gate.monitoring import plausible
 from transfer_gate.printable import json_text, lines, one_line, without_contacts
 
 CLI: Final = Path(__file__).parents[2] / "src" / "transfer_gate" / "cli"

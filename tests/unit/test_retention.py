@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
-from transfer_gate.gate.retention import Kept, Retention
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.retention import Kept, Retention, Sweep
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
-from transfer_gate.gate.sweep import Sweep
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.fold import fold

@@ -10,8 +10,8 @@ import pytest
 from tests.support.round_effects import NOW, Heart, book_of
 from transfer_gate.errors import GateError
 from transfer_gate.gate import partition as partition_module
-from transfer_gate.gate import rounds
-from transfer_gate.gate.history import HistoryLost
+from transfer_gate.gate import round as rounds
+from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.coordinator import Fenced, RecordRefused, RoundFailed
 from transfer_gate.observe import metrics

@@ -10,10 +10,10 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from transfer_gate.errors import GateError
-from transfer_gate.gate import rounds
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate import round as rounds
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import load_registry
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from transfer_gate.gate.overlay import Overlay
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice
 from transfer_gate.model.state import EMPTY, Opposition, ProspectState
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew, decode_state, encode_state
 

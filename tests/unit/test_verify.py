@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
+from transfer_gate.gate.integrity.identity import FIRST_LIVES, TopicLives
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
 from transfer_gate.records.placements import EVERYWHERE, Placements, TopicPlacements

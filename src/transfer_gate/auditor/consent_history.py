@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from transfer_gate.auditor.reader import Reader
 from transfer_gate.gate.overlay import Overlay
-from transfer_gate.gate.slices import Slice
+from transfer_gate.gate.table import Slice
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable

@@ -18,7 +18,7 @@ from transfer_gate.auditor.evidence import Decided, Released, decision_of, milli
 from transfer_gate.auditor.judge import Case, Judge, Source
 from transfer_gate.auditor.outcomes import Verdict
 from transfer_gate.auditor.reader import Lookup, Reader, Span
-from transfer_gate.gate.lives import TopicLives
+from transfer_gate.gate.integrity.identity import TopicLives
 from transfer_gate.model.state import EMPTY
 
 #: Released records of one partner that may wait for their decisions.

@@ -19,8 +19,8 @@ from transfer_gate.auditor.quarantine import OldestOpen
 from transfer_gate.auditor.reader import Lookup, Reader
 from transfer_gate.auditor.runs import OpenRuns
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.gate.lives import TopicLives, lives_of
-from transfer_gate.gate.slices import MemorySlice, Slice
+from transfer_gate.gate.integrity.identity import TopicLives, lives_of
+from transfer_gate.gate.table import MemorySlice, Slice
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import FoundTopic, open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds
@@ -204,7 +204,7 @@ class Auditor:
         if self._settings.store == "memory://":
             return MemorySlice()
         try:
-            from transfer_gate.gate.rocks import RocksSlice
+            from transfer_gate.gate.rocksdb import RocksSlice
         except ImportError:
             raise InvalidInput(
                 "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"

@@ -27,7 +27,7 @@ def worker(allow_older_registry: bool, why: str | None) -> None:
     if allow_older_registry:
         text = acts.reason_given(why, "a rollback of the registry")
         asyncio.run(acts.record(settings, "worker", "allow-older-registry", why=text, details={}))
-    from transfer_gate.gate.worker import run_worker  # Faust is slow to import: `--help` does without it
+    from transfer_gate.gate.worker import run_worker
 
     try:
         import uvloop

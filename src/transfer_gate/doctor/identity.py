@@ -12,18 +12,10 @@ from msgspec import Struct
 
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.gate.history import (
-    CommitNote,
-    note_of,
-    read_note,
-    require_epoch,
-    require_events,
-    require_history_home,
-    require_log,
-    require_offsets,
-    require_same_log,
-)
-from transfer_gate.gate.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.integrity.commit_note import CommitNote, note_of, read_note
+from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
+from transfer_gate.gate.integrity.offsets import require_history_home, require_offsets
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import Cluster, FoundTopic

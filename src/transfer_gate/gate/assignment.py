@@ -13,22 +13,17 @@ from typing import Any, Final
 from faust.types import TP
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate import cleanup_policies as policies
-from transfer_gate.gate.deleted import Deleted
-from transfer_gate.gate.epochs import LeaderEpochs
-from transfer_gate.gate.fetching import Fetch
-from transfer_gate.gate.identity import Identities, TopicWatch, change_between, identities_of
-from transfer_gate.gate.lag import Lag
-from transfer_gate.gate.memory import LOOK_ALL_BYTES, InboxBudget, OutputRoom
-from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.faust.fetching import Fetch
+from transfer_gate.gate.integrity import logs as policies
+from transfer_gate.gate.integrity.identity import Identities, TopicWatch, change_between, identities_of
+from transfer_gate.gate.integrity.inputs import LeaderEpochs
+from transfer_gate.gate.memory import LOOK_ALL_BYTES, InboxBudget, OutputRoom, Share
+from transfer_gate.gate.monitoring import Deleted, Lag, Meter, tell
 from transfer_gate.gate.originals import Originals
 from transfer_gate.gate.partition import RELEASE_SECONDS, Partition
 from transfer_gate.gate.retention import Retention
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.shares import Share
-from transfer_gate.gate.slices import Slice
-from transfer_gate.gate.snapshot import tell
-from transfer_gate.gate.table import SliceFactory
+from transfer_gate.gate.table import Slice, SliceFactory
 from transfer_gate.gate.takeover import NOTHING_TAKEN, Owned, TakeOver
 from transfer_gate.kafka.clients import passes, require_descriptors
 from transfer_gate.kafka.coordinator import Fenced, PartitionStops, RoundFailed

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple, TypeAlias
 from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
-from transfer_gate.gate.epochs import Reached
 from transfer_gate.gate.memory import InboxBudget
 from transfer_gate.kafka.unpacking import HEADER_OVERHEAD, RECORD_OVERHEAD
 
@@ -24,6 +23,13 @@ def weight(record: Record) -> int:
     if not record.headers:
         return size
     return size + sum(HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in record.headers)
+
+
+class Reached(NamedTuple):
+    """Offset after what was fetched of the batches of one leader epoch."""
+
+    epoch: int
+    end: int
 
 
 class Passed(NamedTuple):

@@ -5,7 +5,7 @@ trace.
 from collections.abc import Iterable
 from typing import Final
 
-from transfer_gate.gate.slices import Slice
+from transfer_gate.gate.table import Slice
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.records.state import decode_state, encode_state
 

@@ -10,22 +10,18 @@ from typing import Final, Protocol
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from transfer_gate.gate.epochs import LeaderEpochs, Reached
-from transfer_gate.gate.history import CommitNote, require_log
-from transfer_gate.gate.inbox import Inbox, Record
-from transfer_gate.gate.input_logs import InputLogs, Watermark
-from transfer_gate.gate.memory import InboxBudget, OutputRoom
-from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.barrier import Taken, Waiting
+from transfer_gate.gate.inbox import Inbox, Reached, Record
+from transfer_gate.gate.integrity.commit_note import CommitNote, Origins
+from transfer_gate.gate.integrity.inputs import InputLogs, LeaderEpochs, Watermark
+from transfer_gate.gate.integrity.logs import require_log
+from transfer_gate.gate.memory import InboxBudget, OutputRoom, Share
+from transfer_gate.gate.monitoring import Meter, Standing
 from transfer_gate.gate.originals import NOTHING_FOUND, Originals
-from transfer_gate.gate.origins import Origins
-from transfer_gate.gate.retention import Retention
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.retention import Expired, Retention, Sweep
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.shares import Share
-from transfer_gate.gate.slices import Slice
-from transfer_gate.gate.snapshot import Standing
-from transfer_gate.gate.sweep import Expired, Sweep
-from transfer_gate.gate.waiting import Taken, Waiting
+from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.produce import Written

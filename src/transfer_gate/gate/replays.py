@@ -18,7 +18,7 @@ from transfer_gate.gate.judge import Judge, Only
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import NOTHING_FOUND, Found
 from transfer_gate.gate.outputs import Output, Outputs
-from transfer_gate.gate.slices import Slice
+from transfer_gate.gate.table import Slice
 from transfer_gate.gate.verdict import Again
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.records import headers as names

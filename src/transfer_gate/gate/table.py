@@ -1,62 +1,84 @@
-"""The consent table as Faust knows it: one store that holds a slice for each partition and is never recovered by
-Faust.
+"""The tables of one partition: the consent table, prospect (record key) to folded state (bytes), and the replay ledger;
+each with the position in its changelog.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
-
-import faust
-from faust.stores import memory
-from faust.types import TP
-
-from transfer_gate.gate.slices import Slice
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 
-class SliceStore(memory.Store[bytes, bytes]):
-    """Slices by partition. They are restored before Faust looks (see `gate.restore`), so its recovery finds nothing
-    to do.
-    """
+class Slice(Protocol):
+    """One partition of the table. It only ever holds what is committed in the changelog below `position`."""
 
-    slices: dict[int, Slice]
+    #: The next changelog offset that it does not hold.
+    position: int
+    #: Of which life of the changelog it is (see `gate.integrity.commit_note`); empty when it was never told.
+    life: str
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.slices = {}
+    def get(self, key: bytes) -> bytes | None:
+        """State of a prospect."""
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        """Last changelog offset that the slice holds: all there is."""
-        held = self.slices.get(tp.partition)
-        return held.position - 1 if held is not None and held.position else None
+    def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
+        """Take over committed changes, no value meaning removed, and the position after them, atomically."""
 
-    async def on_rebalance(self, *_: Any, **__: Any) -> None:
-        """The gate moves slices itself, after fencing."""
+    def clear(self) -> None:
+        """Forget everything."""
 
-    async def on_recovery_completed(self, *_: Any, **__: Any) -> None:
-        """Nothing was recovered by Faust."""
+    def close(self) -> None:
+        """Release files; the slice is not used afterwards."""
+
+    def __len__(self) -> int: ...
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """Every prospect and its state, in no particular order."""
 
 
-class ConsentTable(faust.Table[bytes, bytes]):
-    """Prospect to folded consent state, by partition."""
+class MemorySlice:
+    """`memory://`: a dict; restored from the changelog at every start."""
 
-    def _new_store(self) -> SliceStore:
-        return SliceStore(
-            "memory://",
-            self.app,
-            self,
-            table_name=self.name,
-            key_type=self.key_type,
-            key_serializer=self.key_serializer,
-            value_serializer=self.value_serializer,
-            value_type=self.value_type,
-            loop=self.loop,
-            options=self.options,
-        )
+    __slots__ = ("_states", "life", "position")
 
-    @property
-    def slices(self) -> dict[int, Slice]:
-        """Slice of each partition that this worker holds."""
-        return cast(SliceStore, self.data).slices
+    def __init__(self, position: int = 0) -> None:
+        self._states: dict[bytes, bytes] = {}
+        self.position = position
+        self.life = ""
+
+    def get(self, key: bytes) -> bytes | None:
+        """See Slice."""
+        return self._states.get(key)
+
+    def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
+        """See Slice."""
+        states = self._states
+        for key, value in changes.items():
+            if value is None:
+                states.pop(key, None)
+            else:
+                states[key] = value
+        self.position = position
+
+    def clear(self) -> None:
+        """See Slice."""
+        self._states.clear()
+        self.position = 0
+        self.life = ""
+
+    def close(self) -> None:
+        """See Slice."""
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        """See Slice."""
+        return self._states.items()
 
 
 SliceFactory = Callable[[str, int], Slice]
 """Makes the slice of a partition of a compacted topic, given by name and number."""
+
+
+class Tables(NamedTuple):
+    """What a partition remembers: the consent table, and the replay ledger by quarantine id."""
+
+    consent: Slice
+    ledger: Slice

@@ -13,33 +13,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.deleted import Deleted
-from transfer_gate.gate.forgotten import lacking_offsets
-from transfer_gate.gate.history import (
-    CommitNote,
-    Life,
-    life_of,
-    note_of,
-    offsets_lost,
-    read_note,
-    require_epoch,
-    require_events,
-    require_history_home,
-    require_offsets,
-    require_same_log,
-)
-from transfer_gate.gate.identity import (
-    Identities,
-    TopicWatch,
-    partitions_changed,
-    require_order,
-)
+from transfer_gate.gate.integrity.commit_note import CommitNote, Life, life_of, note_of, read_note
+from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
+from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, require_history_home, require_offsets
 from transfer_gate.gate.members import require_own_members
+from transfer_gate.gate.monitoring import Deleted
 from transfer_gate.gate.restore import ends_of, restore
-from transfer_gate.gate.rounds import Tables
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice, Slice
-from transfer_gate.gate.table import SliceFactory
+from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.kafka.groups import subscriptions_of

@@ -9,8 +9,8 @@ from typing import Final
 
 from transfer_gate import __version__
 from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.gate.app import build_app
-from transfer_gate.gate.hooks import GateApp
+from transfer_gate.gate.faust.app import build_app
+from transfer_gate.gate.faust.hooks import GateApp
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.retention import Kept, Retention
 from transfer_gate.kafka.cluster import open_cluster

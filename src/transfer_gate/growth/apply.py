@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from transfer_gate.gate.assignment import utc_now
-from transfer_gate.gate.meter import Meter
+from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition
 from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.reader import bounds, committed_records

@@ -6,8 +6,9 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
-from transfer_gate.gate.history import HistoryNotHome, read_note, require_history_home
-from transfer_gate.gate.identity import TopicWatch
+from transfer_gate.gate.integrity.commit_note import read_note
+from transfer_gate.gate.integrity.identity import TopicWatch
+from transfer_gate.gate.integrity.offsets import HistoryNotHome, require_history_home
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.reader import Offsets, bounds

@@ -394,7 +394,7 @@ class BoundedResult(fetcher.FetchResult):  # type: ignore[misc]  # as above
 
     def _update_position(self) -> None:
         super()._update_position()
-        # aiokafka has no place for it; who asks for positions takes it from there (`gate.fetching`).
+        # aiokafka has no place for it; who asks for positions takes it from there (`gate.faust.fetching`).
         state = self._assignment.state_value(self._topic_partition)
         state.leader_epochs = {**getattr(state, "leader_epochs", {}), **self._partition_records.take_epochs()}
         state.hole = getattr(state, "hole", None) or self._partition_records.hole

@@ -42,9 +42,9 @@ QUIET: Final = (
     "kafka",
     "aiohttp",
     # Faust's services log their life under the module of the subclass.
-    "transfer_gate.gate.hooks",
-    "transfer_gate.gate.fetching",
-    "transfer_gate.gate.table",
+    "transfer_gate.gate.faust.hooks",
+    "transfer_gate.gate.faust.fetching",
+    "transfer_gate.gate.faust.table",
 )
 
 

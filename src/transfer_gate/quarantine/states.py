@@ -11,8 +11,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable
-from transfer_gate.gate.history import note_of
-from transfer_gate.gate.identity import TopicWatch
+from transfer_gate.gate.integrity.commit_note import note_of
+from transfer_gate.gate.integrity.identity import TopicWatch
 from transfer_gate.gate.strays import event_of
 from transfer_gate.kafka.clients import broker_errors, client_options
 from transfer_gate.kafka.cluster import open_cluster
@@ -125,7 +125,7 @@ def _events(settings: Settings) -> tuple[str, str]:
 
 async def _bases(settings: Settings, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
     """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
-    (`gate.origins`), as a worker will that reads what is behind the offsets of the group.
+    (`gate.integrity.commit_note`), as a worker will that reads what is behind the offsets of the group.
     """
     consents = settings.topics.consents
     watch = TopicWatch(client_options(settings), (consents,))
@@ -158,7 +158,7 @@ def _apply(
     base: int | None,
     most: Bounds,
 ) -> None:
-    """Fold some events of one partition, as `gate.rounds` does; a state is unpacked once for all of them. `base` is
+    """Fold some events of one partition, as `gate.round` does; a state is unpacked once for all of them. `base` is
     added to their offsets; None for strays, which have names of their own.
     """
     states: dict[bytes, ProspectState] = {}

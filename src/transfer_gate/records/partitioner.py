@@ -59,7 +59,7 @@ _LATEST_LIFE: Final = (1 << _PARTITION_AT - _LIFE_AT) - 1
 
 def stray_offset(partition: int, offset: int, life: int = 0) -> int:
     """The offset by which the state of a prospect knows an event that stood in another partition: beyond all offsets of
-    the prospect's own partition, also those of later topics of the name (`gate.origins`).
+    the prospect's own partition, also those of later topics of the name (`gate.integrity.commit_note`).
 
     `life`: how many topics of the name stood before the event's own, as its partition counts them. From the 255th on
     they share a name.

@@ -111,7 +111,7 @@ def earlier_of(
 
 
 def _parts_of(note: str) -> tuple[int, dict[str, tuple[Placed, ...]]]:
-    """Of a note (`gate.history.CommitNote`), the partition count and what it says of each topic."""
+    """Of a note (`gate.integrity.commit_note.CommitNote`), the partition count and what it says of each topic."""
     parts = dict(part.partition("=")[::2] for part in note.split())
     try:
         lives = [text.split(":") for text in parts.get("topics", "").split(",") if text]

@@ -7,9 +7,9 @@ from typing import Final
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import NOTHING_FOUND, Found
-from transfer_gate.gate.rounds import Round, Tables
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
 from transfer_gate.records.quarantined import Held, held_of
 from transfer_gate.records.sealing import Sealing

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.gate.lives import lives_of
+from transfer_gate.gate.integrity.identity import lives_of
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records

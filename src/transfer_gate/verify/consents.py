@@ -6,7 +6,7 @@ They are asked of no partner, so they are in no total; one that has no copy is m
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
+from transfer_gate.gate.integrity.identity import FIRST_LIVES, TopicLives
 from transfer_gate.records import headers as names
 from transfer_gate.records.decode import is_readable
 from transfer_gate.records.headers import Headers

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.gate.lives import FIRST_LIVES, TopicLives
+from transfer_gate.gate.integrity.identity import FIRST_LIVES, TopicLives
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Contact
 from transfer_gate.records import headers as names

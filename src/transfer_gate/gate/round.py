@@ -7,21 +7,21 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record, weight
+from transfer_gate.gate.integrity.commit_note import FIRST_TOPICS, Origins
 from transfer_gate.gate.judge import Judge
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import Found
-from transfer_gate.gate.origins import FIRST_TOPICS, Origins
 from transfer_gate.gate.outputs import Output, Outputs, place_of
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.replays import Replays
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import Slice
 from transfer_gate.gate.strays import event_of, headers_of
+from transfer_gate.gate.table import Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.limits import is_prospect
 from transfer_gate.kafka.unpacking import unheld
@@ -58,13 +58,6 @@ ALONE_BYTES: Final = 512 << 10
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
 
 
-class Tables(NamedTuple):
-    """What a partition remembers: the consent table, and the replay ledger by quarantine id."""
-
-    consent: Slice
-    ledger: Slice
-
-
 def _stopped() -> float:
     """A timer for rounds that may take as long as they do."""
     return 0.0
@@ -85,7 +78,7 @@ class Round:
         share: float = 1.0,
     ) -> None:
         """`timer` counts seconds, to end a round that takes long; it is looked at for every record.
-        `share` of OUTPUT_BYTES is what the round may write, and of STATE_BYTES what it may change (`gate.shares`).
+        `share` of OUTPUT_BYTES is what the round may write, and of STATE_BYTES what it may change (see Share).
         """
         self._timer = timer
         self._most = int(OUTPUT_BYTES * share)

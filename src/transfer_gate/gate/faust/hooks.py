@@ -1,5 +1,5 @@
-"""What reaches into Faust, and with `gate.fetching` into aiokafka; `tests/stream/test_hooks.py` fails by name when
-something of it moves.
+"""What reaches into Faust, and with `gate.faust.fetching` into aiokafka; `tests/stream/test_hooks.py` fails by name
+when something of it moves.
 
 Faust 0.15.3 delivers one record a message and lets its consumer read uncommitted. Here each fetched list of records
 of one partition becomes **one** message, with the consumer's position as of that very fetch, and nothing is
@@ -21,7 +21,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.fetching import Fetch, FetchThread
+from transfer_gate.gate.faust.fetching import Fetch, FetchThread
 from transfer_gate.gate.members import Published, with_published
 from transfer_gate.kafka.refusal import DENIED, denied
 from transfer_gate.kafka.unpacking import Look

@@ -1,7 +1,8 @@
 """Which topics the gate works on: their ids (KIP-516) and partition counts, compared with what a commit noted.
 
 A name is not an identity. A topic that was deleted and made anew has the same name, and offsets that begin again; a
-topic with more partitions has other places for the same keys.
+topic with more partitions has other places for the same keys. A partition counts for itself how many topics stood under
+a name before.
 """
 
 import asyncio
@@ -16,8 +17,12 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
+from transfer_gate.gate.integrity.commit_note import Life, read_note
+from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import OffsetForLeaderEpoch, TopicIds, topic_ids_of
+from transfer_gate.kafka.transaction import Committed
+from transfer_gate.settings import Settings
 
 #: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.
 _WAIT_SECONDS: Final = 0.2
@@ -177,3 +182,42 @@ class TopicWatch:
                 raise RoundFailed("the cluster does not tell where the epochs of leaders end")
             self._client.force_metadata_update()
             await asyncio.sleep(_WAIT_SECONDS)
+
+
+Place = tuple[str, int]
+"""Topic and partition."""
+
+
+class TopicLives:
+    """The ids of the input topics that were made anew under their names, by topic and partition."""
+
+    def __init__(self, later: Mapping[Place, str]) -> None:
+        self._later = dict(later)
+
+    def own(self, topic: str, partition: int) -> str | None:
+        """The id in the names of records of the topic that is there now; None where it is the first of its name."""
+        return self._later.get((topic, partition))
+
+
+FIRST_LIVES: Final = TopicLives({})
+
+
+async def lives_of(cluster: Cluster, settings: Settings) -> TopicLives:
+    """Ask topics and group. Raises AccessDenied without the right to describe the group."""
+    topics = settings.topics.inputs()
+    found = identities_of(await cluster.ask(TopicIds(topics)))
+    noted: dict[Place, list[Life]] = {}
+    for (_, number), offset in (await cluster.group_offsets(settings.app_id)).items():
+        note = read_note(Committed(offset.offset, offset.note))
+        for topic, life in note.topics.items() if note is not None else ():
+            noted.setdefault((topic, number), []).append(life)
+    later = {}
+    for (topic, number), lives in noted.items():
+        now = found.get(topic)
+        if now is None:
+            continue
+        # A topic that no commit knows yet follows those that commits know.
+        numbers = [life.number for life in lives if life.topic_id == now.topic_id]
+        if not numbers or max(numbers):
+            later[topic, number] = now.topic_id
+    return TopicLives(later)

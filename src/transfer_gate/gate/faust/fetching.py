@@ -1,6 +1,6 @@
 """How records are fetched: committed ones only, with the position after them, and nothing held up by what is idle.
 
-Reaches into aiokafka and into Faust's consumer thread; the rest that reaches into Faust is in `gate.hooks`.
+Reaches into aiokafka and into Faust's consumer thread; the rest that reaches into Faust is in `gate.faust.hooks`.
 """
 
 import asyncio
@@ -22,8 +22,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 from msgspec import Struct
 
-from transfer_gate.gate.epochs import Reached
-from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.inbox import Reached, Record
 from transfer_gate.kafka.unpacking import Look
 
 #: The broker holds an empty fetch for this long; data ends it at once.

@@ -10,13 +10,13 @@ from faust.types import StreamT
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.hooks import GateApp, PublishingAssignor
+from transfer_gate.gate.faust.hooks import GateApp, PublishingAssignor
+from transfer_gate.gate.faust.table import ConsentTable
 from transfer_gate.gate.members import published_by
 from transfer_gate.gate.memory import RESPONSE_BYTES, fetch_bytes
 from transfer_gate.gate.retention import Retention
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.slices import MemorySlice
-from transfer_gate.gate.table import ConsentTable, SliceFactory
+from transfer_gate.gate.table import MemorySlice, SliceFactory
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.limits import ANY_SIZE, Limits
 from transfer_gate.model.registry import Registry
@@ -136,7 +136,7 @@ def slice_factory(settings: Settings) -> SliceFactory:
     if settings.store == "memory://":
         return lambda _topic, _number: MemorySlice()
     try:
-        from transfer_gate.gate.rocks import RocksFolder
+        from transfer_gate.gate.rocksdb import RocksFolder
     except ImportError:
         raise InvalidInput(
             "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"

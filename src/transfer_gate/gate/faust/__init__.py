@@ -1,0 +1,1 @@
+"""The only door to Faust, and to the insides of aiokafka's consumer."""

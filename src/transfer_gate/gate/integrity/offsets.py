@@ -1,0 +1,137 @@
+"""Whether the group still has the offsets that it committed: brokers forget those of a group that stands still
+(`offsets.retention.minutes`), those of all its partitions at once; what it wrote stays.
+
+A partition without a state and without an offset looks like one that was never decided. So it is the whole group that
+is looked at: every partition notes something beside its offsets a second after it was first taken over, and whatever
+stands in the changelog was committed with a note.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from transfer_gate.errors import GateError
+from transfer_gate.gate.integrity.commit_note import read_note
+from transfer_gate.gate.integrity.identity import Identities
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.clients import connected
+from transfer_gate.kafka.coordinator import PartitionStops
+from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+
+
+class OffsetsLost(PartitionStops):
+    """The group has forgotten up to where transfers are decided: all that are still there would be sent once more."""
+
+
+class HistoryNotHome(GateError):
+    """Consent events that stand in their places of an earlier partition count are not applied."""
+
+
+def require_offsets(
+    transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], *, worked: bool
+) -> None:
+    """Hold that the group still knows up to where it has decided: that it has an offset of `transfers` where the
+    changelog or the ledger hold something (`worked`). Raises OffsetsLost.
+
+    Whoever committed a state committed offsets with it, in the same transaction, and the changelog is this app id's
+    alone. A note of ours beside the offset of `consents` tells that the group is not forgotten: then transfers were not
+    looked at yet, or their topic was made anew, and they are to be read from their beginning. A partition that holds
+    nothing is protected by the others: see `lacking_offsets`.
+    """
+    if not worked or transfers in committed or read_note(committed.get(consents)) is not None:
+        return
+    raise offsets_lost(transfers, partition, {partition})
+
+
+def offsets_lost(transfers: str, partition: int, lacking: Collection[int]) -> OffsetsLost:
+    """Why a partition must not be decided: the group has forgotten where it stands in the `lacking` ones."""
+    several = "s" if len(lacking) > 1 else ""
+    others = "" if set(lacking) == {partition} else f" of partition{several} {', '.join(map(str, sorted(lacking)))}"
+    return OffsetsLost(
+        f"partition {partition}: the group has no offset of {transfers}{others} any more, but what stands in the "
+        "changelog or the ledger says that it has worked: its offsets expired (offsets.retention.minutes of the "
+        "brokers), or were deleted. All transfers that are still there would be decided and sent once more",
+        do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end, for "
+        "every partition (docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
+    )
+
+
+def require_history_home(
+    consents: str, committed: Mapping[int, Mapping[str, Committed]], topic_id: str, partitions: int
+) -> None:
+    """Hold that events which were placed while `consents` had fewer partitions are applied, in all partitions of the
+    group: `committed` of each, by input topic. Raises HistoryNotHome.
+
+    They are not where offsets were set back to have the history folded anew. The events of a prospect may stand in
+    another partition than the one in which it is decided now, where no barrier covers them.
+    """
+    behind = []
+    for number, offsets in committed.items():
+        notes = [note for found in offsets.values() if (note := read_note(found)) is not None]
+        lives = [life for note in notes if (life := note.topics.get(consents)) and life.topic_id == topic_id]
+        applied = offsets[consents].offset if consents in offsets else 0
+        if any(applied < placed.below for life in lives for placed in life.placed):
+            behind.append(number)
+    if behind:
+        raise HistoryNotHome(
+            f"the group stands before events of {consents} (partition {', '.join(map(str, sorted(behind)))}) that were "
+            "placed while it had fewer partitions: their prospects are decided in other partitions now, where their "
+            "withdrawals would not be seen. Nothing is decided",
+            do=f"stop all workers and run: transfer-gate topics grow --partitions {partitions}: it applies them where "
+            "their prospects are (docs/how-to/grow.md)",
+        )
+
+
+#: Fetched of each partition for a look whether there is anything, bytes.
+_LOOK_BYTES: Final = 64 << 10
+
+Offsets = Mapping[tuple[str, int], Committed]
+
+
+async def lacking_offsets(
+    writer: TransactionalWriter, options: Mapping[str, Any], book: Rulebook, identities: Identities, known: Offsets
+) -> frozenset[int]:
+    """Partitions of which a forgotten group has no offset of transfers; none for a group that is known, or new.
+
+    `known`: what the group has committed, as of a moment ago. Raises RoundFailed when the cluster does not answer.
+    """
+    if _noted(known, book.inputs):
+        return frozenset()
+    logs = [(topic, identities[topic].partitions) for topic in (book.changelog, book.ledger)]
+    if not any([await any_committed(options, topic, count) for topic, count in logs]):
+        return frozenset()
+    # Once more, behind the logs: another worker may just be committing the first round of a new installation.
+    numbers = range(identities[book.transfers].partitions)
+    found = await writer.committed_unless_pending(book.inputs, numbers)
+    if found is None or _noted(found, book.inputs):
+        return frozenset()
+    return frozenset(numbers) - {number for topic, number in found if topic == book.transfers}
+
+
+def _noted(offsets: Offsets, inputs: Collection[str]) -> bool:
+    return any(read_note(found) is not None for (topic, _), found in offsets.items() if topic in inputs)
+
+
+async def any_committed(options: Mapping[str, Any], topic: str, partitions: int) -> bool:
+    """Whether a topic holds a committed record, up to its ends as of now. Raises errors of aiokafka."""
+    reader = AIOKafkaConsumer(
+        **options,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=_LOOK_BYTES,
+        fetch_max_wait_ms=100,
+    )
+    async with connected(reader):
+        places = [TopicPartition(topic, number) for number in range(partitions)]
+        begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
+        left = [place for place in places if begins[place] < ends[place]]
+        if left:
+            reader.assign(left)
+        while left:
+            if any((await reader.getmany(*left, timeout_ms=50, max_records=1)).values()):
+                return True
+            left = [place for place in left if await reader.position(place) < ends[place]]
+        return False
