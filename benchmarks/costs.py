@@ -30,9 +30,10 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.written import is_compiled
-from transfer_gate.records.decode import UnreadableRecord, decode_transfer
+from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.records.state import decode_state
+from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import load_registry
 
 PROSPECTS: Final = 20_000

@@ -22,11 +22,13 @@ from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.decisions import DecisionRecord
-from transfer_gate.records.decode import Unreadable, UnreadableRecord, decode_consent, decode_transfer
+from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.partitioner import beside_stray, stray_offset
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.state import received_at
+from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.settings import Settings
 
 _DECODER: Final = msgspec.json.Decoder(DecisionRecord)

@@ -23,7 +23,7 @@ from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.settings import Settings
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"

@@ -17,7 +17,7 @@ from tests.support.faults_workers import Installation
 from tests.support.stream_gate import StreamGate, json_of
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.partitioner import MURMUR2, Placement
 from transfer_gate.records.state import encode_state
 

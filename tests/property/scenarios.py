@@ -17,7 +17,8 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.decode import Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import registry_from_objects
 
 Objects = dict[str, Any]

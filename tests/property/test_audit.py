@@ -29,8 +29,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.decisions import encode
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.sealing import UNSEALED
 
 TOPICS: Final = Topics()
@@ -42,7 +41,7 @@ def record(topic: str, key: bytes | None, value: bytes | None, headers: Any = ()
 
 def cases(here: World) -> Iterator[Case]:
     """What the gate releases for this transfer, each with its evidence."""
-    source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), encode(here.transfer))
+    source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), msgspec.json.encode(here.transfer))
     outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t, Keys(UNSEALED, Overlay(MemorySlice()), here.t.date()))
     decisions = decide(here.transfer, here.state, here.registry, here.t)
     written = outputs.of(Verdict("policy", here.transfer, decisions), source, position=100)
@@ -111,7 +110,7 @@ def test_whatever_forbids_a_clean_release_is_a_leak_seen_or_not(kind: str, again
     here = clean(kind)
     key = here.transfer.prospect_id
     event = {"event_id": "x", "prospect_id": key, "type": against, "event_time": here.t}
-    later = fold(here.state, decode_consent(encode(event), key.encode()), 101)
+    later = fold(here.state, decode_consent(msgspec.json.encode(event), key.encode()), 101)
     (case,) = cases(here)
     seen, unseen = (msgspec.structs.replace(case, **{name: later}) for name in ("state", "later"))
     assert judge(here).judge(case).outcome == "ok"

@@ -15,7 +15,8 @@ from tests.property.scenarios import CLEAN, CONSENT, Objects
 from transfer_gate.cases import read, run
 from transfer_gate.cases.inputs import events_in, transfer_in
 from transfer_gate.errors import InvalidInput
-from transfer_gate.records.decode import SchemaInvalid, Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.transfers import SchemaInvalid, decode_transfer
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 
 _lively = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

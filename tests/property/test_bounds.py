@@ -13,7 +13,7 @@ from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, compacted, fits, history_records
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 
 _thorough = settings(max_examples=200, deadline=None)
 FEW = Bounds(history_records=4)

@@ -17,7 +17,8 @@ from transfer_gate.policy.decide import decide, gate_reasons
 from transfer_gate.policy.explain import explain
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.decode import SchemaInvalid, Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.transfers import SchemaInvalid, decode_transfer
 from transfer_gate.registry import InvalidRegistry, registry_from_objects
 
 _thorough = settings(max_examples=400, deadline=None)

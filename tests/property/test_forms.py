@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN
-from transfer_gate.records.decode import SchemaInvalid, decode_transfer
 from transfer_gate.records.forms import is_country, is_email, is_phone
+from transfer_gate.records.transfers import SchemaInvalid, decode_transfer
 from transfer_gate.schemas.records import schemas
 
 

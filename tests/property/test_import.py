@@ -12,7 +12,7 @@ from transfer_gate.imports.event_fields import FIELDS, TYPES
 from transfer_gate.imports.mapper import Mapper
 from transfer_gate.imports.mapping_file import load_mapping
 from transfer_gate.imports.readers import Rejection
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 
 #: Each field has a column of its name.
 COLUMNS: Final = sorted({"when", *FIELDS})

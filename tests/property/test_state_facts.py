@@ -20,7 +20,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.policy import state_facts
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.state import decode_state, encode_state
 from transfer_gate.registry import registry_from_objects
 

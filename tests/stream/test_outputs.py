@@ -18,7 +18,7 @@ from transfer_gate import __version__
 from transfer_gate.gate.inbox import Record
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.state import decode_state
 from transfer_gate.registry import load_registry
 

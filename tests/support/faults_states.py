@@ -4,7 +4,7 @@ from tests.support.faults_clients import read_all
 from tests.support.faults_workers import Installation
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.state import encode_state, received_at
 
 #: Partition and key of a prospect to the bytes of its state.

@@ -29,10 +29,11 @@ from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.produce import Written
 from transfer_gate.model.topics import Topics
-from transfer_gate.records.decisions import DecisionRecord, ReleasedRecord
+from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.records.partitioner import ANYWHERE, Placement
 from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.registry import load_registry
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)

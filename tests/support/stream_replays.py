@@ -6,7 +6,8 @@ from tests.support.stream_gate import Sent, StreamGate
 from transfer_gate.gate.inbox import Record
 from transfer_gate.records import headers as names
 from transfer_gate.records.ledger import LedgerEntry, decode_entry
-from transfer_gate.records.quarantined import Action, held_of
+from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.replay_requests import Action
 
 
 def told(record: Record) -> dict[str, bytes]:

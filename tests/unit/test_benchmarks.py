@@ -14,7 +14,8 @@ from benchmarks.parts.size import Size
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import decode_consent, decode_transfer
+from transfer_gate.records.consents import decode_consent
+from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import load_registry
 
 

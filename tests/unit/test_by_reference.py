@@ -22,6 +22,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Headers
 from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.replay_requests import portable, restored
 from transfer_gate.registry import load_registry
 
 NOW: Final = dt.datetime.now(dt.UTC)
@@ -77,15 +78,15 @@ def test_a_record_by_reference_that_is_replayed_is_refused_and_stays_open(book: 
 
 def test_headers_with_any_name_travel_back_to_the_gate_and_are_quarantined_as_they_were(book: Rulebook) -> None:
     odd = [("source-d\udce9p", b"x"), ("plain", None), ("h\u00e9", b"y")]
-    assert names.restored(names.portable(odd)) == odd
-    assert all(name.encode() for name, _ in names.portable(odd))
+    assert restored(portable(odd)) == odd
+    assert all(name.encode() for name, _ in portable(odd))
     tables = Tables(MemorySlice(), MemorySlice())
     work = Round(book, tables, 0, NOW)
     work.decide([record(book.transfers, b"p", b"no JSON", odd)], 1)
     (held,) = written(work)[book.quarantine]
     assert list(held.headers[:3]) == odd
     again = Round(book, tables, 0, NOW)
-    again.replay([record(book.replay, b"p", held.value, names.portable(held.headers))], 1)
+    again.replay([record(book.replay, b"p", held.value, portable(held.headers))], 1)
     (requarantined,) = written(again)[book.quarantine]
     assert list(requarantined.headers[:3]) == odd
     assert held_of(requarantined.headers).attempt == 2
@@ -93,7 +94,7 @@ def test_headers_with_any_name_travel_back_to_the_gate_and_are_quarantined_as_th
 
 def test_a_header_of_ours_can_not_be_smuggled_in_wrapped() -> None:
     wrapped = (names.RAW, orjson.dumps({"name": "dGctYXR0ZW1wdA==", "value": None}))  # tg-attempt
-    assert names.restored([wrapped]) == [wrapped]
+    assert restored([wrapped]) == [wrapped]
 
 
 def test_a_partner_whose_topic_does_not_take_the_record_is_quarantined_too_large(tmp_path: Path) -> None:

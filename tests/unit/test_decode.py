@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN, CONSENT
 from transfer_gate.model.consent import Objection, Scope
-from transfer_gate.records.decode import (
-    SchemaInvalid,
-    Undecodable,
-    Unreadable,
-    decode_consent,
-    decode_transfer,
-)
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.json_names import names_twice
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 TRANSFER: dict[str, Any] = CLEAN["transfer"]
 OBJECTION = {"event_id": "o-1", "prospect_id": "p-1", "type": "objection", "event_time": "2026-05-01T00:00:00Z"}

@@ -17,7 +17,7 @@ from transfer_gate.imports.mapping import Fields, ImportMapping, SlotFields, val
 from transfer_gate.imports.mapping_file import load_mapping
 from transfer_gate.imports.readers import Rejection
 from transfer_gate.imports.times import NotATime, TimeFormat
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.ids import NAMESPACE
 from transfer_gate.registry import load_registry
 

@@ -19,7 +19,7 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.observe.logs import FIELDS, QUIET, configure_logs
 from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
 from transfer_gate.observe.tracebacks import brief, told
-from transfer_gate.records.decode import SchemaInvalid
+from transfer_gate.records.transfers import SchemaInvalid
 
 PERSONAL = "claire@courriel.example"
 Lines = Callable[[], list[dict[str, Any]]]

@@ -12,7 +12,7 @@ from transfer_gate.cases.stops import stops_of
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.policy.catalogue import GUARD, RULES
 from transfer_gate.policy.explain import explain
-from transfer_gate.records.decode import SchemaInvalid, decode_transfer
+from transfer_gate.records.transfers import SchemaInvalid, decode_transfer
 
 CASES = Path(__file__).parents[1] / "cases"
 

@@ -11,7 +11,7 @@ import yaml
 from tests.property.scenarios import CLEAN, CONSENT
 from tests.support.command_line import CommandLine
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.records.decode import Undecodable, decode_transfer
+from transfer_gate.records.transfers import Undecodable, decode_transfer
 
 AT = "2026-10-05T10:00:00+02:00"
 

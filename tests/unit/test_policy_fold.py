@@ -12,7 +12,7 @@ from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.legal_time import FAR_FUTURE
 from transfer_gate.policy.records import current_records
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 
 TIME: Final = "2026-03-10T14:00:00Z"
 #: From what counts least to what counts most, at the same time; states of one rank are told apart by the event id.

@@ -20,7 +20,7 @@ from transfer_gate.model.topics import Topics
 from transfer_gate.policy.fold import fold
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
-from transfer_gate.records.decode import decode_consent
+from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
 from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, Sealing, owner_of_day
 from transfer_gate.records.state import decode_state, encode_state

@@ -16,7 +16,8 @@ from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.registry import load_registry
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)

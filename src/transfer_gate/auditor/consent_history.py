@@ -14,7 +14,7 @@ from transfer_gate.gate.table import Slice
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.partitioner import beside_stray, is_stray_name
 from transfer_gate.records.state import decode_state, received_at
 

@@ -8,7 +8,8 @@ from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.model.terms import Instant
-from transfer_gate.records.decisions import DecisionPolicy, ReleasedRecord, SourcePlace
+from transfer_gate.records.decisions import DecisionPolicy, SourcePlace
+from transfer_gate.records.released import ReleasedRecord
 
 
 class ConsentSeen(Struct, frozen=True):

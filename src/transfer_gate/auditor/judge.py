@@ -22,8 +22,9 @@ from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
 from transfer_gate.records import headers, ids
-from transfer_gate.records.decisions import ReleasedRecord
-from transfer_gate.records.decode import UnreadableRecord, decode_transfer
+from transfer_gate.records.input_json import UnreadableRecord
+from transfer_gate.records.released import ReleasedRecord
+from transfer_gate.records.transfers import decode_transfer
 
 #: What policy.yaml allows clocks to differ by when it says nothing, for decisions whose registry is not at hand.
 _SKEW: Final = dt.timedelta(seconds=300)

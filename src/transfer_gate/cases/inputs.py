@@ -11,7 +11,7 @@ import msgspec
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.registry.yamlfile import parse
 
 _YAML: Final = (".yaml", ".yml")

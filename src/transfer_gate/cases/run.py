@@ -18,8 +18,9 @@ from transfer_gate.policy.explain import explain
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, Unreadable, decode_consent, decode_transfer
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 
 @dataclass(frozen=True, slots=True)

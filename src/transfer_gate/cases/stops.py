@@ -12,7 +12,7 @@ from transfer_gate.model.stops import ContactStop, ContactStops
 from transfer_gate.model.terms import Instant
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.legal_time import midnight, utc
-from transfer_gate.records.decode import Unreadable, scope_in
+from transfer_gate.records.consents import Unreadable, scope_in
 from transfer_gate.records.forms import is_phone
 
 #: What is dated before is dated by nobody (contract section 3a).

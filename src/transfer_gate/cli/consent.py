@@ -33,7 +33,7 @@ from transfer_gate.quarantine.unreadable import (
     publish_resolution,
     unreadable_at,
 )
-from transfer_gate.records.decode import is_readable
+from transfer_gate.records.consents import is_readable
 from transfer_gate.records.masking import MASK
 from transfer_gate.records.partitioner import place_known_as
 from transfer_gate.registry import load_registry

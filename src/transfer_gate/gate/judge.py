@@ -21,8 +21,8 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import brief
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from transfer_gate.gate.inbox import Record, weight
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.unpacking import measured
 from transfer_gate.records import headers as names
-from transfer_gate.records.decisions import Reference
-from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
+from transfer_gate.records.quarantined import Held, MalformedHeaders, Reference, held_of
+from transfer_gate.records.replay_requests import restored
 from transfer_gate.settings import Settings
 
 #: Originals of one round, and their bytes: the round waits for each.
@@ -171,6 +171,6 @@ def _referring(record: Record) -> Held | None:
     if not any(name == names.REFERENCE for name, _ in record.headers):
         return None
     try:
-        return held_of(names.restored(record.headers))
+        return held_of(restored(record.headers))
     except MalformedHeaders:
         return None

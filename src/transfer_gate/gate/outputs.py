@@ -21,15 +21,9 @@ from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records import headers, ids
-from transfer_gate.records.decisions import (
-    ANY_CHANNEL,
-    ConsentSeen,
-    DecisionRecord,
-    Reference,
-    ReleasedRecord,
-    SourcePlace,
-    encode,
-)
+from transfer_gate.records.decisions import ANY_CHANNEL, ConsentSeen, DecisionRecord, SourcePlace, encode_decision
+from transfer_gate.records.quarantined import Reference, encode_reference
+from transfer_gate.records.released import ReleasedRecord, encode_released
 from transfer_gate.records.sealing import Encryption, encode_encryption
 
 logger = logging.getLogger(__name__)
@@ -118,7 +112,7 @@ class Outputs:
                 replay_run=again.run,
                 rule_errors=decision.rule_errors,
             )
-            outputs.append((self._book.decisions, key, encode(evidence), _NO_HEADERS))
+            outputs.append((self._book.decisions, key, encode_decision(evidence), _NO_HEADERS))
         return outputs
 
     def of_whole(
@@ -147,7 +141,7 @@ class Outputs:
         )
         return [
             self._quarantine(record, source, "", held, position, stage, decision_id, again),
-            (self._book.decisions, _evidence_key(record.key), encode(evidence), _NO_HEADERS),
+            (self._book.decisions, _evidence_key(record.key), encode_decision(evidence), _NO_HEADERS),
         ]
 
     def _source(self, record: Record, again: Again) -> SourcePlace:
@@ -192,7 +186,12 @@ class Outputs:
             obligations=release.obligations,
             policy=self._book.stamp,
         )
-        return self._book.partner_topics[partner], key, encode(released), headers.of_release(transfer_id, decision_id)
+        return (
+            self._book.partner_topics[partner],
+            key,
+            encode_released(released),
+            headers.of_release(transfer_id, decision_id),
+        )
 
     def _quarantine(
         self,
@@ -262,7 +261,7 @@ def _by_reference(record: Record) -> tuple[bytes, bytes | None, headers.Headers]
         key_sha256=None if small else sha256(key or b"").hexdigest(),
         headers_left_out=not few,
     )
-    return encode(reference), key if small else None, inbound if few else ()
+    return encode_reference(reference), key if small else None, inbound if few else ()
 
 
 def _evidence_key(key: bytes | None) -> bytes | None:

@@ -25,7 +25,8 @@ from transfer_gate.records import headers as names
 from transfer_gate.records import ids
 from transfer_gate.records.decisions import ANY_CHANNEL
 from transfer_gate.records.ledger import ERASED, LedgerEntry, State, decode_entry, encode_entry, may_be_replayed
-from transfer_gate.records.quarantined import Action, Held, MalformedHeaders, held_of
+from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
+from transfer_gate.records.replay_requests import Action, restored
 from transfer_gate.records.sealing import Erased, NotOpened, owner_of
 
 #: Why an unreadable consent event is not replayed.
@@ -75,7 +76,7 @@ class Replays:
                 self._keys.rewrap(record.key)
             return []
         try:
-            held = held_of(names.restored(record.headers))
+            held = held_of(restored(record.headers))
         except MalformedHeaders:
             # Not from our commands. It has no earlier life, so it is held as what it is: a record of this topic.
             return self._outputs.of_whole(record, position, "decode", "undecodable")

@@ -37,7 +37,7 @@ from transfer_gate.model.consent import (
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.headers import PREFIX
 from transfer_gate.records.partitioner import beside_stray
 from transfer_gate.records.sealing import UNSEALED, Sealing

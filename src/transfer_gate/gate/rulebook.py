@@ -9,8 +9,9 @@ from transfer_gate.kafka.limits import ANY_SIZE, Limits
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.topics import Topics
-from transfer_gate.records.decisions import DecisionPolicy, PolicyStamp
+from transfer_gate.records.decisions import DecisionPolicy
 from transfer_gate.records.partitioner import ANYWHERE, Placement
+from transfer_gate.records.released import PolicyStamp
 
 
 class Rulebook(Struct, frozen=True, gc=False):

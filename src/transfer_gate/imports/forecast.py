@@ -23,7 +23,7 @@ from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.policy.fold import fold
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.state import decode_state, received_at
 from transfer_gate.settings import Settings
 

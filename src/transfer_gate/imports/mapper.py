@@ -13,8 +13,9 @@ import msgspec
 from transfer_gate.imports.event_fields import TYPES, members_of
 from transfer_gate.imports.mapping import EventMapping, ImportMapping, values_of
 from transfer_gate.imports.readers import Cells, Constant, Read, Readers, Rejection, Row, condition
-from transfer_gate.records.decode import Unreadable, decode_consent, without_values
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.ids import imported_id
+from transfer_gate.records.input_json import without_values
 
 #: Largest event that is made, bytes: a person's whole state has 512 KiB (contract section 3).
 LARGEST_EVENT: Final = 256 << 10

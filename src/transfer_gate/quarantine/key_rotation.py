@@ -12,7 +12,8 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
-from transfer_gate.quarantine.sending import applied, asking, open_sender
+from transfer_gate.quarantine.sending import applied, open_sender
+from transfer_gate.records.replay_requests import asking
 from transfer_gate.records.sealing import MasterKeys
 from transfer_gate.settings import Settings
 

@@ -11,8 +11,8 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.quarantine.payloads import Payload
 from transfer_gate.records.decisions import ANY_CHANNEL
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.records.quarantined import Held
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 
 class Afresh(Struct, frozen=True, kw_only=True):

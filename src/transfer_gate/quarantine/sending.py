@@ -10,15 +10,12 @@ from aiokafka import AIOKafkaProducer
 
 from transfer_gate.kafka.clients import broker_errors, client_options, connected
 from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.quarantined import Action
+from transfer_gate.records.replay_requests import portable
 from transfer_gate.settings import Settings
 
 _POLL_SECONDS: Final = 0.1
 _BATCH_BYTES: Final = 256 * 1024
-#: What an earlier replay wrote, and a new one writes anew.
-_OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
 
 
 class Sender:
@@ -34,7 +31,7 @@ class Sender:
 
     async def send(self, partition: int, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Add a record; a full batch is sent and acknowledged first."""
-        record = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": names.portable(headers)}
+        record = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": portable(headers)}
         batch = self._batches.get(partition)
         if batch is None or batch.append(**record) is None:
             await self._flush(partition)
@@ -66,13 +63,6 @@ async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
             sender = Sender(producer, settings.topics.replay)
             yield sender
             await sender.flush()
-
-
-def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
-    """Headers of a quarantine record, with what is asked of the gate."""
-    asked = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
-    kept = [header for header in headers if header[0] not in _OURS]
-    return kept + [(name, text.encode()) for name, text in asked if text is not None]
 
 
 async def applied(settings: Settings, topic: str, reached: Mapping[int, int], patience: float) -> bool:

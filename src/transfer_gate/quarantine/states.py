@@ -23,7 +23,7 @@ from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import Bounds, ProspectState
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
-from transfer_gate.records.decode import Unreadable, decode_consent
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.partitioner import OWN_LIFE_AT, beside_stray
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.sealing import is_key_of_day

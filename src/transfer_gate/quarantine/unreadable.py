@@ -16,8 +16,9 @@ from transfer_gate.kafka.clients import broker_errors, client_options, connected
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.model.consent import ConsentEvent
-from transfer_gate.records.decode import Unreadable, decode_consent, without_values
+from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.input_json import without_values
 from transfer_gate.records.partitioner import Placement
 from transfer_gate.settings import Settings
 

@@ -1,4 +1,4 @@
-"""What the gate writes: the record a partner gets, and the decision record that explains it (contract section 5)."""
+"""The decision record: the evidence of one decision about one partner (contract section 5)."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -6,21 +6,12 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.model.decision import Obligations
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
-from transfer_gate.model.transfer import AttributeValue, Contact
+from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId
 from transfer_gate.records.ids import topic_name
 
 #: Stands for the channels of a record that could not be read, in `quarantined` and in the header `tg-reasons`.
 ANY_CHANNEL: Final = "*"
-
-
-class PolicyStamp(Struct, frozen=True, gc=False, kw_only=True):
-    """Under which law and which reviewed files a record was released."""
-
-    jurisdiction: str
-    revision: str
 
 
 class DecisionPolicy(Struct, frozen=True, gc=False, kw_only=True):
@@ -29,24 +20,6 @@ class DecisionPolicy(Struct, frozen=True, gc=False, kw_only=True):
     jurisdiction: str
     revision: str
     gate_version: str
-
-
-class ReleasedRecord(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """What a partner gets, and nothing more. Times are UTC."""
-
-    transfer_id: str
-    decision_id: str
-    event_id: Identifier
-    partner_id: PartyId
-    prospect_id: Identifier
-    released_at: Instant
-    purpose: Token
-    offer_category: Token | None
-    channels: tuple[Channel, ...]
-    contact: Contact
-    attributes: dict[str, AttributeValue]
-    obligations: Obligations
-    policy: PolicyStamp
 
 
 class SourcePlace(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -100,32 +73,13 @@ class DecisionRecord(Struct, frozen=True, gc=False, kw_only=True):
     rule_errors: tuple[str, ...] = ()
 
 
-class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """In place of a value (header `tg-reference`): where the record stands that it is, and what it is.
-
-    `size` and `sha256` are those of the source's value. `last_offset`: bytes that can't be had stand from `offset` to
-    here; their `size` and `sha256` are then those of the batch as it is stored. `key_size`, `key_sha256`: the key is
-    left out, too. `headers_left_out`: so are the source's headers. `topic_id`: which life of the topic.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    size: int
-    sha256: str
-    topic_id: str | None = None
-    last_offset: int | None = None
-    key_size: int | None = None
-    key_sha256: str | None = None
-    headers_left_out: bool = False
+_DECODER: Final = msgspec.json.Decoder(DecisionRecord)
+encode_decision: Final = msgspec.json.Encoder().encode
 
 
-class RawHeader(Struct, frozen=True, gc=False):
-    """A header with any bytes for a name; msgspec writes bytes as base64."""
-
-    name: bytes
-    value: bytes | None
-
-
-_ENCODER: Final = msgspec.json.Encoder()
-encode = _ENCODER.encode
+def decode_decision(raw: bytes | None) -> DecisionRecord | None:
+    """Read a decision record; None for what is none: only the gate should write there."""
+    try:
+        return _DECODER.decode(raw or b"")
+    except msgspec.DecodeError:
+        return None

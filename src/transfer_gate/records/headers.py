@@ -6,7 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from transfer_gate.model.terms import Channel
-from transfer_gate.records.decisions import ANY_CHANNEL, RawHeader
+from transfer_gate.records.decisions import ANY_CHANNEL
 
 Headers = Sequence[tuple[str, bytes | None]]
 Stage = Literal["decode", "schema", "consent", "policy"]
@@ -53,40 +53,6 @@ def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | No
         (DECISION_ID, decision_id.encode()),
         (CONTENT_TYPE, _JSON),
     ]
-
-
-_RAW: Final = msgspec.json.Decoder(RawHeader)
-
-
-def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
-    """The same headers, those that no producer takes wrapped; see `restored`."""
-    return [
-        header
-        if header[0].isascii() or not _is_raw(header[0])
-        else (RAW, _encode(RawHeader(header[0].encode("utf-8", "surrogateescape"), header[1])))
-        for header in headers
-    ]
-
-
-def restored(headers: Headers) -> Headers:
-    """Headers as they were before `portable`. What is wrapped wrongly stays as it is."""
-    if not any(name == RAW for name, _ in headers):
-        return headers
-    return [_unwrapped(value) or (name, value) if name == RAW else (name, value) for name, value in headers]
-
-
-def _unwrapped(value: bytes | None) -> tuple[str, bytes | None] | None:
-    try:
-        raw = _RAW.decode(value or b"")
-    except msgspec.DecodeError:
-        return None
-    name = raw.name.decode("utf-8", "surrogateescape")
-    return None if name.startswith(PREFIX) else (name, raw.value)
-
-
-def _is_raw(name: str) -> bool:
-    # Code points of PEP 383, as numbers: mypyc takes no surrogates in texts.
-    return not name.isascii() and any(0xDC80 <= ord(character) <= 0xDCFF for character in name)
 
 
 def without_ours(headers: Headers) -> list[tuple[str, bytes | None]]:

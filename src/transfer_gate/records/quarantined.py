@@ -1,7 +1,7 @@
 """A record of the quarantine topic, or one sent back on the replay topic, read from its headers (contract 5)."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
@@ -10,17 +10,13 @@ from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
-from transfer_gate.records.decisions import Reference, SourcePlace
+from transfer_gate.records.decisions import SourcePlace
 from transfer_gate.records.headers import Headers, Stage
 from transfer_gate.records.sealing import Encryption
-
-#: What a record on the replay topic asks of the gate; without the header, a fresh decision.
-Action = Literal["replay", "discard", "rewrap"]
 
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
 _ENCRYPTION: Final = msgspec.json.Decoder(Encryption)
-_REFERENCE: Final = msgspec.json.Decoder(Reference)
 #: No header of the gate's own is longer; who writes longer ones is somebody else.
 _LONGEST: Final = 32 << 10
 
@@ -29,6 +25,26 @@ T = TypeVar("T")
 
 class MalformedHeaders(ValueError):
     """The headers are not those of a quarantine record; the text names the header."""
+
+
+class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """In place of a value (header `tg-reference`): where the record stands that it is, and what it is.
+
+    `size` and `sha256` are those of the source's value. `last_offset`: bytes that can't be had stand from `offset` to
+    here; their `size` and `sha256` are then those of the batch as it is stored. `key_size`, `key_sha256`: the key is
+    left out, too. `headers_left_out`: so are the source's headers. `topic_id`: which life of the topic.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    size: int
+    sha256: str
+    topic_id: str | None = None
+    last_offset: int | None = None
+    key_size: int | None = None
+    key_sha256: str | None = None
+    headers_left_out: bool = False
 
 
 class Held(Struct, frozen=True, gc=False, kw_only=True):
@@ -66,6 +82,10 @@ class Held(Struct, frozen=True, gc=False, kw_only=True):
     def name(self) -> str:
         """First source coordinates and partner: what a sealed payload is bound to."""
         return ids.quarantine_name(self.source.name, self.source.partition, self.source.offset, self.partner_id or "")
+
+
+_REFERENCE: Final = msgspec.json.Decoder(Reference)
+encode_reference: Final = msgspec.json.Encoder().encode
 
 
 def held_of(sent: Headers) -> Held:

@@ -8,7 +8,8 @@ from typing import Final
 from aiokafka import ConsumerRecord
 
 from transfer_gate.quarantine.destination import Destinations
-from transfer_gate.quarantine.sending import Sender, asking
+from transfer_gate.quarantine.sending import Sender
+from transfer_gate.records.replay_requests import asking
 
 #: A rate is kept by pauses between packets of this many seconds' worth.
 _PACE_SECONDS: Final = 0.1

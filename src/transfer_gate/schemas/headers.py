@@ -6,7 +6,7 @@ from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.records import headers
 from transfer_gate.records.decisions import ANY_CHANNEL
-from transfer_gate.records.quarantined import Action
+from transfer_gate.records.replay_requests import Action
 from transfer_gate.records.sealing import ALGORITHM
 
 Schema: TypeAlias = dict[str, Any]

@@ -13,8 +13,9 @@ from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.audit_events import Act
-from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord, ReleasedRecord
+from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
 from transfer_gate.records.ledger import LedgerEntry
+from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.schemas.headers import Schema, quarantine_headers, replay_headers
 
 #: Version of the shapes: what a reader of version 1 can read stays version 1.

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from transfer_gate.gate.integrity.identity import FIRST_LIVES, TopicLives
 from transfer_gate.records import headers as names
-from transfer_gate.records.decode import is_readable
+from transfer_gate.records.consents import is_readable
 from transfer_gate.records.headers import Headers
 from transfer_gate.records.placements import EVERYWHERE, TopicPlacements
 from transfer_gate.verify.inputs import Unheld, fingerprint, reference_fingerprint, referred, topic_id_of

@@ -15,12 +15,12 @@ import msgspec
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.records import headers as names
-from transfer_gate.records.decisions import Reference
-from transfer_gate.records.decode import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.records.forms import is_nobody
 from transfer_gate.records.headers import PREFIX, Headers
 from transfer_gate.records.placements import EVERYWHERE, TopicPlacements
+from transfer_gate.records.quarantined import Reference
 from transfer_gate.records.sealing import LONGEST_KEY
+from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 _REFERENCE: Final = msgspec.json.Decoder(Reference)
 

@@ -7,7 +7,7 @@ from transfer_gate.local.demo.watch import Held
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.records import masking
-from transfer_gate.records.decode import decode_transfer
+from transfer_gate.records.transfers import decode_transfer
 
 #: Reasons that make good stories, best first.
 _TELLING: Final = (

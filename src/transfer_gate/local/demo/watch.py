@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from transfer_gate.kafka.clients import client_options, connected
 from transfer_gate.records import headers as names
-from transfer_gate.records.decisions import ReleasedRecord
+from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.settings import Settings
 
 _POLL_MS: Final = 200

@@ -1,0 +1,47 @@
+"""The record that a partner gets (contract section 5)."""
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from transfer_gate.model.decision import Obligations
+from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
+from transfer_gate.model.transfer import AttributeValue, Contact
+
+
+class PolicyStamp(Struct, frozen=True, gc=False, kw_only=True):
+    """Under which law and which reviewed files a record was released."""
+
+    jurisdiction: str
+    revision: str
+
+
+class ReleasedRecord(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """What a partner gets, and nothing more. Times are UTC."""
+
+    transfer_id: str
+    decision_id: str
+    event_id: Identifier
+    partner_id: PartyId
+    prospect_id: Identifier
+    released_at: Instant
+    purpose: Token
+    offer_category: Token | None
+    channels: tuple[Channel, ...]
+    contact: Contact
+    attributes: dict[str, AttributeValue]
+    obligations: Obligations
+    policy: PolicyStamp
+
+
+_DECODER: Final = msgspec.json.Decoder(ReleasedRecord)
+encode_released: Final = msgspec.json.Encoder().encode
+
+
+def decode_released(raw: bytes | None) -> ReleasedRecord | None:
+    """Read a released record; None when it is not of that closed shape."""
+    try:
+        return _DECODER.decode(raw or b"")
+    except msgspec.DecodeError:
+        return None

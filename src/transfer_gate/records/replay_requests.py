@@ -1,0 +1,64 @@
+"""A record of the replay topic: a quarantine record that is sent back, and what is asked of the gate."""
+
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import PREFIX, RAW, Headers
+
+#: What a record on the replay topic asks of the gate; without the header, a fresh decision.
+Action = Literal["replay", "discard", "rewrap"]
+
+#: What an earlier replay wrote, and a new one writes anew.
+_OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class RawHeader(Struct, frozen=True, gc=False):
+    """A header with any bytes for a name; msgspec writes bytes as base64."""
+
+    name: bytes
+    value: bytes | None
+
+
+_RAW: Final = msgspec.json.Decoder(RawHeader)
+
+
+def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
+    """Headers of a quarantine record, with what is asked of the gate."""
+    asked = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
+    kept = [header for header in headers if header[0] not in _OURS]
+    return kept + [(name, text.encode()) for name, text in asked if text is not None]
+
+
+def portable(headers: Headers) -> list[tuple[str, bytes | None]]:
+    """The same headers, those that no producer takes wrapped; see `restored`."""
+    return [
+        header
+        if header[0].isascii() or not _is_raw(header[0])
+        else (RAW, _encode(RawHeader(header[0].encode("utf-8", "surrogateescape"), header[1])))
+        for header in headers
+    ]
+
+
+def restored(headers: Headers) -> Headers:
+    """Headers as they were before `portable`. What is wrapped wrongly stays as it is."""
+    if not any(name == RAW for name, _ in headers):
+        return headers
+    return [_unwrapped(value) or (name, value) if name == RAW else (name, value) for name, value in headers]
+
+
+def _unwrapped(value: bytes | None) -> tuple[str, bytes | None] | None:
+    try:
+        raw = _RAW.decode(value or b"")
+    except msgspec.DecodeError:
+        return None
+    name = raw.name.decode("utf-8", "surrogateescape")
+    return None if name.startswith(PREFIX) else (name, raw.value)
+
+
+def _is_raw(name: str) -> bool:
+    # Code points of PEP 383.
+    return not name.isascii() and any(0xDC80 <= ord(character) <= 0xDCFF for character in name)
