@@ -12,9 +12,9 @@ import orjson
 import psutil
 
 from benchmarks.bench import PARTITIONS
-from transfer_gate.gate.integrity.commit_note import Reach
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.table import MemorySlice, Slice
+from transfer_gate.records.commit_notes import Reach
 
 
 async def main() -> None:

@@ -13,12 +13,12 @@ from tests.broker.conftest import EXAMPLE_REGISTRY
 from tests.support.faults_clients import open_producer
 from tests.support.stream_topics import delete_group, make_topics
 from transfer_gate.doctor import Finding, examine
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
+from transfer_gate.records.commit_notes import CommitNote, Life
 from transfer_gate.records.state import STATE_FORMAT
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings

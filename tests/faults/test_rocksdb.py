@@ -12,10 +12,10 @@ from tests.support.faults_clients import open_producer
 from tests.support.faults_workers import Worker
 from tests.support.stream_gate import StreamGate, json_of, open_gate
 from tests.support.stream_topics import delete_records, make_topics
-from transfer_gate.gate.integrity.commit_note import Reach
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rocksdb import RocksSlice
+from transfer_gate.records.commit_notes import Reach
 
 #: Prospects in the folder before the worker goes.
 HELD: Final = 200

@@ -17,7 +17,6 @@ from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.stream_topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.gate.inbox import Passed, Record
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter
@@ -28,6 +27,7 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
+from transfer_gate.records.commit_notes import CommitNote, Life
 
 #: A prospect who consents and then objects.
 PROSPECT: Final = "p-1"

@@ -23,12 +23,13 @@ from transfer_gate.errors import GateError
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.faust.app import build_app
 from transfer_gate.gate.integrity import logs as policies
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.identity import PartitionsChanged, RegistryOlder
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import CommitNote, Life
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings

@@ -18,7 +18,6 @@ from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from transfer_gate.gate import partition as partition_module
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.integrity.commit_note import CommitNote
 from transfer_gate.gate.integrity.inputs import Watermark
 from transfer_gate.gate.memory import Share
 from transfer_gate.gate.monitoring import Meter
@@ -29,6 +28,7 @@ from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.produce import Written
 from transfer_gate.model.topics import Topics
+from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.records.partitioner import ANYWHERE, Placement

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from transfer_gate.gate.inbox import Inbox, Reached
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import CommitNote, Life
 
 
 class Log:

@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life, read_note
+from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.join import join
 from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.records.commit_notes import CommitNote, Life, Placed
 from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
 from transfer_gate.records.partitioner import Placement, known_at, place_known_as, stray_offset
-from transfer_gate.records.placements import Placed, Placements, earlier_of
+from transfer_gate.records.placements import Placements, earlier_of
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 IN = "prospect-transfers"

@@ -2,10 +2,11 @@
 
 import pytest
 
-from transfer_gate.gate.integrity.commit_note import CommitNote, noted
+from transfer_gate.gate.integrity.commit_note import noted
 from transfer_gate.gate.integrity.logs import HistoryLost, require_events, require_log
 from transfer_gate.gate.integrity.offsets import OffsetsLost, require_offsets
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import CommitNote
 
 
 def test_a_note_says_up_to_where_the_logs_reach_and_in_which_life() -> None:

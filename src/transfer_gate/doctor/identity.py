@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.gate.integrity.commit_note import CommitNote, note_of, read_note
+from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
 from transfer_gate.gate.integrity.offsets import require_history_home, require_offsets
@@ -23,6 +23,7 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.topics import Topics
+from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.state import STATE_FORMAT, format_too_new
 from transfer_gate.settings import Settings
 

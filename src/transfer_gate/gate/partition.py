@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.barrier import Taken, Waiting
 from transfer_gate.gate.inbox import Inbox, Reached, Record
-from transfer_gate.gate.integrity.commit_note import CommitNote, Origins
+from transfer_gate.gate.integrity.commit_note import Origins
 from transfer_gate.gate.integrity.inputs import InputLogs, LeaderEpochs, Watermark
 from transfer_gate.gate.integrity.logs import require_log
 from transfer_gate.gate.memory import InboxBudget, OutputRoom, Share
@@ -26,6 +26,7 @@ from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.produce import Written
 from transfer_gate.observe.tracebacks import brief
+from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.sealing import UNSEALED, Sealing
 
 logger = logging.getLogger(__name__)

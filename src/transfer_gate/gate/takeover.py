@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.integrity.commit_note import CommitNote, Life, life_of, note_of, read_note
+from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
 from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, require_history_home, require_offsets
@@ -28,6 +28,7 @@ from transfer_gate.kafka.groups import subscriptions_of
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.observe import metrics
+from transfer_gate.records.commit_notes import CommitNote, Life, life_of
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew, format_too_new
 from transfer_gate.settings import Settings
 

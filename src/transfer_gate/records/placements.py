@@ -4,18 +4,11 @@
 below is in its place by that count, though its key belongs to another partition now.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from transfer_gate.records.commit_notes import Placed, decode_note
 from transfer_gate.records.partitioner import Placement
-
-
-class Placed(NamedTuple):
-    """Records of a partition below the offset `below` were placed while its topic had `partitions` partitions."""
-
-    partitions: int
-    below: int
-
 
 Earlier = Mapping[tuple[str, int], Sequence[Placed]]
 """By topic and partition, the oldest first."""
@@ -78,16 +71,6 @@ UNGROWN: Final = Placements("murmur2", None)
 EVERYWHERE: Final = TopicPlacements(UNGROWN)
 
 
-def written_of(placed: Iterable[Placed]) -> str:
-    """How it is noted behind the life of a topic: `:2@1034:3@5210`, nothing where the topic never grew."""
-    return "".join(f":{count}@{below}" for count, below in placed)
-
-
-def read_placed(parts: Iterable[str]) -> tuple[Placed, ...]:
-    """Read what `written_of` wrote, split at its colons. Raises ValueError."""
-    return tuple(Placed(*map(int, part.split("@"))) for part in parts)
-
-
 def earlier_of(
     committed: Mapping[tuple[str, int], tuple[int, str]], partitions: int, topics: Sequence[str]
 ) -> dict[tuple[str, int], list[Placed]]:
@@ -97,27 +80,20 @@ def earlier_of(
     placed under that one.
     """
     earlier: dict[tuple[str, int], list[Placed]] = {}
-    for (_, number), (_, note) in committed.items():
-        count, lives = _parts_of(note)
+    for (_, number), (_, text) in committed.items():
+        note = decode_note(text)
+        if note is None:
+            continue
         for topic in topics:
-            if (topic, number) in earlier or not note:
+            if (topic, number) in earlier:
                 continue
-            found = [*lives.get(topic, ())]
-            noted = {placed.partitions for placed in found}
-            if count not in (0, partitions, *noted) and number < count and (topic, number) in committed:
-                found.append(Placed(count, committed[topic, number][0]))
+            life = note.topics.get(topic)
+            found = [*(life.placed if life is not None else ())]
+            known = {0, partitions, *(placed.partitions for placed in found)}
+            if note.partitions not in known and number < note.partitions and (topic, number) in committed:
+                found.append(Placed(note.partitions, committed[topic, number][0]))
             earlier[topic, number] = found
     return {place: found for place, found in earlier.items() if found}
-
-
-def _parts_of(note: str) -> tuple[int, dict[str, tuple[Placed, ...]]]:
-    """Of a note (`gate.integrity.commit_note.CommitNote`), the partition count and what it says of each topic."""
-    parts = dict(part.partition("=")[::2] for part in note.split())
-    try:
-        lives = [text.split(":") for text in parts.get("topics", "").split(",") if text]
-        return int(parts.get("partitions", "0")), {topic: read_placed(rest[3:]) for topic, *rest in lives}
-    except (ValueError, TypeError):
-        return 0, {}
 
 
 def _below(placed: Placed) -> int:

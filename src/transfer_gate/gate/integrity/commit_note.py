@@ -10,81 +10,16 @@ topic, made anew under the same name, offsets begin again: a mark keeps its reco
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import CommitNote, decode_note
 from transfer_gate.records.partitioner import OWN_LIFE_AT
-from transfer_gate.records.placements import Placed, read_placed, written_of
-
-
-class Reach(NamedTuple):
-    """Up to which offset a log must reach, and of which life a table that follows it must be."""
-
-    end: int
-    life: str
-
-
-class Life(NamedTuple):
-    """Which topic of its name a log is: its id (KIP-516), and how many stood under the name before it, as far as the
-    gate has seen; the leader epoch of the last batch that was taken of it (KIP-320), -1 where that is not known; and
-    up to where the records of this partition were placed under fewer partitions (`topics grow`).
-    """
-
-    topic_id: str
-    number: int = 0
-    epoch: int = -1
-    placed: tuple[Placed, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.topic_id}:{self.number}:{self.epoch}{written_of(self.placed)}"
-
-
-def life_of(known: Life | None, topic_id: str) -> Life:
-    """The life of the topic that is there now, after the one that is known of its name."""
-    if known is None:
-        return Life(topic_id)
-    return known if known.topic_id == topic_id else Life(topic_id, known.number + 1)
-
-
-class CommitNote(Struct, frozen=True):
-    """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
-    deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which
-    partition count, on which topics, by which registry (`published_at/revision`), and in which format of states.
-    """
-
-    life: str
-    changelog_end: int = 0
-    ledger_end: int = 0
-    partitions: int = 0
-    topics: Mapping[str, Life] = {}
-    registry: str = ""
-    state_format: int = 0
-
-    def __str__(self) -> str:
-        said = f"life={self.life} changelog={self.changelog_end} ledger={self.ledger_end}"
-        if self.partitions:
-            said += f" partitions={self.partitions}"
-        if self.topics:
-            lives = ",".join(f"{topic}:{life}" for topic, life in self.topics.items())
-            said += f" topics={lives}"
-        if self.registry:
-            said += f" registry={self.registry}"
-        return f"{said} format={self.state_format}" if self.state_format else said
-
-    @property
-    def changelog(self) -> Reach:
-        """What holds for the consent changelog."""
-        return Reach(self.changelog_end, self.life)
-
-    @property
-    def ledger(self) -> Reach:
-        """What holds for the replay ledger."""
-        return Reach(self.ledger_end, self.life)
 
 
 def noted(consents: Committed | None) -> CommitNote:
@@ -112,27 +47,7 @@ def note_of(committed: Mapping[str, Committed], consents: str, identities: Mappi
 
 def read_note(committed: Committed | None) -> CommitNote | None:
     """The note beside a committed offset; None where there is none of the gate's."""
-    parts = dict(part.partition("=")[::2] for part in (committed.note if committed else "").split())
-    try:
-        topics = [text.split(":") for text in parts.get("topics", "").split(",") if text]
-        return CommitNote(
-            parts["life"],
-            int(parts["changelog"]),
-            int(parts["ledger"]),
-            int(parts.get("partitions", "0")),
-            {topic: _read_life(parts) for topic, *parts in topics},
-            parts.get("registry", ""),
-            int(parts.get("format", "0")),
-        )
-    except (KeyError, ValueError):
-        return None
-
-
-def _read_life(parts: Sequence[str]) -> Life:
-    """Raises ValueError."""
-    topic_id, *numbers = parts
-    number, epoch, *placed = (*numbers, *("0", "-1")[len(numbers) :])
-    return Life(topic_id, int(number), int(epoch), read_placed(placed))
+    return None if committed is None else decode_note(committed.note)
 
 
 class Origins(Struct, frozen=True):

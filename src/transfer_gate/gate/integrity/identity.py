@@ -17,11 +17,12 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.integrity.commit_note import Life, read_note
+from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import OffsetForLeaderEpoch, TopicIds, topic_ids_of
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
 
 #: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.

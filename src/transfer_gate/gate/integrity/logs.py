@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import Final
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.integrity.commit_note import Life
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.coordinator import PartitionStops
+from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
 
 #: The way out of every loss that forgets nobody and decides no transfer twice.
