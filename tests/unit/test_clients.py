@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.kafka.clients import broker_errors, client_options
 from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings, load_settings
 
 
@@ -87,6 +88,19 @@ async def test_errors_of_the_broker_become_one_message(error: Exception) -> None
             raise error
     assert "127.0.0.1:1" in caught.value.message
     assert caught.value.do
+
+
+async def test_a_session_reads_its_secrets_once(tmp_path: Path) -> None:
+    """Its connections are made later, and more than one; reading the file again would be InvalidInput."""
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    given = sasl(secret, "SASL_PLAINTEXT").model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    async with open_session(given) as session:
+        secret.unlink()
+        reader = session.reader
+        for call in (session.cluster.topics(), reader.bounds({"topic": 1}, committed_only=True), session.producer()):
+            with pytest.raises(BrokerUnavailable, match="connection refused"):
+                await call
 
 
 async def test_a_missing_right_is_named_and_is_no_missing_broker() -> None:

@@ -1,15 +1,12 @@
 """`transfer-gate consent tail`: consent events as they come, masked."""
 
 import asyncio
-from contextlib import aclosing
 from typing import Any, Literal
 
 import click
 
 from transfer_gate.cli.printing import echo, echo_json
-from transfer_gate.errors import InvalidInput
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.reader import new_records
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.browse import Place
 from transfer_gate.quarantine.describe import shared_domains, time_of
 from transfer_gate.records.masking import MASK, masked
@@ -36,23 +33,20 @@ def tail(from_beginning: bool, limit: int | None, output: Literal["table", "json
 
 async def _tail(settings: Settings, output: str, limit: int | None, *, from_beginning: bool) -> None:
     topic = settings.topics.consents
-    async with open_cluster(settings) as cluster:
-        found = (await cluster.topics()).get(topic)
-    if found is None:
-        raise InvalidInput(f"no topic {topic} on this cluster", do="run: transfer-gate topics apply")
     domains, shown = shared_domains(settings), 0
-    if output == "table":
-        _print_cells(_COLUMNS)
-    async with aclosing(new_records(settings, topic, found.partitions, from_beginning=from_beginning)) as records:
-        async for record in records:
-            row = _row(record, domains)
-            if output == "jsonl":
-                echo_json(row, indent=None)
-            else:
-                _print_cells(_cells(row))
-            shown += 1
-            if shown == limit:
-                return
+    async with open_session(settings) as session:
+        partitions = (await session.cluster.partitions(topic))[topic]
+        if output == "table":
+            _print_cells(_COLUMNS)
+        async with session.reader.follow(topic, partitions, from_end=not from_beginning) as follower:
+            while shown != limit:
+                for record in (await follower.more())[: None if limit is None else limit - shown]:
+                    row = _row(record, domains)
+                    if output == "jsonl":
+                        echo_json(row, indent=None)
+                    else:
+                        _print_cells(_cells(row))
+                    shown += 1
 
 
 def _row(record: Any, domains: frozenset[str]) -> dict[str, Any]:

@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.errors import KafkaError
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 from aiokafka.protocol.metadata import MetadataRequest
 
-from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
+from transfer_gate.errors import GateError, InvalidInput
+from transfer_gate.kafka import refusal
 from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
-from transfer_gate.kafka.refusal import DENIED, denied, why_unreachable
 from transfer_gate.settings import PREFIX, Settings
 
 # A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
 # leave this open in every request for metadata, and then it means yes. tests/unit/test_clients.py holds that it works.
 MetadataRequest.__init__.__defaults__ = (None, False)  # topics, allow_auto_topic_creation
 
-#: What an unreachable cluster raises inside aiokafka, whichever client asked.
-UNREACHABLE = (KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError)
-
 #: File descriptors that must be free to take partitions over: a few connections.
 DESCRIPTORS: Final = 16
+#: How long the fetcher of a consumer may take to end, seconds, before it is cancelled again.
+_STOP_SECONDS: Final = 1.0
 
 Client = TypeVar("Client", AIOKafkaProducer, AIOKafkaConsumer)
 
@@ -119,28 +118,31 @@ async def connected(client: Client) -> AsyncIterator[Client]:
             await client.stop()
 
 
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer, also when the caller is cancelled meanwhile.
+
+    The fetcher of aiokafka 0.14 swallows a cancellation that comes while it ends the tasks of an assignment that was
+    just replaced, and `stop` would wait for it for ever: then the cancellation is repeated.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    cancelled = False
+    while not stopping.done():
+        try:
+            await asyncio.wait({stopping}, timeout=_STOP_SECONDS)
+        except asyncio.CancelledError:
+            cancelled = True
+        if not stopping.done() and (fetcher := consumer._fetcher) is not None:
+            fetcher._fetch_task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError
+    await stopping
+
+
 @asynccontextmanager
 async def broker_errors(settings: Settings) -> AsyncIterator[None]:
-    """Turn what aiokafka raises when the cluster can't be reached into one message for the user.
-
-    Raises BrokerUnavailable instead of connection, time-out and authentication errors, AccessDenied where an ACL is
-    missing.
-    """
-    try:
+    """`refusal.broker_errors` for callers that have settings and no session."""
+    async with refusal.broker_errors(client_options(settings)):
         yield
-    except UNREACHABLE as error:
-        why = await why_unreachable(client_options(settings)) or type(error).__name__
-        raise BrokerUnavailable(
-            f"no answer from the Kafka cluster at {settings.bootstrap_servers} ({why})",
-            do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
-        ) from error
-    except KafkaError as error:
-        if isinstance(error, DENIED):
-            raise denied(error) from error
-        raise BrokerUnavailable(
-            f"the Kafka cluster at {settings.bootstrap_servers} refused a request: {error}",
-            do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
-        ) from error
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

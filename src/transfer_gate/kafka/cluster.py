@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import NotControllerError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import NotControllerError, RebalanceInProgressError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.admin import CreatePartitionsRequest
+from aiokafka.protocol.api import Request
 from msgspec import Struct
 
-from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.kafka import groups
 from transfer_gate.kafka.admin_requests import (
     ApiVersions,
@@ -23,7 +24,8 @@ from transfer_gate.kafka.admin_requests import (
     finalized_features,
     operations_of,
 )
-from transfer_gate.kafka.clients import broker_errors, client_options, keep_cancellation
+from transfer_gate.kafka.clients import client_options, keep_cancellation
+from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.records.placements import Placements, earlier_of
 from transfer_gate.settings import Settings
 
@@ -59,15 +61,44 @@ class ClockReading(Struct, frozen=True, kw_only=True):
 
 
 class Cluster:
-    """An open admin connection; see `open_cluster`."""
+    """The admin connection of a session, made when it is first used.
 
-    def __init__(self, admin: AIOKafkaAdminClient) -> None:
-        self._admin = admin
+    Everything here raises BrokerUnavailable when the cluster can't be reached, AccessDenied when it refuses.
+    """
+
+    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._options = options
+        self._client: AIOKafkaAdminClient | None = None
+        self._connecting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        client, self._client = self._client, None
+        if client is not None:
+            async with keep_cancellation():
+                await client.close()
+
+    @asynccontextmanager
+    async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
+        async with broker_errors(self._options):
+            async with self._connecting:
+                if self._client is None:
+                    client = AIOKafkaAdminClient(**self._options, request_timeout_ms=int(REQUEST_SECONDS * 1000))
+                    try:
+                        await client.start()
+                    except BaseException:
+                        await client.close()
+                        raise
+                    self._client = client
+            yield self._client
 
     async def topics(self) -> dict[str, FoundTopic]:
-        """Every topic that this client may see. Asks for all, because asking for one by name could create it."""
+        """Every topic that this client may see. Requests all, because a request for one by name could create it."""
         found = {}
-        for topic in await self._admin.describe_topics(None):
+        async with self._admin() as admin:
+            described = await admin.describe_topics(None)
+        for topic in described:
             partitions = topic["partitions"]
             if topic["error_code"] or not partitions:
                 continue
@@ -79,43 +110,52 @@ class Cluster:
             )
         return found
 
-    async def ask(self, request: Any) -> Any:
-        """The response of any broker to a request."""
-        return await self._admin._send_request(request)
+    async def partitions(self, *topics: str) -> dict[str, int]:
+        """Partition count of each of `topics`. Raises InvalidInput naming those that are missing: a reader of a topic
+        that does not exist would wait.
+        """
+        found = await self.topics()
+        if missing := [name for name in topics if name not in found]:
+            raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")
+        return {name: found[name].partitions for name in topics}
+
+    async def send(self, request: Request[Any], broker: int | None = None) -> Any:
+        """The response of a broker, None any, to a request."""
+        async with self._admin() as admin:
+            return await admin._send_request(request, broker)
 
     async def rights(self, topics: Iterable[str]) -> dict[str, frozenset[str]]:
         """What we may do with each topic, by the names of Kafka's ACLs; nothing for one that we may not even see.
 
         Topics that don't exist are left out.
         """
-        return operations_of(await self._admin._send_request(TopicRights(list(topics))))
+        return operations_of(await self.send(TopicRights(list(topics))))
 
     async def brokers(self) -> list[int]:
         """Ids of the brokers that are alive."""
-        return [broker["node_id"] for broker in (await self._admin.describe_cluster())["brokers"]]
+        async with self._admin() as admin:
+            return [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
 
     async def broker_configs(self, broker: int) -> dict[str, str]:
         """Settings in force of one broker; empty when we may not see them."""
-        resource = ConfigResource(ConfigResourceType.BROKER, str(broker))
-        return {
-            entry[0]: entry[1]
-            for response in await self._admin.describe_configs([resource])
-            for error, _, _, _, entries in response.resources
-            if not error
-            for entry in entries
-        }
+        return (await self._configs(ConfigResourceType.BROKER, [str(broker)])).get(str(broker), {})
 
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Settings in force of `topics`, defaults included; a topic whose settings we may not see is left out."""
-        wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        return await self._configs(ConfigResourceType.TOPIC, topics)
+
+    async def _configs(self, kind: ConfigResourceType, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        wanted = [ConfigResource(kind, name) for name in names]
         if not wanted:
             return {}
-        seen = {}
-        for response in await self._admin.describe_configs(wanted):
-            for error, _, _, name, entries in response.resources:
-                if not error:
-                    seen[name] = {entry[0]: entry[1] for entry in entries}
-        return seen
+        async with self._admin() as admin:
+            responses = await admin.describe_configs(wanted)
+        return {
+            name: {entry[0]: entry[1] for entry in entries}
+            for response in responses
+            for error, _, _, name, entries in response.resources
+            if not error
+        }
 
     async def create(self, topics: Iterable[NewTopic]) -> dict[str, str]:
         """Create topics and wait until each has its leaders; a topic that exists by now is fine.
@@ -135,33 +175,30 @@ class Cluster:
             if code not in (0, TopicAlreadyExistsError.errno):
                 refused[name] = f"{for_code(code).__name__}: {message}" if message else for_code(code).__name__
         waiting = {name for name, *_ in wanted} - set(refused)
-        while True:
-            found = await self.topics()
-            waiting = {name for name in waiting if name not in found or found[name].leaderless}
-            if not waiting:
-                return refused
-            if time.monotonic() > deadline:
-                raise BrokerUnavailable(
-                    f"created, but without leaders after {CREATE_SECONDS:.0f} s: {', '.join(sorted(waiting))}",
-                    do="look at the brokers' logs, then run the command again: it changes nothing that exists",
-                )
-            await asyncio.sleep(_POLL_SECONDS)
+        await self._until_led(
+            lambda found: {name for name in waiting if name not in found or found[name].leaderless},
+            deadline,
+            f"created, but without leaders after {CREATE_SECONDS:.0f} s",
+            "it changes nothing that exists",
+        )
+        return refused
 
     async def delete(self, topics: Iterable[str]) -> None:
         """Delete topics with everything in them; unknown ones are passed over."""
         names = list(topics)
         if names:
-            await self._admin.delete_topics(names, timeout_ms=int(REQUEST_SECONDS * 1000))
+            async with self._admin() as admin:
+                await admin.delete_topics(names, timeout_ms=int(REQUEST_SECONDS * 1000))
 
     async def features(self) -> dict[str, int]:
         """Finalized features of the cluster, such as `metadata.version` (KIP-584)."""
-        return finalized_features(await self._admin._send_request(ApiVersions()))
+        return finalized_features(await self.send(ApiVersions()))
 
     async def clock(self) -> ClockReading | None:
         """The active controller's clock against ours; None when the cluster won't say (no right, or older than 3.3)."""
         try:
             before, started = time.time(), time.monotonic()
-            response = await self._admin._send_request(DescribeQuorum())
+            response = await self.send(DescribeQuorum())
             took = time.monotonic() - started
         except (NotImplementedError, RuntimeError):  # aiokafka: no common version; unknown request
             return None
@@ -172,17 +209,21 @@ class Cluster:
 
     async def group_members(self, group: str) -> int:
         """How many members the consumer group has now."""
-        return await groups.members(self._admin._send_request, group)
+        async with self._admin() as admin:
+            return await groups.members(admin._send_request, group)
 
-    async def settled_members(self, group: str) -> list[groups.Member]:
-        """The members of the consumer group and their user data. Raises RebalanceInProgressError when it goes on
-        rebalancing.
-        """
-        return await groups.settled_members(self._admin._send_request, group)
+    async def settled_members(self, group: str) -> list[groups.Member] | None:
+        """The members of the consumer group and their user data; None when it goes on rebalancing."""
+        async with self._admin() as admin:
+            try:
+                return await groups.settled_members(admin._send_request, group)
+            except RebalanceInProgressError:
+                return None
 
     async def group_subscriptions(self, group: str, needs: str = "Describe") -> list[frozenset[str]]:
         """The topics that each member of the consumer group reads now. Raises AccessDenied, of the right `needs`."""
-        return await groups.subscriptions(self._admin._send_request, group, needs)
+        async with self._admin() as admin:
+            return await groups.subscriptions(admin._send_request, group, needs)
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Offsets that the group has committed, by (topic, partition)."""
@@ -190,7 +231,8 @@ class Cluster:
 
     async def group_offsets(self, group: str) -> dict[tuple[str, int], groups.GroupOffset]:
         """What the group has committed, with the note beside each offset, by (topic, partition)."""
-        return await groups.committed(self._admin._send_request, group)
+        async with self._admin() as admin:
+            return await groups.committed(admin._send_request, group)
 
     async def placements(self, settings: Settings, partitions: int | None) -> Placements:
         """Where keys belong under `partitions`, and where records of the inputs were placed before the topics grew."""
@@ -211,44 +253,48 @@ class Cluster:
         asked = [(name, (count, None)) for name, count in counts.items()]
         request = CreatePartitionsRequest(asked, int(REQUEST_SECONDS * 1000), False)
         response = await self._to_controller(request, deadline)
-        for _, code, message in response.topic_errors:
-            if code:
-                raise for_code(code)(message)
-        while True:
-            found = await self.topics()
-            waiting = [
+        async with broker_errors(self._options):
+            for _, code, message in response.topic_errors:
+                if code:
+                    raise for_code(code)(message)
+        await self._until_led(
+            lambda found: {
                 name for name, count in counts.items() if found[name].partitions < count or found[name].leaderless
-            ]
-            if not waiting:
-                return
+            },
+            deadline,
+            f"new partitions have no leaders after {CREATE_SECONDS:.0f} s",
+            "it goes on where it stopped",
+        )
+
+    async def _until_led(
+        self, waiting: Callable[[Mapping[str, FoundTopic]], Collection[str]], deadline: float, late: str, again: str
+    ) -> None:
+        while left := waiting(await self.topics()):
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(
-                    f"new partitions have no leaders after {CREATE_SECONDS:.0f} s: {', '.join(sorted(waiting))}",
-                    do="look at the brokers' logs, then run the command again: it goes on where it stopped",
+                    f"{late}: {', '.join(sorted(left))}",
+                    do=f"look at the brokers' logs, then run the command again: {again}",
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _to_controller(self, request: CreateTopics | CreatePartitionsRequest, deadline: float) -> Any:
         while True:
-            response = await self._admin._send_to_controller(request)
-            moved = any(code == NotControllerError.errno for _, code, _ in response.topic_errors)
-            if not moved or time.monotonic() > deadline:
-                return response
-            await asyncio.sleep(_POLL_SECONDS)
-            await self._admin._client.force_metadata_update()
+            async with self._admin() as admin:
+                response = await admin._send_to_controller(request)
+                moved = any(code == NotControllerError.errno for _, code, _ in response.topic_errors)
+                if not moved or time.monotonic() > deadline:
+                    return response
+                await asyncio.sleep(_POLL_SECONDS)
+                await admin._client.force_metadata_update()
 
 
 @asynccontextmanager
 async def open_cluster(settings: Settings) -> AsyncIterator[Cluster]:
-    """Connect to the cluster of `settings`.
-
-    Raises BrokerUnavailable when it can't be reached, here or later inside the block.
-    """
-    async with broker_errors(settings):
-        admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=int(REQUEST_SECONDS * 1000))
-        try:
-            await admin.start()
-            yield Cluster(admin)
-        finally:
-            async with keep_cancellation():
-                await admin.close()
+    """The cluster of `settings` alone, connected. Raises BrokerUnavailable, AccessDenied."""
+    cluster = Cluster(settings, client_options(settings))
+    try:
+        async with cluster._admin():
+            pass
+        yield cluster
+    finally:
+        await cluster.close()

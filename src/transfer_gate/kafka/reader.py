@@ -1,136 +1,325 @@
-"""Read whole topics as a `read_committed` consumer sees them, up to offsets that were fixed beforehand."""
+"""Read topics as a `read_committed` consumer sees them: up to offsets that were fixed beforehand, by offset, or on and
+on as they grow.
+
+Reads that follow each other share a consumer, so one connection to each broker serves a whole command.
+"""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Final
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
-from transfer_gate.kafka.clients import broker_errors, client_options, connected
+from transfer_gate.kafka.clients import stop_consumer
+from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.settings import Settings
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
 _ABORT_SECONDS: Final = 30.0
 _POLL_MS: Final = 250
 _BATCH: Final = 5000
+_FETCH_BYTES: Final = 4 << 20
+#: Where records are picked by offset, most of what a fetch brings along is not wanted.
+_PICK_BYTES: Final = 1 << 20
+#: Offsets between two wanted records above which it is quicker to fetch anew than to read what is between.
+_GAP: Final = 3000
 
 Offsets = Mapping[TopicPartition, int]
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+
+class Picked(NamedTuple):
+    """Wanted records of one partition in the order of their offsets, and wanted offsets at which there is none: never
+    was, aborted, deleted, or not yet written."""
+
+    place: TopicPartition
+    records: list[ConsumerRecord]
+    missing: list[int]
+
+
+class Reader:
+    """The consumers of a session. Each read has one for itself, and leaves it to the next.
+
+    Everything here raises BrokerUnavailable when the cluster can't be reached, AccessDenied when it refuses.
+    """
+
+    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._timeout = settings.transaction_timeout_seconds + _ABORT_SECONDS
+        self._idle: dict[tuple[Isolation, int], list[AIOKafkaConsumer]] = {}
+        self._started: list[AIOKafkaConsumer] = []
+
+    async def close(self) -> None:
+        """Disconnect; reads that go on end."""
+        while self._started:
+            await stop_consumer(self._started.pop())
+        self._idle.clear()
+
+    async def bounds(self, partitions: Mapping[str, int], *, committed_only: bool) -> tuple[Offsets, Offsets]:
+        """First and end offset of every partition of the topics in `partitions` (name to count), which must exist.
+
+        `committed_only`: the end is where the first open transaction begins (last stable offset), else the high
+        watermark.
+        """
+        places = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
+        if not places:
+            return {}, {}
+        isolation: Isolation = "read_committed" if committed_only else "read_uncommitted"
+        async with broker_errors(self._options), self._consumer(isolation) as consumer:
+            return await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+
+    async def offsets_at(self, places: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
+        """First offset of each partition whose record is not older than `at_ms` (ms since the epoch); a partition
+        without one is left out. Brokers answer from their time index: nothing is read."""
+        wanted = dict.fromkeys(places, at_ms)
+        if not wanted:
+            return {}
+        async with broker_errors(self._options), self._consumer() as consumer:
+            found = await consumer.offsets_for_times(wanted)
+        return {place: answer.offset for place, answer in found.items() if answer is not None}
+
+    async def records(self, ends: Offsets, starts: Offsets | None = None) -> AsyncGenerator[list[ConsumerRecord], None]:
+        """Committed records from `starts`, or the beginning of each partition, to its end offset (exclusive), in lists
+        of one partition.
+
+        Waits for transactions that are open below an end offset; aborted records never show up. Raises
+        BrokerUnavailable when such a transaction outlives its timeout, or the broker stops answering.
+        """
+        if not ends:
+            return
+        starts = starts or {}
+        async with broker_errors(self._options), self._consumer() as consumer:
+            consumer.assign(list(ends))
+            if unset := [place for place in ends if place not in starts]:
+                await consumer.seek_to_beginning(*unset)
+            for place in ends.keys() & starts.keys():
+                consumer.seek(place, starts[place])
+            waiting, stall = dict(ends), self._stall()
+            moved = await _drop_finished(consumer, waiting)
+            while waiting:
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+                for place, records in fetched.items():
+                    within = [record for record in records if record.offset < ends[place]]
+                    if within:
+                        yield within
+                moved = await _drop_finished(consumer, waiting)
+                stall.check(moved or bool(fetched), waiting)
+
+    async def pick(
+        self, wanted: Mapping[TopicPartition, Iterable[int]], most: int = 500
+    ) -> AsyncGenerator[Picked, None]:
+        """The committed records at some offsets, in lists of up to `most` of one partition; partitions take turns.
+
+        Raises BrokerUnavailable as `records` does.
+        """
+        left = {place: deque(sorted(offsets)) for place, offsets in wanted.items()}
+        left = {place: offsets for place, offsets in left.items() if offsets}
+        if not left:
+            return
+        async with broker_errors(self._options), self._consumer(fetch_bytes=_PICK_BYTES) as consumer:
+            begins, ends = await consumer.beginning_offsets(list(left)), await consumer.end_offsets(list(left))
+            for place, offsets in left.items():
+                outside = _outside(offsets, begins[place], ends[place])
+                if outside:
+                    yield Picked(place, [], outside)
+            left = {place: offsets for place, offsets in left.items() if offsets}
+            consumer.assign(list(left))
+            for place, offsets in left.items():
+                consumer.seek(place, offsets[0])
+            stall = self._stall()
+            while left:
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=most)
+                stall.check(bool(fetched), left)
+                for place, offsets in list(left.items()):
+                    position = await consumer.position(place)
+                    picked = _picked(place, offsets, fetched.get(place, []), position)
+                    if picked.records or picked.missing:
+                        yield picked
+                    if not offsets:
+                        consumer.pause(place)
+                        del left[place]
+                    elif offsets[0] > position + _GAP:
+                        consumer.seek(place, offsets[0])
+
+    async def record_at(self, place: TopicPartition, offset: int) -> ConsumerRecord | None:
+        """The committed record at an offset; None when there is none."""
+        found = None
+        async for picked in self.pick({place: [offset]}):
+            found = picked.records[0] if picked.records else None
+        return found
+
+    @asynccontextmanager
+    async def follow(self, topic: str, partitions: int, *, from_end: bool = False) -> AsyncIterator["Follower"]:
+        """A reader of every partition of a topic from its beginning, or from what is written from now on."""
+        places = [TopicPartition(topic, number) for number in range(partitions)]
+        async with self._consumer() as consumer:
+            async with broker_errors(self._options):
+                consumer.assign(places)
+                await (consumer.seek_to_end if from_end else consumer.seek_to_beginning)(*places)
+            yield Follower(consumer, places, self._options)
+
+    async def newest_timestamp(self, topic: str, partitions: int) -> int | None:
+        """The greatest timestamp among the last committed records of a topic, ms since the epoch; None if there is
+        none."""
+        begins, ends = await self.bounds({topic: partitions}, committed_only=True)
+        ends = {place: end for place, end in ends.items() if begins[place] < end}
+        # The last offset is a transaction's marker as a rule; a few more catch the record before it.
+        starts = {place: max(begins[place], end - 10) for place, end in ends.items()}
+        newest = None
+        async for records in self.records(ends, starts):
+            newest = max(newest or 0, *(record.timestamp for record in records))
+        return newest
+
+    def _stall(self) -> "_Stall":
+        return _Stall(self._timeout)
+
+    @asynccontextmanager
+    async def _consumer(
+        self, isolation: Isolation = "read_committed", fetch_bytes: int = _FETCH_BYTES
+    ) -> AsyncIterator[AIOKafkaConsumer]:
+        idle = self._idle.setdefault((isolation, fetch_bytes), [])
+        consumer = idle.pop() if idle else await self._start(isolation, fetch_bytes)
+        try:
+            yield consumer
+        finally:
+            consumer.unsubscribe()  # so that it fetches nothing until the next read
+            idle.append(consumer)
+
+    async def _start(self, isolation: Isolation, fetch_bytes: int) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **self._options,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level=isolation,
+            max_partition_fetch_bytes=fetch_bytes,
+            fetch_max_wait_ms=100,
+        )
+        self._started.append(consumer)  # stopped also when it could not start: aiokafka warns of one that was not
+        async with broker_errors(self._options):
+            await consumer.start()
+        return consumer
+
+
+class Follower:
+    """Reads a topic on and on; see `Reader.follow`."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], options: Mapping[str, Any]
+    ) -> None:
+        self._consumer = consumer
+        self._places = places
+        self._options = options
+
+    async def so_far(self) -> AsyncGenerator[list[ConsumerRecord], None]:
+        """Everything that is committed by now, in lists of one partition. Raises BrokerUnavailable."""
+        async with broker_errors(self._options):
+            waiting = await self._consumer.end_offsets(self._places)
+            await _drop_finished(self._consumer, waiting, pause=False)
+            while waiting:
+                for records in (await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)).values():
+                    yield records
+                await _drop_finished(self._consumer, waiting, pause=False)
+
+    async def more(self) -> list[ConsumerRecord]:
+        """What came meanwhile; empty after a moment without anything. Raises BrokerUnavailable."""
+        async with broker_errors(self._options):
+            fetched = await self._consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+        return [record for records in fetched.values() for record in records]
+
+
+class _Stall:
+    """Notices that nothing comes any more, although the end is not reached."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+
+    def check(self, moved: bool, waiting: Iterable[TopicPartition]) -> None:
+        """Raise BrokerUnavailable when nothing moved for the time that the longest transaction may take."""
+        if moved:
+            self._deadline = time.monotonic() + self._timeout
+        elif time.monotonic() > self._deadline:
+            places = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(waiting))
+            raise BrokerUnavailable(
+                f"nothing more to read for {self._timeout:.0f} s, yet the end is not reached: {places}",
+                do="a transaction hangs there, or the broker is gone: see kafka-transactions.sh find-hanging",
+            )
+
+
+async def _drop_finished(consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, int], *, pause: bool = True) -> bool:
+    finished = [place for place, end in waiting.items() if await consumer.position(place) >= end]
+    for place in finished:
+        if pause:
+            consumer.pause(place)
+        del waiting[place]
+    return bool(finished)
+
+
+def _outside(offsets: deque[int], begin: int, end: int) -> list[int]:
+    """Take away the offsets that lie outside of the partition."""
+    outside = []
+    while offsets and offsets[0] < begin:
+        outside.append(offsets.popleft())
+    while offsets and offsets[-1] >= end:
+        outside.append(offsets.pop())
+    return outside
+
+
+def _picked(place: TopicPartition, offsets: deque[int], records: Sequence[ConsumerRecord], position: int) -> Picked:
+    """Take away the offsets that are settled by what was fetched up to `position`."""
+    found: list[ConsumerRecord] = []
+    missing: list[int] = []
+    for record in records:
+        while offsets and offsets[0] < record.offset:
+            missing.append(offsets.popleft())
+        if offsets and offsets[0] == record.offset:
+            offsets.popleft()
+            found.append(record)
+    while offsets and offsets[0] < position:
+        missing.append(offsets.popleft())
+    return Picked(place, found, missing)
+
+
+# For callers that have settings and no session yet: each call opens one of its own.
 
 
 async def bounds(settings: Settings, partitions: Mapping[str, int], *, committed_only: bool) -> tuple[Offsets, Offsets]:
-    """First and end offset of every partition of the topics in `partitions` (name to count), which must exist.
-
-    `committed_only`: the end is where the first open transaction begins (last stable offset), else the high watermark.
-    """
-    places = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
-    if not places:
-        return {}, {}
-    consumer = _consumer(settings, "read_committed" if committed_only else "read_uncommitted")
-    async with connected(consumer):
-        return await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+    """See `Reader.bounds`."""
+    async with _reader(settings) as reader:
+        return await reader.bounds(partitions, committed_only=committed_only)
 
 
 async def offsets_at(settings: Settings, places: Iterable[TopicPartition], at_ms: int) -> dict[TopicPartition, int]:
-    """First offset of each partition whose record is not older than `at_ms` (ms since the epoch); a partition without
-    one is left out. Brokers answer from their time index: nothing is read."""
-    consumer = _consumer(settings, "read_committed")
-    async with connected(consumer):
-        found = await consumer.offsets_for_times(dict.fromkeys(places, at_ms))
-    return {place: answer.offset for place, answer in found.items() if answer is not None}
+    """See `Reader.offsets_at`."""
+    async with _reader(settings) as reader:
+        return await reader.offsets_at(places, at_ms)
 
 
 async def committed_records(
     settings: Settings, ends: Offsets, starts: Offsets | None = None
 ) -> AsyncGenerator[list[ConsumerRecord], None]:
-    """Committed records from `starts`, or the beginning of each partition, to its end offset (exclusive), in lists of
-    one partition.
-
-    Waits for transactions that are open below an end offset; aborted records never show up. Raises BrokerUnavailable
-    when such a transaction outlives its timeout, or the broker stops answering.
-    """
-    if not ends:
-        return  # a consumer of aiokafka that is stopped before it ran a moment raises CancelledError
-    consumer = _consumer(settings, "read_committed")
-    async with connected(consumer):
-        consumer.assign(list(ends))
-        await consumer.seek_to_beginning(*ends)
-        for place, offset in (starts or {}).items():
-            consumer.seek(place, offset)
-        waiting = dict(ends)
-        await _drop_finished(consumer, waiting)
-        patience = settings.transaction_timeout_seconds + _ABORT_SECONDS
-        deadline = time.monotonic() + patience
-        while waiting:
-            fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
-            for place, records in fetched.items():
-                within = [record for record in records if record.offset < ends[place]]
-                if within:
-                    yield within
-            if await _drop_finished(consumer, waiting) or fetched:
-                deadline = time.monotonic() + patience
-            elif time.monotonic() > deadline:
-                places = ", ".join(f"{place.topic}/{place.partition}" for place in sorted(waiting))
-                raise BrokerUnavailable(
-                    f"nothing more to read for {patience:.0f} s, yet the end is not reached: {places}",
-                    do="a transaction hangs there, or the broker is gone: see kafka-transactions.sh find-hanging",
-                )
-
-
-async def new_records(
-    settings: Settings, topic: str, partitions: int, *, from_beginning: bool = False
-) -> AsyncGenerator[ConsumerRecord, None]:
-    """Committed records as they come, without end: those that are written from now on, or all.
-
-    Order holds within a partition. Raises BrokerUnavailable.
-    """
-    places = [TopicPartition(topic, number) for number in range(partitions)]
-    consumer = _consumer(settings, "read_committed")
-    async with broker_errors(settings), connected(consumer):
-        consumer.assign(places)
-        await (consumer.seek_to_beginning if from_beginning else consumer.seek_to_end)(*places)
-        while True:
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)).values():
-                for record in records:
-                    yield record
-
-
-async def _drop_finished(consumer: AIOKafkaConsumer, waiting: dict[TopicPartition, int]) -> bool:
-    finished = [place for place, end in waiting.items() if await consumer.position(place) >= end]
-    for place in finished:
-        consumer.pause(place)
-        del waiting[place]
-    return bool(finished)
-
-
-def _consumer(settings: Settings, isolation: str) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level=isolation,
-        max_partition_fetch_bytes=4 * 1024 * 1024,
-    )
+    """See `Reader.records`."""
+    async with _reader(settings) as reader:
+        async for records in reader.records(ends, starts):
+            yield records
 
 
 async def newest_timestamp(settings: Settings, topic: str, partitions: int) -> int | None:
-    """The greatest timestamp among the last committed records of a topic, ms since the epoch; None if there is none."""
-    begins, ends = await bounds(settings, {topic: partitions}, committed_only=True)
-    places = [place for place in ends if ends[place] > begins[place]]
-    if not places:
-        return None
-    consumer = _consumer(settings, "read_committed")
-    async with connected(consumer):
-        consumer.assign(places)
-        for place in places:
-            # The last offset is a transaction's marker as a rule; a few more catch the record before it.
-            consumer.seek(place, max(begins[place], ends[place] - 10))
-        newest = None
-        waiting = {place: ends[place] for place in places}
-        deadline = time.monotonic() + 5
-        while waiting and time.monotonic() < deadline:
-            for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
-                newest = max(newest or 0, *(record.timestamp for record in records))
-            await _drop_finished(consumer, waiting)
-        return newest
+    """See `Reader.newest_timestamp`."""
+    async with _reader(settings) as reader:
+        return await reader.newest_timestamp(topic, partitions)
+
+
+@asynccontextmanager
+async def _reader(settings: Settings) -> AsyncIterator[Reader]:
+    from transfer_gate.kafka.clients import client_options
+
+    reader = Reader(settings, client_options(settings))
+    try:
+        yield reader
+    finally:
+        await reader.close()

@@ -2,22 +2,32 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
+    AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
-from transfer_gate.errors import GateError
+from transfer_gate.errors import BrokerUnavailable, GateError
+from transfer_gate.settings import PREFIX
+
+#: What an unreachable cluster raises inside aiokafka, whichever client sent the request.
+UNREACHABLE: Final = (
+    KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError,
+)  # fmt: skip
 
 #: Codes by which a broker says that an ACL is missing.
 DENIED: Final = (
@@ -35,6 +45,31 @@ _RESOURCES: Final[Mapping[type[KafkaError], Resource]] = {
 }
 #: How long one broker may take to say why it closes the connection, seconds.
 _KNOCK_SECONDS: Final = 3.0
+
+
+@asynccontextmanager
+async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
+    """Turn what aiokafka raises when the cluster of a client's `options` can't be reached into one message.
+
+    Raises BrokerUnavailable instead of connection, time-out and authentication errors, AccessDenied where an ACL is
+    missing.
+    """
+    servers = options["bootstrap_servers"]
+    try:
+        yield
+    except UNREACHABLE as error:
+        why = await why_unreachable(options) or type(error).__name__
+        raise BrokerUnavailable(
+            f"no answer from the Kafka cluster at {servers} ({why})",
+            do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
+        ) from error
+    except KafkaError as error:
+        if isinstance(error, DENIED):
+            raise denied(error) from error
+        raise BrokerUnavailable(
+            f"the Kafka cluster at {servers} refused a request: {error}",
+            do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
+        ) from error
 
 
 class AccessDenied(GateError):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from aiokafka.errors import RebalanceInProgressError
 from msgspec import Struct
 
 from transfer_gate.errors import RefusedByGuard
@@ -26,13 +25,12 @@ async def running_workers(settings: Settings) -> list[RunningWorker]:
     BrokerUnavailable.
     """
     async with open_cluster(settings) as cluster:
-        try:
-            members = await cluster.settled_members(settings.app_id)
-        except RebalanceInProgressError:
-            raise RefusedByGuard(
-                f"the group {settings.app_id} is rebalancing, so the keys of its workers are not known",
-                do="wait until /readyz of every worker answers 200, then run the command again",
-            ) from None
+        members = await cluster.settled_members(settings.app_id)
+    if members is None:
+        raise RefusedByGuard(
+            f"the group {settings.app_id} is rebalancing, so the keys of its workers are not known",
+            do="wait until /readyz of every worker answers 200, then run the command again",
+        )
     return sorted((_worker(member) for member in members), key=lambda worker: worker.name)
 
 

@@ -206,7 +206,7 @@ FIRST_LIVES: Final = TopicLives({})
 async def lives_of(cluster: Cluster, settings: Settings) -> TopicLives:
     """Ask topics and group. Raises AccessDenied without the right to describe the group."""
     topics = settings.topics.inputs()
-    found = identities_of(await cluster.ask(TopicIds(topics)))
+    found = identities_of(await cluster.send(TopicIds(topics)))
     noted: dict[Place, list[Life]] = {}
     for (_, number), offset in (await cluster.group_offsets(settings.app_id)).items():
         note = read_note(Committed(offset.offset, offset.note))
