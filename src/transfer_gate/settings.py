@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     replay_breaker_share: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.5, description="`replay run` stops by itself when a larger share of outcomes is held again."
     )
+    ingest_sources: Path = Field(
+        default=Path("ingest"), description="Folder of source files of `ingest`, with their cases."
+    )
 
     @field_validator("bootstrap_servers")
     @classmethod

@@ -22,8 +22,8 @@ SOURCES: Final = ROOT / "src" / "transfer_gate"
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "local auditor doctor evidence verify growth imports replay quarantine operators gate schemas kafka cases "
-        "policy registry records observe model settings errors printable"
+        "local auditor doctor evidence verify growth ingest imports replay quarantine operators gate schemas kafka "
+        "cases policy registry records observe model settings errors printable"
     ),
     "local": "verify kafka policy registry records model settings errors",
     # Moves what workers keep, as they write it; counts before and after.
@@ -37,6 +37,8 @@ MAY_IMPORT: Final = {
     "operators": "kafka records settings errors",
     # A mapping is a reviewed file like those of the registry; a forecast folds as a round does.
     "imports": "gate kafka policy registry records model settings errors",
+    # Maps what platforms send as an import maps rows.
+    "ingest": "imports kafka registry records observe model settings errors",
     # It asks which topic of its name each input is, as commits noted it.
     "verify": "gate kafka records model settings errors",
     # It decides again what was decided, keeps its tables as a worker does, and looks at what is open in quarantine.

@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "policy": ("transfer_gate.cli.policy", "policy", "Test the rules with case files; explain a decision."),
     "quarantine": ("transfer_gate.cli.quarantine", "quarantine", "Look at what is held back; explain it, give it up."),
     "consent": ("transfer_gate.cli.consent", "consent", "Import consent events, watch them, settle unreadable ones."),
+    "ingest": ("transfer_gate.cli.ingest", "ingest", "Take consent events of consent platforms, by webhook."),
     "key": ("transfer_gate.cli.key", "key", "Make and rotate the master keys of quarantine."),
     "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records afresh: plan, approve, run."),
     "verify": ("transfer_gate.cli.verify", "verify", "Prove that every record ended in exactly one place."),

@@ -16,6 +16,8 @@ from transfer_gate.records.ids import imported_id
 
 #: Texts of lists that are not taken apart again: a file repeats a few of them.
 _REMEMBERED: Final = 4096
+#: Digits of the longest index of a list that a path may name.
+_INDEX_DIGITS: Final = 6
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False}
 _encode: Final = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -69,7 +71,7 @@ class Cells:
 
 
 def _member_at(path: str, start: Read) -> Read:
-    """Reads a member by its name as it stands, else along its dots."""
+    """Reads a member by its name as it stands, else along its dots; a number leads into a list, 0 to its first."""
     steps = path.split(".")
 
     def read(row: Any) -> Any:
@@ -79,9 +81,12 @@ def _member_at(path: str, start: Read) -> Read:
         if path in value or len(steps) == 1:
             return value.get(path)
         for step in steps:
-            if not isinstance(value, dict):
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) and step.isdecimal() and len(step) <= _INDEX_DIGITS and int(step) < len(value):
+                value = value[int(step)]
+            else:
                 return None
-            value = value.get(step)
         return value
 
     return read
@@ -108,7 +113,7 @@ def condition(place: int, wanted: Any) -> Callable[[list[Any]], bool]:
 
     def holds(cells: list[Any]) -> bool:
         cell = cells[place]
-        return _word(cell) in words if cell is not None else "" in words
+        return word_of(cell) in words if cell is not None else "" in words
 
     return holds
 
@@ -204,7 +209,7 @@ class Readers:
             own = [cells[place] for place in places]
             if own.count(None) == len(own):
                 raise Rejection(f"{name}: none of its columns has a value", columns[0])
-            words = [cell if cell is None or cell.__class__ is str else _word(cell) for cell in own]
+            words = [cell if cell is None or cell.__class__ is str else word_of(cell) for cell in own]
             return imported_id(source, name, _encode([*begin, *words]).decode())
 
         return read
@@ -288,7 +293,7 @@ def _text(cell: Any) -> str:
 def _flag(cell: Any) -> bool:
     if cell.__class__ is bool:
         return cell
-    found = _FLAGS.get(_word(cell).casefold())
+    found = _FLAGS.get(word_of(cell).casefold())
     if found is None:
         raise _NoFit("must be true, false, 1 or 0, or have a value table")
     return found
@@ -299,14 +304,14 @@ def _table(values: Mapping[str, Any]) -> Read:
 
     def read(cell: Any) -> Any:
         try:
-            return table[cell if cell.__class__ is str else _word(cell)]
+            return table[cell if cell.__class__ is str else word_of(cell)]
         except KeyError:
             raise _NoFit("a word that is not in the value table") from None
 
     return read
 
 
-def _word(cell: Any) -> str:
+def word_of(cell: Any) -> str:
     """A cell as one would write it in a CSV file, so that the same row makes the same ids in every format."""
     if cell.__class__ is str:
         return cell
