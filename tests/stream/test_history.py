@@ -133,20 +133,30 @@ async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_so
     await expect_objected_once(gate, before, after)
 
 
-async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work(gate: StreamGate) -> None:
+async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work_and_one_that_was_committed_is(
+    gate: StreamGate,
+) -> None:
     """Aborted records have offsets, too; but nothing was committed, and so nothing was decided."""
     await gate.worker.terminate()
     servers, topics = gate.place.bootstrap_servers, gate.topics
     for topic in (topics.changelog, topics.ledger):
         await remake_topic(servers, topic, 1, COMPACT)
+    await remake_topic(servers, topics.consents, 1, {"cleanup.policy": "delete"})
     await delete_group(servers, gate.place.app_id)
     async with open_producer(servers, f"{gate.place.app_id}-0") as writer:
         await writer.begin_transaction()
         await writer.send_and_wait(topics.changelog, b"{}", key=PROSPECT.encode(), partition=0)
         await writer.abort_transaction()
     transfer = await ask(gate, "t-1")
-    await gate.place.start_worker().until_ready()
+    worker = gate.place.start_worker()
+    await worker.until_ready()
     assert len((await gate.outputs()).decided(transfer)) == 1
+    # Nobody's consent was folded: what shows that the group has worked is what its first round left in the changelog.
+    await gate.settled()
+    await worker.terminate()
+    after = await ask(gate, "t-2")
+    await delete_group(servers, gate.place.app_id)
+    await refusal(gate, after)
 
 
 async def test_consents_that_were_deleted_unread_keep_the_worker_from_deciding(gate: StreamGate) -> None:

@@ -282,8 +282,10 @@ class Heart:
         writer: Writer | None = None,
         watermark: Watermark | None = None,
         effects: Effects | None = None,
+        first: bool = False,
     ) -> None:
         self.book = book
+        self._first = first
         self.effects = Effects(book) if effects is None else effects
         self.events = Events(NOW)
         self.clock = Clock(self.effects)
@@ -316,11 +318,12 @@ class Heart:
             timer=lambda: 0.0,  # no round takes long, however slow the machine is
             note=CommitNote("a-life"),
             share=self.share,
+            first=self._first,
         )
         return self.partition
 
-    def _new_round(self, *given: Any) -> RecordedRound:
-        return RecordedRound(Round(*given), self.effects)
+    def _new_round(self, *given: Any, **more: Any) -> RecordedRound:
+        return RecordedRound(Round(*given, **more), self.effects)
 
     async def begin(self) -> "Heart":
         """Fetch both consent topics, in which nothing stands."""

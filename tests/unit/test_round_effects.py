@@ -326,6 +326,21 @@ async def test_a_position_that_moved_over_markers_alone_is_committed_when_it_is_
     ]
 
 
+async def test_the_first_round_of_a_partition_leaves_something_in_the_changelog(
+    monkeypatch: pytest.MonkeyPatch, book: Rulebook
+) -> None:
+    """So that a group whose offsets were forgotten does not look new, whatever it has decided."""
+    heart = await Heart(monkeypatch, book, first=True).begin()
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    assert [effect for effect in await heart.round() if "changelog" in effect or "table" in effect] == [
+        "produce changelog  removed",
+        "note consents=0 transfers=1 strays=0; changelog=1 ledger=0",
+        "table consent up to 1",
+    ]
+    heart.bring(book.transfers, heart.transfer("p-2"))
+    assert not [effect for effect in await heart.round() if "produce changelog" in effect or "table" in effect]
+
+
 async def test_a_partition_that_is_given_up_leaves_what_waits_to_the_next_owner(heart: Heart, book: Rulebook) -> None:
     consents = heart.acknowledge(book.consents, heart.consent("p-1"))
     heart.bring(book.transfers, heart.transfer("p-1"))

@@ -330,6 +330,7 @@ class Gate:
             share=self._shares[number],
             retention=self._retention,
             originals=self._originals,
+            first=not owned.committed or owned.tables.consent.position == 0,
         )
 
     async def _run(self, partition: Partition) -> None:

@@ -82,12 +82,15 @@ class Partition:
         share: Share | None = None,
         retention: Retention | None = None,
         originals: Originals | None = None,
+        first: bool = False,
     ) -> None:
         """`note`: what every commit notes, its ends and leader epochs apart. `budget` and `room` are shared by all
         partitions of a worker; `share` outlives this owner. `retention`: of quarantine; without, nothing is swept.
         `originals`: of what is quarantined by reference; without, none is read.
+        `first`: the group has not committed anything in this partition, or nothing to its changelog.
         """
         self._originals = originals
+        self._first = first
         self._room = room or OutputRoom()
         self._share = share or Share()
         self.number = number
@@ -183,13 +186,17 @@ class Partition:
         except TimeoutError:
             self._work.clear()  # before the commit: what comes in meanwhile must wake us again
             if self._done != self._committed:
-                await self._commit(self._empty_round(), {})
+                work = self._empty_round()
+                work.close()
+                await self._commit(work, {})
             await self._sweep_if_due(idle=self.decides)
         else:
             self._work.clear()
 
     def _empty_round(self) -> Round:
-        return Round(self._book, self._tables, self.number, self._clock(), self._sealing, self._origins)
+        return Round(
+            self._book, self._tables, self.number, self._clock(), self._sealing, self._origins, first=self._first
+        )
 
     async def _sweep_if_due(self, *, idle: bool) -> None:
         """Forget what quarantine has deleted, in transactions of their own."""
@@ -221,7 +228,15 @@ class Partition:
         at = ready.at if ready else self._clock()
         began = time.perf_counter()
         work = Round(
-            self._book, self._tables, self.number, at, self._sealing, self._origins, self._timer, self._share.now
+            self._book,
+            self._tables,
+            self.number,
+            at,
+            self._sealing,
+            self._origins,
+            self._timer,
+            self._share.now,
+            first=self._first,
         )
         work.ignore_before(self._sweep.forgotten_before(at))
         offsets: dict[str, int] = {}
@@ -333,13 +348,15 @@ class Partition:
         with self._room.hold(work.batches.size() + sum(batches.size() for batches in elsewhere)):
             await self._writer.commit(work.batches, reached, lambda: self._notes(reached), elsewhere)
         self._share.committed()
+        self._first = False
         # Only now the table may know: a failed transaction leaves it as it was.
         for topic, table, changes in (
             (self._book.changelog, self._tables.consent, work.changes),
             (self._book.ledger, self._tables.ledger, work.ledger_changes),
         ):
-            if changes:
-                table.update(changes, self._reach(topic, table))
+            reach = self._reach(topic, table)
+            if reach != table.position:
+                table.update(changes, reach)
         self._done |= reached
         self._committed = dict(self._done)
         self._meter.committed(time.monotonic() - began)

@@ -58,6 +58,10 @@ ALONE_BYTES: Final = 512 << 10
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
 
 
+#: Key of a changelog record that is the state of nobody: no prospect id is empty.
+NO_PROSPECT: Final = b""
+
+
 def _stopped() -> float:
     """A timer for rounds that may take as long as they do."""
     return 0.0
@@ -76,9 +80,12 @@ class Round:
         origins: Origins = FIRST_TOPICS,
         timer: Callable[[], float] = _stopped,
         share: float = 1.0,
+        *,
+        first: bool = False,
     ) -> None:
         """`timer` counts seconds, to end a round that takes long; it is looked at for every record.
         `share` of OUTPUT_BYTES is what the round may write, and of STATE_BYTES what it may change (see Share).
+        `first`: nothing shows yet that the group has worked in this partition.
         """
         self._timer = timer
         self._most = int(OUTPUT_BYTES * share)
@@ -86,6 +93,7 @@ class Round:
         self._book = book
         self._partition = partition
         self._nobody = view_of(book.registry).nobody
+        self._is_first = first
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
         self._consents_base = origins.consents_base
@@ -284,7 +292,11 @@ class Round:
         return len(records)
 
     def close(self) -> None:
-        """Add the changelog and ledger records of everything that changed."""
+        """Add the changelog and ledger records of everything that changed.
+
+        The first round of a partition writes to the changelog whatever it changed: should the brokers forget the
+        group's offsets, the changelog shows that it has worked (`gate.integrity.offsets`).
+        """
         for topic, changed, changes in (
             (self._book.changelog, self._states.changes(), self.changes),
             (self._book.ledger, self._replays.changes(), self.ledger_changes),
@@ -292,6 +304,8 @@ class Round:
             for key, value in changed:
                 changes[key] = value
                 self.batches.add(topic, key, value)
+        if self._is_first and not self.changes:
+            self.batches.add(self._book.changelog, NO_PROSPECT, None)
         self._states.forget()
 
 

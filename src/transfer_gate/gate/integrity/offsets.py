@@ -2,8 +2,8 @@
 (`offsets.retention.minutes`), those of all its partitions at once; what it wrote stays.
 
 A partition without a state and without an offset looks like one that was never decided. So it is the whole group that
-is looked at: every partition notes something beside its offsets a second after it was first taken over, and whatever
-stands in the changelog was committed with a note.
+is looked at: every partition notes something beside its offsets a second after it was first taken over. Whatever stands
+in the changelog was committed with a note, and something stands there from the first round on.
 """
 
 from collections.abc import Collection, Mapping
