@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.support.faults_workers import Worker
 from tests.support.quarantine_gate import Operator, hold, id_of, open_sealed_gate
 from tests.support.stream_gate import StreamGate
-from transfer_gate.quarantine.keyfile import promote_key
+from transfer_gate.quarantine.master_keys import promote_key
 from transfer_gate.records.sealing import load_master_keys
 
 #: The producer of the gate belongs to the loop of the session.

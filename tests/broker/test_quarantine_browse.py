@@ -313,7 +313,7 @@ async def test_an_export_of_nothing_leaves_no_file(run: Operator, tmp_path: Path
 async def test_parquet_without_pyarrow_says_what_to_install(
     run: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "transfer_gate.quarantine.parquet", None)
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     code, _, err = await run("quarantine", "export", tmp_path / "x", "--format", "parquet")
     assert code == 2
     assert "transfer-gate[parquet]" in err

@@ -17,8 +17,7 @@ from tests.faults.conftest import Figures
 from tests.support.faults_workers import Installation
 from tests.support.quarantine_backlog import Backlog, keep_times
 from tests.support.quarantine_gate import settings_at
-from transfer_gate.quarantine.browse import look
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.search import Filter, look
 
 _SPAN: Final = dt.timedelta(hours=48)
 _SINCE: Final = dt.timedelta(hours=2)

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import CheckFailed, InvalidInput, RefusedByGuard
-from transfer_gate.replay.guards import cancel
 from transfer_gate.replay.plan import load_plan, plan_file, save_plan
-from transfer_gate.replay.status import status_of
+from transfer_gate.replay.plan_store import cancel
+from transfer_gate.replay.progress import status_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

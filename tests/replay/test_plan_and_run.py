@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import NothingMatched
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.search import Filter
 from transfer_gate.registry import load_registry
 from transfer_gate.replay import planning
 

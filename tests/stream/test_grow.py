@@ -20,7 +20,7 @@ from tests.support.stream_topics import admin_of
 from transfer_gate.errors import NothingMatched, RefusedByGuard
 from transfer_gate.growth import run as growth
 from transfer_gate.growth.run import Grown
-from transfer_gate.quarantine.keyfile import new_key
+from transfer_gate.quarantine.master_keys import new_key
 from transfer_gate.registry import load_registry
 from transfer_gate.verify import Counts, verify
 

@@ -24,7 +24,7 @@ from tests.support.stream_gate import Sent, StreamGate, open_gate
 from tests.support.stream_replays import entry_about, held_transfer, ledger_of, send_back
 from tests.support.stream_topics import admin_of, delete_records, remake_topic
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
-from transfer_gate.quarantine.states import states_of
+from transfer_gate.quarantine.consent_states import states_of
 
 PROSPECT = "p-1"
 KEY = PROSPECT.encode()

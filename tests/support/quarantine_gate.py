@@ -14,7 +14,7 @@ from tests.support.faults_clients import read_all
 from tests.support.faults_workers import Installation
 from tests.support.stream_gate import Sent, StreamGate, open_gate
 from transfer_gate.gate.inbox import Record
-from transfer_gate.quarantine.keyfile import new_key
+from transfer_gate.quarantine.master_keys import new_key
 from transfer_gate.records import ids
 from transfer_gate.settings import Settings
 

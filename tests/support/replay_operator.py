@@ -16,15 +16,14 @@ from tests.support.faults_events import CHANNELS
 from tests.support.faults_registry import PARTNERS
 from tests.support.stream_gate import StreamGate
 from transfer_gate.gate.inbox import Record
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.search import Filter
 from transfer_gate.records import ids
 from transfer_gate.registry import load_registry
 from transfer_gate.replay.plan import Plan
 from transfer_gate.replay.plan_store import publish
 from transfer_gate.replay.planning import make_plan
-from transfer_gate.replay.report import Report, RunOptions
-from transfer_gate.replay.running import run_plan
-from transfer_gate.replay.status import Status, status_of
+from transfer_gate.replay.progress import Status, status_of
+from transfer_gate.replay.runner import Report, RunOptions, run_plan
 from transfer_gate.settings import Settings
 
 

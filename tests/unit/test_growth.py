@@ -15,7 +15,7 @@ from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Era
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.join import join
-from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.commit_notes import CommitNote, Life, Placed
 from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
 from transfer_gate.records.partitioner import Placement, known_at, place_known_as, stray_offset

@@ -17,13 +17,20 @@ from transfer_gate.cli.moments import moment
 from transfer_gate.doctor import here
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.gate.members import published_by, published_in, with_published
-from transfer_gate.quarantine.browse import Place, View, _behind
-from transfer_gate.quarantine.destination import Destinations
-from transfer_gate.quarantine.keyfile import promote_key
 from transfer_gate.quarantine.ledger_index import Standings
-from transfer_gate.quarantine.selection import OPEN, SUPERSEDED, Filter, filter_details, state_of
+from transfer_gate.quarantine.master_keys import RunningWorker, promote_key, require_key
+from transfer_gate.quarantine.search import (
+    OPEN,
+    SUPERSEDED,
+    Destinations,
+    Filter,
+    Place,
+    View,
+    _behind,
+    filter_details,
+    state_of,
+)
 from transfer_gate.quarantine.unreadable import looks_like, nameable
-from transfer_gate.quarantine.workers import RunningWorker, require_key
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, State, encode_entry
 from transfer_gate.records.placements import UNGROWN

@@ -16,9 +16,18 @@ from click import BadParameter
 from transfer_gate.cli.replay_options import Rate
 from transfer_gate.errors import InvalidInput
 from transfer_gate.records.ledger import ERASED, LedgerEntry, encode_entry
-from transfer_gate.replay.plan import Item, Items, Plan, checked_id, digest_of, fingerprint_of, load_plan, save_plan
+from transfer_gate.replay.plan import (
+    Item,
+    Items,
+    Plan,
+    Result,
+    checked_id,
+    digest_of,
+    fingerprint_of,
+    load_plan,
+    save_plan,
+)
 from transfer_gate.replay.progress import Journal
-from transfer_gate.replay.results import Result
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 PLAN_ID = "0f8b7f3e-5f7e-4a55-9b0e-3f1f7a1f2b11"

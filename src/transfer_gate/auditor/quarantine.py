@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.quarantine.ledger_index import Standings
-from transfer_gate.quarantine.selection import OPEN, quarantine_ends, state_of
+from transfer_gate.quarantine.search import OPEN, quarantine_ends, state_of
 from transfer_gate.records.quarantined import MalformedHeaders, held_of
 from transfer_gate.settings import Settings
 

@@ -17,13 +17,13 @@ from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, 
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.model.state import EMPTY
 from transfer_gate.operators import Ending, operator
-from transfer_gate.quarantine import browse
-from transfer_gate.quarantine.describe import prospect, time_of
+from transfer_gate.quarantine import search
+from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.discard import choose, discard
+from transfer_gate.quarantine.export import prospect, time_of
 from transfer_gate.quarantine.payloads import Payload, payloads_of
-from transfer_gate.quarantine.selection import Filter, Found
+from transfer_gate.quarantine.search import Filter, Found
 from transfer_gate.quarantine.sending import applied
-from transfer_gate.quarantine.states import states_of
 from transfer_gate.quarantine.unreadable import (
     UnreadableEvent,
     end_of_strays,
@@ -65,9 +65,9 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
     wanted = Filter(stage="consent", open_only=True)
 
     async def run() -> list[dict[str, Any]]:
-        view = await browse.look(settings, wanted)
+        view = await search.look(settings, wanted)
         with passing("quarantine", progress, view.offsets) as seen:
-            found = [one async for one in browse.found_in(settings, wanted, view, seen)]
+            found = [one async for one in search.found_in(settings, wanted, view, seen)]
         payloads = await payloads_of(settings, found)
         if text is not None:
             await acts.record(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
@@ -137,7 +137,7 @@ async def _resolve(
 ) -> None:
     key = None if prospect_id is None else prospect_id.encode()
     if quarantine_id is not None:
-        copy = (await browse.life_of(settings, acts.as_id(quarantine_id))).attempts[-1]
+        copy = (await search.life_of(settings, acts.as_id(quarantine_id))).attempts[-1]
         if copy.held.stage != "consent":
             raise NothingMatched(
                 f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
@@ -207,10 +207,10 @@ async def _copies_of(settings: Settings, events: Sequence[UnreadableEvent]) -> l
     """
     partition = events[0].partition
     wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
-    view = await browse.look(settings, wanted, partition=partition)
+    view = await search.look(settings, wanted, partition=partition)
     return [
         one.held.quarantine_id
-        async for one in browse.found_in(settings, wanted, view)
+        async for one in search.found_in(settings, wanted, view)
         if (one.held.source.offset, one.held.source_timestamp_ms) in stood
     ]
 
@@ -219,7 +219,7 @@ async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> No
     state = (await states_of(settings, {partition: {key}})).get((partition, key), EMPTY)
     left = sorted(set(state.unreadable) - set(state.resolved))
     if left:
-        places = ", ".join(str(browse.Place(*place_known_as(name, partition))) for name in left)
+        places = ", ".join(str(search.Place(*place_known_as(name, partition))) for name in left)
         echo(f"still blocked, by the unreadable events at {places}", err=True)
 
 
@@ -282,7 +282,7 @@ def _row(one: Found, payload: Payload, nobody: AbstractSet[str], *, reveal: bool
     value = payload.value if payload.readable else None
     row: dict[str, Any] = {
         "quarantine_id": one.held.quarantine_id,
-        "place": str(browse.Place(one.held.source.partition, one.held.source.offset)),
+        "place": str(search.Place(one.held.source.partition, one.held.source.offset)),
         "received_at": time_of(one.held.source_timestamp_ms),
         "prospect_id": prospect(one, reveal=reveal),
         "blocks": nameable(one.record.key, nobody),

@@ -7,8 +7,8 @@ import click
 
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.kafka.session import open_session
-from transfer_gate.quarantine.browse import Place
-from transfer_gate.quarantine.describe import shared_domains, time_of
+from transfer_gate.quarantine.export import shared_domains, time_of
+from transfer_gate.quarantine.search import Place
 from transfer_gate.records.masking import MASK, masked
 from transfer_gate.settings import Settings, load_settings
 

@@ -16,10 +16,9 @@ from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.printable import one_line
-from transfer_gate.quarantine import key_rotation as rotation
-from transfer_gate.quarantine import keyfile
+from transfer_gate.quarantine import master_keys as keys
+from transfer_gate.quarantine.master_keys import RunningWorker, require_key, running_workers
 from transfer_gate.quarantine.payloads import master_keys
-from transfer_gate.quarantine.workers import RunningWorker, require_key, running_workers
 from transfer_gate.records.sealing import MasterKeys
 from transfer_gate.settings import PREFIX, Settings, load_settings
 
@@ -40,12 +39,12 @@ def new(file: Path, add: bool) -> None:
     """
     made = f"made {dt.datetime.now(dt.UTC):%Y-%m-%d} by `transfer-gate key new`"
     if add:
-        name = keyfile.add_key(file, made)
+        name = keys.add_key(file, made)
         then = f"give the file to every worker, restart them, then run: transfer-gate key promote {name}"
         echo(name)
         echo(f"{file}: the key above unwraps, and wraps nothing yet; {then}", err=True)
     else:
-        name = keyfile.new_key(file, made)
+        name = keys.new_key(file, made)
         then = (
             f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy apart from the brokers"
         )
@@ -81,7 +80,7 @@ def promote(name: str, why: str | None, ticket: str | None) -> None:
                     do="start the workers with this key file, then run the command again",
                 )
             require_key(workers, name)
-            keyfile.promote_key(file, name)
+            keys.promote_key(file, name)
 
     asyncio.run(run())
     echo(f"{name} is the current key of {file}")
@@ -100,7 +99,7 @@ def status(output: Literal["table", "json"], progress: bool | None) -> None:
 
     async def run() -> tuple[Counter[str], list[RunningWorker]]:
         with passing("changelog", progress) as seen:
-            return await rotation.keys_by_master(settings, seen), await running_workers(settings)
+            return await keys.keys_by_master(settings, seen), await running_workers(settings)
 
     counts, workers = asyncio.run(run())
     if output == "json":
@@ -156,7 +155,7 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
         async with acts.audited(settings, "key rotate", ticket=ticket, details=details) as ending:
             require_key(await running_workers(settings), masters.current)
             with passing("changelog", progress) as seen:
-                outcome = await rotation.rotate(settings, masters, wait_seconds, seen)
+                outcome = await keys.rotate(settings, masters, wait_seconds, seen)
             ending.details = {"rewrapped": outcome.rewrapped, "left": outcome.left, "foreign": dict(outcome.foreign)}
             echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
             _raise_for(outcome.foreign, outcome.left)

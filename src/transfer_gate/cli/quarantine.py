@@ -14,9 +14,9 @@ from transfer_gate.cli.quarantine_discard import discard_records
 from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.quarantine import browse
-from transfer_gate.quarantine.describe import shared_domains
-from transfer_gate.quarantine.selection import filter_details
+from transfer_gate.quarantine import search
+from transfer_gate.quarantine.export import shared_domains
+from transfer_gate.quarantine.search import filter_details
 from transfer_gate.settings import Settings, load_settings
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
@@ -72,9 +72,9 @@ def list_command(
         if reveal:
             text = acts.reason_given(why, "showing who is in quarantine")
             await acts.record(settings, "quarantine list", "revealed", why=text, details=filter_details(wanted))
-        view = await browse.look(settings, wanted, after=_place(after), partition=partition)
+        view = await search.look(settings, wanted, after=_place(after), partition=partition)
         with passing("quarantine", progress, view.offsets) as seen:
-            async with aclosing(browse.found_in(settings, wanted, view, seen)) as found:
+            async with aclosing(search.found_in(settings, wanted, view, seen)) as found:
                 if counts:
                     quarantine_text.print_tally(await quarantine_text.tally(found), output)
                     return
@@ -187,7 +187,7 @@ def export(
     async def run() -> int:
         details = filter_details(wanted) | {"to": file.name}
         async with acts.audited(settings, "quarantine export", why=why, ticket=ticket, details=details) as ending:
-            view = await browse.look(settings, wanted, partition=partition)
+            view = await search.look(settings, wanted, partition=partition)
             with passing("quarantine", progress, view.offsets) as seen:
                 domains = shared_domains(settings)
                 count = await export_records(settings, wanted, view, file, file_format, domains=domains, seen=seen)
@@ -248,17 +248,17 @@ def discard_command(
 
 async def _life(
     settings: Settings, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
-) -> browse.Life:
+) -> search.Life:
     if offset and partition is None:
         raise click.UsageError("--offset needs --partition")
     with passing("quarantine", progress) as seen:
-        return await browse.life_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
+        return await search.life_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
 
 
-def _place(text: str | None) -> browse.Place | None:
+def _place(text: str | None) -> search.Place | None:
     if text is None:
         return None
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
         raise InvalidInput(f"--after {text}: no place", do="write it as partition:offset, as the last page said")
-    return browse.Place(int(partition), int(offset))
+    return search.Place(int(partition), int(offset))

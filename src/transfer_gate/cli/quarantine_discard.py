@@ -5,7 +5,7 @@ from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.quarantine.discard import Outcome, choose, discard
-from transfer_gate.quarantine.selection import Filter, filter_details
+from transfer_gate.quarantine.search import Filter, filter_details
 from transfer_gate.settings import PREFIX, Settings
 
 

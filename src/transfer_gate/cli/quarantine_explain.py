@@ -9,11 +9,10 @@ from transfer_gate.cli.explanation import as_json, as_text
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.quarantine.evidence import decision_behind
+from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.payloads import master_keys, owners, payload_of, with_original
-from transfer_gate.quarantine.redecide import Afresh, decide_afresh
-from transfer_gate.quarantine.selection import Found
-from transfer_gate.quarantine.states import states_of
+from transfer_gate.quarantine.redecide import Afresh, decide_afresh, decision_behind
+from transfer_gate.quarantine.search import Found
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings

@@ -8,9 +8,9 @@ import msgspec
 
 from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo, echo_json
-from transfer_gate.quarantine.browse import Life
-from transfer_gate.quarantine.describe import described, shared_domains, shown
+from transfer_gate.quarantine.export import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of, with_original
+from transfer_gate.quarantine.search import Life
 from transfer_gate.records.masking import MASK
 from transfer_gate.settings import Settings
 

@@ -7,9 +7,8 @@ from typing import Any, Final, Literal
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import NothingMatched
 from transfer_gate.printable import without_contacts
-from transfer_gate.quarantine.browse import Place
-from transfer_gate.quarantine.describe import described
-from transfer_gate.quarantine.selection import OPEN, Found
+from transfer_gate.quarantine.export import described
+from transfer_gate.quarantine.search import OPEN, Found, Place
 
 Output = Literal["table", "json", "jsonl"]
 #: (partner, first reason) to (records, of them open).

@@ -15,15 +15,13 @@ from transfer_gate.cli.replay_screen import RunScreen, print_plan, print_report,
 from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.errors import PartiallyFailed
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.search import Filter
 from transfer_gate.registry import load_registry
-from transfer_gate.replay.guards import approve, cancel, needs_approval
 from transfer_gate.replay.plan import Plan, plan_file, save_plan
-from transfer_gate.replay.plan_store import publish
+from transfer_gate.replay.plan_store import approve, cancel, needs_approval, publish
 from transfer_gate.replay.planning import make_plan
-from transfer_gate.replay.report import Report, RunOptions
-from transfer_gate.replay.running import run_plan
-from transfer_gate.replay.status import status_of
+from transfer_gate.replay.progress import status_of
+from transfer_gate.replay.runner import Report, RunOptions, run_plan
 from transfer_gate.settings import Settings, load_settings
 
 Output = Literal["table", "json"]

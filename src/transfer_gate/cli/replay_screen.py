@@ -13,9 +13,8 @@ from rich.table import Table
 from transfer_gate.cli.printing import Page, Rows, echo
 from transfer_gate.printable import without_contacts
 from transfer_gate.replay.plan import Plan
-from transfer_gate.replay.progress import Difference
-from transfer_gate.replay.report import Report
-from transfer_gate.replay.status import Status
+from transfer_gate.replay.progress import Difference, Status
+from transfer_gate.replay.runner import Report
 
 #: Without a terminal, a line this often, seconds.
 _LINE_SECONDS: Final = 5.0

@@ -9,7 +9,7 @@ import click
 from transfer_gate.cli.moments import moment
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.terms import CHANNELS
-from transfer_gate.quarantine.selection import Filter
+from transfer_gate.quarantine.search import Filter
 from transfer_gate.records.headers import Stage
 
 _F = TypeVar("_F", bound=Callable[..., Any])

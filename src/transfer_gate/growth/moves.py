@@ -17,7 +17,7 @@ from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.join import join
-from transfer_gate.quarantine.destination import Destinations
+from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.ledger import newest_of
 from transfer_gate.records.partitioner import known_at
 from transfer_gate.records.quarantined import MalformedHeaders, held_of

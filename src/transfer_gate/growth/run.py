@@ -30,8 +30,8 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.limits import Limits
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.model.registry import Registry
-from transfer_gate.quarantine.destination import Destinations
 from transfer_gate.quarantine.payloads import master_keys
+from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.commit_notes import Placed
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.sealing import Sealing

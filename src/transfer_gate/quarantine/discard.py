@@ -7,9 +7,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from transfer_gate.quarantine.browse import View, found_in, look
 from transfer_gate.quarantine.ledger_index import read_standings
-from transfer_gate.quarantine.selection import OPEN, Filter, Found
+from transfer_gate.quarantine.search import OPEN, Filter, Found, View, found_in, look
 from transfer_gate.quarantine.sending import applied, open_sender
 from transfer_gate.records.replay_requests import asking
 from transfer_gate.settings import Settings

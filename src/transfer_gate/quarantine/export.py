@@ -1,8 +1,10 @@
-"""Quarantined records as a file, masked: JSON lines, or Parquet for who analyses many."""
+"""Quarantined records as JSON objects, and as files: JSON lines, or Parquet (which needs pyarrow)."""
 
+import datetime as dt
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Protocol, Self
@@ -10,12 +12,73 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.printable import json_text
-from transfer_gate.quarantine.browse import View, found_in
-from transfer_gate.quarantine.describe import described, shown
-from transfer_gate.quarantine.payloads import payloads_of
-from transfer_gate.quarantine.selection import Filter, Found
+from transfer_gate.printable import json_text, without_contacts
+from transfer_gate.quarantine.payloads import Payload, payloads_of
+from transfer_gate.quarantine.search import Filter, Found, Place, View, found_in
+from transfer_gate.records import masking
+from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
+
+
+def described(one: Found, *, reveal: bool = False) -> dict[str, Any]:
+    """What its headers and the ledger say; `prospect_id` (the record key) is masked unless `reveal`."""
+    held, record = one.held, one.record
+    return {
+        "quarantine_id": held.quarantine_id,
+        "place": str(Place(record.partition, record.offset)),
+        "state": one.state,
+        "attempt": held.attempt,
+        "stage": held.stage,
+        "partner": None if held.partner_id is None else without_contacts(held.partner_id),
+        "channels": list(held.channels),
+        "reasons": {channel: list(reasons) for channel, reasons in held.reasons.items()},
+        "prospect_id": prospect(one, reveal=reveal),
+        "quarantined_at": held.quarantined_at,
+        "first_quarantined_at": held.first_quarantined_at,
+        "source": {**msgspec.to_builtins(held.source), "time": time_of(held.source_timestamp_ms)},
+        "decision_id": held.decision_id,
+        "policy_revision": held.revision,
+        "consent_offset": held.consent_offset,
+        "replay_run": held.replay_run,
+        "encrypted": held.encryption is not None,
+    }
+
+
+def prospect(one: Found, *, reveal: bool) -> str | None:
+    """The record's key as text; masked unless `reveal`, None where the record has none."""
+    if one.record.key is None:
+        return None
+    return one.record.key.decode(errors="backslashreplace") if reveal else masking.MASK
+
+
+def shown(payload: Payload, domains: frozenset[str] = frozenset(), *, reveal: bool = False) -> Any:
+    """A payload for people: masked, or as it came in, as JSON where it is JSON; None where there is nothing to show."""
+    if payload.value is None:
+        return None
+    if not reveal:
+        return masking.masked(payload.value, domains)
+    try:
+        return msgspec.json.decode(payload.value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
+        return payload.value.decode(errors="backslashreplace")
+
+
+def shared_domains(settings: Settings) -> frozenset[str]:
+    """Mail domains that many people share, so that they may be shown; none when there is no registry here."""
+    try:
+        return frozenset(load_registry(settings.registry).policy.free_mail_domains)
+    except InvalidInput:
+        return frozenset()
+
+
+def time_of(timestamp_ms: int) -> str | None:
+    """RFC 3339 in UTC; None for a timestamp that no calendar has (-1: the record has none)."""
+    try:
+        at = dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if timestamp_ms >= 0 else None
+
 
 Format = Literal["jsonl", "parquet"]
 
@@ -112,13 +175,13 @@ def _opener(file_format: Format) -> Callable[[Path], Rows]:
     if file_format == "jsonl":
         return _JsonLines
     try:
-        from transfer_gate.quarantine.parquet import ParquetRows
+        import pyarrow as pa  # noqa: F401
     except ImportError:
         raise InvalidInput(
             "Parquet needs the library pyarrow, which is not installed",
             do="pip install 'transfer-gate[parquet]', or take --format jsonl",
         ) from None
-    return ParquetRows
+    return _ParquetRows
 
 
 class _JsonLines:
@@ -138,3 +201,62 @@ class _JsonLines:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
+
+
+#: Columns of a Parquet file, one a field; what has a shape of its own, such as the payload, is JSON text.
+_COLUMNS: Final = {
+    "quarantine_id": "string",
+    "place": "string",
+    "state": "string",
+    "attempt": "int32",
+    "stage": "string",
+    "partner": "string",
+    "channels": "strings",
+    "reasons": "string",
+    "quarantined_at": "time",
+    "first_quarantined_at": "time",
+    "source": "string",
+    "decision_id": "string",
+    "policy_revision": "string",
+    "consent_offset": "int64",
+    "replay_run": "string",
+    "encrypted": "bool",
+    "payload_condition": "string",
+    "payload": "string",
+}
+#: Rows of a row group: until one is written, its rows are held as Python objects and as Arrow's columns.
+_ROWS: Final = 2000
+
+
+class _ParquetRows:
+    """A Parquet file that takes rows, and groups them."""
+
+    def __init__(self, file: Path) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        special = {"time": pa.timestamp("us", tz="UTC"), "strings": pa.list_(pa.string())}
+        self._schema = pa.schema([(name, special.get(kind, kind)) for name, kind in _COLUMNS.items()])
+        self._table_of = pa.Table.from_pylist
+        self._writer = parquet.ParquetWriter(file, self._schema)
+
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append."""
+        left = (_flat(row) for row in rows)
+        while some := list(islice(left, _ROWS)):
+            self._writer.write_table(self._table_of(some, schema=self._schema))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._writer.close()
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    times = {name: dt.datetime.fromisoformat(row[name]) for name in ("quarantined_at", "first_quarantined_at")}
+    shaped = {
+        name: None if row[name] is None else msgspec.json.encode(row[name]).decode()
+        for name in ("reasons", "source", "payload")
+    }
+    return row | times | shaped

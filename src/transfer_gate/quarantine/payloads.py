@@ -12,8 +12,8 @@ from transfer_gate.gate.originals import originals_of
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.unpacking import unheld
 from transfer_gate.model.state import EMPTY
-from transfer_gate.quarantine.selection import Found
-from transfer_gate.quarantine.states import States, states_of
+from transfer_gate.quarantine.consent_states import States, states_of
+from transfer_gate.quarantine.search import Found
 from transfer_gate.records.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
 from transfer_gate.settings import PREFIX, Settings
 

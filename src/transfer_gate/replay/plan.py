@@ -1,14 +1,16 @@
-"""A replay plan: the records that it sends back, frozen, and what a decision would have said when it was made."""
+"""A replay plan: the records that it sends back, frozen, and what a decision would have come to when it was made."""
 
 import datetime as dt
 import os
 import re
 import tempfile
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, overload
+from uuid import UUID
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -16,8 +18,188 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.replay.plan_items import FINGERPRINT_BYTES, Item, Items, decoded, encoded
-from transfer_gate.replay.results import Result
+from transfer_gate.model.reasons import Reason
+from transfer_gate.records.ledger import ERASED, LedgerEntry
+
+#: released: everything that was held went out. partly: some channels went out, the others are held again. held:
+#: everything is held again. split: a record that could not be read became one for each partner. discarded: by an
+#: operator. erased: its payload can't be read any more. refused: the gate can't decide it, see the ledger's `why`.
+Outcome = Literal["released", "partly", "held", "split", "discarded", "erased", "refused"]
+
+#: Outcomes after which something of the record is in quarantine as it was before, or again.
+BACK: Final[frozenset[str]] = frozenset({"partly", "held", "split", "refused"})
+
+#: What a plan's record can be by the ledger: `open`, one of the outcomes, or settled by somebody else meanwhile.
+Standing = Literal["open", "elsewhere"] | Outcome
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+STANDINGS: Final[tuple[Standing, ...]] = ("open", *OUTCOMES, "elsewhere")
+
+
+class Result(Struct, frozen=True):
+    """An outcome, the channels that went out, and those that are held again with their reasons."""
+
+    outcome: Outcome
+    released: tuple[str, ...] = ()
+    quarantined: dict[str, tuple[Reason, ...]] = {}
+
+
+def result_of(entry: LedgerEntry) -> Result:
+    """What the last attempt of an entry came to."""
+    return Result(_outcome_of(entry), entry.released, dict(entry.quarantined))
+
+
+def result_by(entry: LedgerEntry | None, attempt: int, plan_id: str) -> Result | Literal["elsewhere"] | None:
+    """What a plan came to that sent this attempt of a record: None as long as it is open.
+
+    `elsewhere`: another plan or an operator settled it, before or after this one could.
+    """
+    if entry is None or entry.attempt < attempt:
+        return None
+    ours = entry.run == plan_id
+    if entry.attempt == attempt and entry.state == "open":
+        return result_of(entry) if ours and entry.why is not None else None
+    # A discard keeps the attempt, a decision makes the next one.
+    newest = attempt if entry.state == "discarded" else attempt + 1
+    return result_of(entry) if ours and entry.attempt == newest else "elsewhere"
+
+
+def _outcome_of(entry: LedgerEntry) -> Outcome:
+    if entry.state == "discarded":
+        return "erased" if entry.why == ERASED else "discarded"
+    if entry.state == "replayed":
+        return "split" if entry.split else "released"
+    if entry.why is not None:
+        return "refused"
+    return "partly" if entry.released else "held"
+
+
+FINGERPRINT_BYTES: Final = 16
+_ID_BYTES: Final = 16
+#: Records that are encoded, or decoded, at a time.
+_CHUNK: Final = 4000
+_CHUNK_BYTES: Final = 400_000
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """One quarantine record: where it stands, which attempt it is, its bytes, its place in `Plan.forecasts`."""
+
+    partition: int
+    offset: int
+    quarantine_id: str
+    attempt: int
+    fingerprint: str
+    forecast: int
+
+
+_ITEMS: Final = msgspec.json.Decoder(tuple[Item, ...])
+
+
+class Items(Sequence[Item]):
+    """Items in their order. An item is made when it is looked at."""
+
+    __slots__ = ("_attempts", "_fingerprints", "_forecasts", "_ids", "_offsets", "_partitions")
+
+    def __init__(self, items: Iterable[Item] = ()) -> None:
+        self._partitions = array("i")
+        self._offsets = array("q")
+        self._attempts = array("i")
+        self._forecasts = array("i")
+        self._ids = bytearray()
+        self._fingerprints = bytearray()
+        for item in items:
+            self.append(item)
+
+    def append(self, item: Item) -> None:
+        """Add one. Raises ValueError when its id is no UUID, or its fingerprint is not one of `fingerprint_of`."""
+        quarantine_id, fingerprint = UUID(item.quarantine_id).bytes, bytes.fromhex(item.fingerprint)
+        if len(fingerprint) != FINGERPRINT_BYTES or str(UUID(bytes=quarantine_id)) != item.quarantine_id:
+            raise ValueError("no item of a plan")
+        self._partitions.append(item.partition)
+        self._offsets.append(item.offset)
+        self._attempts.append(item.attempt)
+        self._forecasts.append(item.forecast)
+        self._ids += quarantine_id
+        self._fingerprints += fingerprint
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Item, ...]: ...
+
+    def __getitem__(self, at: int | slice) -> Item | tuple[Item, ...]:
+        if isinstance(at, slice):
+            return tuple(self._item(number) for number in range(*at.indices(len(self))))
+        return self._item(range(len(self))[at])
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self._item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # it can grow
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Partition and offset of one."""
+        return self._partitions[number], self._offsets[number]
+
+    def forecasts(self) -> Counter[int]:
+        """Places in `Plan.forecasts` to number of items."""
+        return Counter(self._forecasts)
+
+    def forecast_as(self, numbers: Iterable[int], forecasts: Sequence[int]) -> "Items":
+        """These items, in this order, each with its forecast (by its number here)."""
+        chosen = Items()
+        for number in numbers:
+            chosen._partitions.append(self._partitions[number])
+            chosen._offsets.append(self._offsets[number])
+            chosen._attempts.append(self._attempts[number])
+            chosen._forecasts.append(forecasts[number])
+            chosen._ids += self._ids[number * _ID_BYTES : (number + 1) * _ID_BYTES]
+            chosen._fingerprints += self._fingerprints[number * FINGERPRINT_BYTES : (number + 1) * FINGERPRINT_BYTES]
+        return chosen
+
+    def _item(self, number: int) -> Item:
+        at = number * _ID_BYTES
+        digits = self._ids[at : at + _ID_BYTES].hex()
+        return Item(
+            self._partitions[number],
+            self._offsets[number],
+            f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}",
+            self._attempts[number],
+            self._fingerprints[number * FINGERPRINT_BYTES : (number + 1) * FINGERPRINT_BYTES].hex(),
+            self._forecasts[number],
+        )
+
+
+def encoded(items: Sequence[Item]) -> Iterator[bytes]:
+    """A JSON array of items in parts that follow each other."""
+    yield b"["
+    for start in range(0, len(items), _CHUNK):
+        yield (b"," if start else b"") + msgspec.json.encode(items[start : start + _CHUNK])[1:-1]
+    yield b"]"
+
+
+def decoded(text: bytes, at: int, stop: int) -> Items:
+    """Items of `text` between `at` and `stop`, the inside of a JSON array, some at a time. Raises ValueError
+    (msgspec.DecodeError is one) when they are none.
+    """
+    items = Items()
+    while at < stop:
+        # Numbers and hex digits only: no item holds what stands between two.
+        end = text.find(b"],[", at + _CHUNK_BYTES, stop)
+        end = stop if end < 0 else end + 1
+        for item in _ITEMS.decode(b"[" + text[at:end] + b"]"):
+            items.append(item)
+        at = end + 1
+    return items
+
 
 __all__ = [
     "Item",

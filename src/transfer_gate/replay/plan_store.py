@@ -1,4 +1,4 @@
-"""Plans on the audit topic: published whole, so that another machine can run them; and what was done about each."""
+"""Plans on the audit topic: published whole, so that another machine can run them; who approves and cancels them."""
 
 import datetime as dt
 from itertools import chain
@@ -8,23 +8,23 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
-from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.follow import Follower, replay_partitions
-from transfer_gate.operators import Act, record_all
+from transfer_gate.operators import Act, operator, record_acts, record_all
 from transfer_gate.replay.plan import (
     Item,
     Items,
     Move,
     Plan,
+    Result,
     checked_id,
     digest_of,
     load_plan,
     plan_file,
     save_plan,
 )
-from transfer_gate.replay.results import Result
-from transfer_gate.settings import Settings
+from transfer_gate.settings import PREFIX, Settings
 
 PLANNED: Final = "replay plan"
 PART: Final = "replay plan part"
@@ -196,3 +196,66 @@ def _assembled(made: Act, parts: _Parts) -> Plan | None:
 def now() -> dt.datetime:
     """The clock of the commands."""
     return dt.datetime.now(dt.UTC)
+
+
+def act_on(known: KnownPlan, settings: Settings, action: str, outcome: str, **more: Any) -> Act:
+    """An act of the operator of `settings` about a plan."""
+    return Act(
+        action=action,
+        by=operator(settings),
+        at=now(),
+        outcome=outcome,
+        plan_id=known.plan.plan_id,
+        digest=known.digest,
+        **more,
+    )
+
+
+def needs_approval(settings: Settings, records: int) -> bool:
+    """Whether a plan of so many records needs a second person."""
+    return records > settings.replay_approval_records
+
+
+async def check_may_run(settings: Settings, known: KnownPlan, action: str) -> None:
+    """Raises RefusedByGuard naming the guard: the plan was cancelled, or lacks the approval of a second person."""
+    plan, cancelled = known.plan, known.cancelled
+    if cancelled is not None:
+        await _refuse(settings, known, action, f"cancelled by {cancelled.by}: {cancelled.why}", "make a new plan")
+    if needs_approval(settings, len(plan.items)) and not known.approvals:
+        await _refuse(
+            settings,
+            known,
+            action,
+            f"approval: {len(plan.items):,} records are more than {PREFIX}REPLAY_APPROVAL_RECORDS "
+            f"({settings.replay_approval_records:,}), and nobody but {plan.by} has looked at them",
+            f"let another operator run: transfer-gate replay approve {plan.plan_id}",
+        )
+
+
+async def approve(settings: Settings, plan_id: str, *, ticket: str | None = None) -> KnownPlan:
+    """Approve exactly this plan. Raises RefusedByGuard for one's own and for a cancelled one, NothingMatched when this
+    operator approved it before."""
+    known = await find_plan(settings, plan_id)
+    by = operator(settings)
+    if known.cancelled is not None:
+        await _refuse(settings, known, APPROVED, f"cancelled by {known.cancelled.by}", "make a new plan")
+    if by == known.plan.by:
+        await _refuse(settings, known, APPROVED, f"own approval: {by} made this plan", "ask a second person")
+    if any(act.by == by for act in known.approvals):
+        raise NothingMatched(f"{by} approved this plan before", do=f"run: transfer-gate replay run {plan_id}")
+    await record_acts(settings, act_on(known, settings, APPROVED, "approved", ticket=ticket))
+    return known
+
+
+async def cancel(settings: Settings, plan_id: str, why: str) -> KnownPlan:
+    """Cancel a plan for good; a run of it stops. Raises NothingMatched when it was cancelled before."""
+    known = await find_plan(settings, plan_id)
+    if known.cancelled is not None:
+        raise NothingMatched(f"{known.cancelled.by} cancelled this plan before")
+    await record_acts(settings, act_on(known, settings, CANCELLED, "cancelled", why=why))
+    return known
+
+
+async def _refuse(settings: Settings, known: KnownPlan, action: str, message: str, do: str) -> None:
+    await record_acts(settings, act_on(known, settings, action, "refused", details={"guard": message}))
+    raise RefusedByGuard(message, do=do)

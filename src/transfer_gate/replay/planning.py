@@ -1,5 +1,6 @@
-"""Make a plan: freeze the open records that a filter means, and re-decide each without sending it."""
+"""Make a plan: freeze the open records that a filter means, and decide each again without sending it."""
 
+import datetime as dt
 import uuid
 from array import array
 from collections import Counter
@@ -12,32 +13,101 @@ import msgspec
 from msgspec.structs import replace
 
 from transfer_gate.errors import NothingMatched
-from transfer_gate.gate.originals import originals_of
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.originals import NOTHING_FOUND, originals_of
+from transfer_gate.gate.originals import Found as FoundOriginals
+from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.follow import replay_partitions
 from transfer_gate.kafka.reader import Offsets, bounds
 from transfer_gate.model.registry import Registry
 from transfer_gate.operators import operator
-from transfer_gate.quarantine.destination import destinations_of
+from transfer_gate.quarantine.consent_states import packed_states_of
 from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
 from transfer_gate.quarantine.payloads import master_keys
-from transfer_gate.quarantine.selection import (
+from transfer_gate.quarantine.search import (
     Filter,
     Found,
+    destinations_of,
     filter_details,
     found_between,
     quarantine_ends,
     ranges,
 )
-from transfer_gate.quarantine.states import packed_states_of
+from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
+from transfer_gate.records.quarantined import Held, held_of
 from transfer_gate.records.sealing import UNSEALED, Sealing, owner_of
-from transfer_gate.replay.forecast import Forecaster, moves_of
-from transfer_gate.replay.plan import Item, Items, Plan, fingerprint_of
+from transfer_gate.replay.plan import Item, Items, Move, Plan, Result, fingerprint_of, result_of
 from transfer_gate.replay.plan_store import now
 from transfer_gate.replay.planned_records import FrozenRecords
-from transfer_gate.replay.results import Result
 from transfer_gate.settings import Settings
+
+#: In a forecast by channel: the payload is sealed, and there is no key for it here.
+NOT_OPENABLE: Final = "not-openable"
+
+
+class Forecaster:
+    """Decides records of one partition, with the states of its prospects as of `at` (UTC)."""
+
+    def __init__(
+        self, book: Rulebook, sealing: Sealing, partition: int, states: Mapping[bytes, bytes], at: dt.datetime
+    ) -> None:
+        self._book = book
+        self._sealing = sealing
+        self._partition = partition
+        self._at = at
+        self._states = MemorySlice()
+        self._states.update(states, 0)
+        #: (partner, reason of now, outcome) to number of channels.
+        self.moves: Counter[tuple[str | None, str, str]] = Counter()
+
+    def results(self, records: Sequence[Record], originals: FoundOriginals = NOTHING_FOUND) -> list[Result]:
+        """What each of some open records would come to; `originals`: of those by reference, by offset.
+
+        Raises KeyMissing when the gate here could not seal.
+        """
+        held = [held_of(record.headers) for record in records]
+        ledger = MemorySlice()
+        ledger.update({one.quarantine_id.encode(): self._open(one.attempt) for one in held if one.attempt > 1}, 0)
+        results: list[Result] = []
+        while len(results) < len(records):  # a round takes as many as it may write
+            work = Round(self._book, Tables(self._states, ledger), self._partition, self._at, self._sealing)
+            work.bring(originals)
+            done = len(results)
+            count = work.replay(records[done:], 0)
+            work.close()
+            for one in held[done : done + count]:
+                entry = work.ledger_changes.get(one.quarantine_id.encode())
+                # Without an entry the gate would take it for no record of quarantine, and leave it open.
+                result = Result("refused") if entry is None else result_of(decode_entry(entry))
+                self.moves.update(_moves(one, result))
+                results.append(result)
+        return results
+
+    def _open(self, attempt: int) -> bytes:
+        return encode_entry(LedgerEntry(state="open", attempt=attempt, at=self._at))
+
+
+def moves_of(counted: Counter[tuple[str | None, str, str]]) -> tuple[Move, ...]:
+    """The forecast by partner and reason, the largest first."""
+    return tuple(
+        Move(partner_id=partner, reason=reason, outcome=outcome, channels=channels)
+        for (partner, reason, outcome), channels in sorted(counted.items(), key=lambda one: (-one[1], str(one[0])))
+    )
+
+
+def _moves(held: Held, result: Result) -> list[tuple[str | None, str, str]]:
+    whole = "split" if result.outcome == "split" else "released"
+    if result.outcome in ("erased", "refused"):
+        whole = NOT_OPENABLE if result.outcome == "refused" and held.encryption is not None else result.outcome
+        return [(held.partner_id, reasons[0], whole) for reasons in held.reasons.values()]
+    return [
+        (held.partner_id, reasons[0], result.quarantined[channel][0] if channel in result.quarantined else whole)
+        for channel, reasons in held.reasons.items()
+    ]
+
 
 #: Prospects whose states are held in memory at a time: partitions are taken together up to so many, and one that has
 #: more is decided in stretches, each of which reads its changelog once.
