@@ -17,7 +17,7 @@ from transfer_gate.gate.integrity.identity import lives_of
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
-from transfer_gate.kafka.unpacking import measured
+from transfer_gate.kafka.sizes import measured
 from transfer_gate.model.consent import Resolution
 from transfer_gate.model.state import EMPTY, Bounds, ProspectState
 from transfer_gate.model.transfer import Transfer

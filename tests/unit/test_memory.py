@@ -11,7 +11,7 @@ from tests.support.faults_events import Events
 from tests.support.faults_registry import write_registry
 from tests.unit.test_inbox import MIB, record
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.inbox import Inbox, weight
+from transfer_gate.gate.inbox import Inbox
 from transfer_gate.gate.memory import (
     LEAST,
     LOOK_EACH_BYTES,
@@ -27,6 +27,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.sizes import weight
 from transfer_gate.kafka.unpacking import HEADER_OVERHEAD
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.sealing import UNSEALED

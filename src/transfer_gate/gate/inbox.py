@@ -8,21 +8,14 @@ from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.gate.memory import InboxBudget
-from transfer_gate.kafka.unpacking import HEADER_OVERHEAD, RECORD_OVERHEAD
+from transfer_gate.kafka.sizes import weight
+from transfer_gate.kafka.unpacking import RECORD_OVERHEAD
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]
 
 #: Bytes of keys, values and headers that one inbox may hold before it pauses, and that one round takes of it.
 WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
-
-
-def weight(record: Record) -> int:
-    """Bytes of its key, value and headers, with what Python needs for each header."""
-    size: int = max(0, record.serialized_key_size) + max(0, record.serialized_value_size)
-    if not record.headers:
-        return size
-    return size + sum(HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in record.headers)
 
 
 class Reached(NamedTuple):

@@ -13,7 +13,7 @@ from transfer_gate.gate.outputs import place_of
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.verdict import Verdict
-from transfer_gate.kafka.unpacking import unheld
+from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel

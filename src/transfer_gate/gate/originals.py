@@ -17,9 +17,9 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.gate.inbox import Record, weight
+from transfer_gate.gate.inbox import Record
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.unpacking import measured
+from transfer_gate.kafka.sizes import measured, weight
 from transfer_gate.records import headers as names
 from transfer_gate.records.quarantined import Held, MalformedHeaders, Reference, held_of
 from transfer_gate.records.replay_requests import restored

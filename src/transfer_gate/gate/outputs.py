@@ -14,8 +14,8 @@ from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.verdict import FIRST, Again, Verdict
-from transfer_gate.kafka.limits import is_prospect
-from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, header_bytes, last_offset, measured, unheld
+from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, is_prospect, measured, unheld
+from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, last_offset
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
@@ -39,7 +39,10 @@ _NO_HEADERS: Final[headers.Headers] = ()
 class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
-    __slots__ = ("_at", "_at_text", "_book", "_keys", "_tells_all", "_topic_ids", "outcomes", "quarantined")
+    __slots__ = (
+        "_at", "_at_text", "_book", "_consents_id", "_keys", "_least", "_tells_all", "_topic_ids", "outcomes",
+        "quarantined",
+    )  # fmt: skip
 
     def __init__(
         self, book: Rulebook, at: dt.datetime, keys: Keys, topic_ids: Mapping[str, str] = MappingProxyType({})
@@ -49,6 +52,8 @@ class Outputs:
         self._keys = keys
         #: Id of each input topic that was made anew under its name.
         self._topic_ids = topic_ids
+        self._consents_id = topic_ids.get(book.consents)
+        self._least = book.limits.least
         self._at_text = at.isoformat(timespec="microseconds").replace("+00:00", "Z")
         #: (party id or "", "released" or the first reason) to number of channels; for metrics.
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -74,8 +79,8 @@ class Outputs:
         """For each partner: what it gets, what is held back, and the evidence."""
         partition, offset = record.partition, record.offset
         source = self._source(record, again)
-        name = source.name
-        _, digest = measured(record)
+        name = record.topic if source.topic_id is None else source.name
+        digest = measured(record)[1]
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
         for asked in decisions:
@@ -85,7 +90,7 @@ class Outputs:
                 _tell(record, transfer, decision, decision_id)
             if decision.release is not None:
                 released = self._release(transfer, decision, decision_id, key)
-                if self._book.limits.fits(*released):
+                if self._fits(released[0], released[1], released[2], released[3]):
                     self.outcomes[decision.partner_id, "released"] += len(decision.released)
                     outputs.append(released)
                 else:
@@ -150,7 +155,13 @@ class Outputs:
         return SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset, topic_id=topic_id)
 
     def _seen(self, position: int, record_ids: tuple[str, ...]) -> ConsentSeen:
-        return ConsentSeen(offset=position, record_ids=record_ids, topic_id=self._topic_ids.get(self._book.consents))
+        return ConsentSeen(offset=position, record_ids=record_ids, topic_id=self._consents_id)
+
+    def _fits(self, topic: str, key: bytes | None, value: bytes | None, headers: headers.Headers) -> bool:
+        """Whether a topic takes a record; what every topic takes needs no closer look."""
+        if BATCH_OVERHEAD + at_most(key, value, headers) <= self._least:
+            return True
+        return self._book.limits.fits(topic, key, value, headers)
 
     def of_unreadable_consent(self, record: Record, position: int) -> Output:
         """Copy of a consent event that can't be read. It is no decision about a transfer, so there is no evidence."""
@@ -207,10 +218,11 @@ class Outputs:
         name, partition, offset = source.name, record.partition, record.offset
         for of_channel in reasons.values():
             self.outcomes[partner, of_channel[0]] += 1
-        self.quarantined[next(iter(reasons.values()))[0]] += 1
+        first = next(iter(reasons.values()))[0]
+        self.quarantined[first] += 1
         key, value, inbound = record.key, record.value, record.headers
         # Under a foreign key, or one that no prospect has, the record is not the key's prospect's to erase.
-        apart = (stage == "schema" and partner) or next(iter(reasons.values()))[0] == MISPLACED
+        apart = (stage == "schema" and partner) or first == MISPLACED
         owner = None if apart or not is_prospect(key) else key
         reference: bytes | None = None
         encryption: Encryption | None = None
@@ -238,7 +250,7 @@ class Outputs:
                 reference=reference,
                 topic_id=source.topic_id,
             )
-            if reference is not None or self._book.limits.fits(self._book.quarantine, key, value, ours):
+            if reference is not None or self._fits(self._book.quarantine, key, value, ours):
                 return self._book.quarantine, key, value, ours
             reference, key, inbound = _by_reference(record)
             value, encryption = None, None

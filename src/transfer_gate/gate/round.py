@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from transfer_gate.gate.inbox import Record, weight
+from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.commit_note import FIRST_TOPICS, Origins
 from transfer_gate.gate.judge import Judge
 from transfer_gate.gate.keys import Keys
@@ -23,8 +23,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.strays import event_of, headers_of
 from transfer_gate.gate.table import Tables
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.limits import is_prospect
-from transfer_gate.kafka.unpacking import unheld
+from transfer_gate.kafka.sizes import is_prospect, unheld, weight
 from transfer_gate.model.consent import (
     ConsentEvent,
     ConsentGiven,

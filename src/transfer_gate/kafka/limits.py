@@ -7,12 +7,10 @@ from aiokafka.record._crecords.cutil import crc32c_cython
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from msgspec import Struct
 
-from transfer_gate.kafka.unpacking import HEADER, header_bytes, pack
+from transfer_gate.kafka.sizes import BATCH_OVERHEAD, size_of
+from transfer_gate.kafka.unpacking import HEADER, pack
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.sealing import LONGEST_KEY
 
-_BATCH_OVERHEAD: Final = 61
-_RECORD_OVERHEAD: Final = 36
 #: `compression.type` of a topic to the codec that batches end up with there; the broker compresses anew where it is
 #: not the producer's, and measures the result. 0: not compressed.
 _CODECS: Final = {"producer": 1, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "uncompressed": 0}
@@ -41,7 +39,7 @@ class Limits(Struct, frozen=True):
     def plain(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """Whether a topic takes the record as it is, alone in its batch."""
         limit = self.bytes_of.get(topic)
-        return limit is None or _BATCH_OVERHEAD + size_of(key, value, headers) <= limit
+        return limit is None or BATCH_OVERHEAD + size_of(key, value, headers) <= limit
 
     def fits(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> bool:
         """Whether a topic takes the record, compressed if need be."""
@@ -70,7 +68,7 @@ class RawBatch:
 
     def size(self) -> int:
         """Bytes before compression."""
-        return _BATCH_OVERHEAD + len(self._record)
+        return BATCH_OVERHEAD + len(self._record)
 
     def build(self) -> bytearray:
         """The batch as bytes."""
@@ -85,11 +83,6 @@ class RawBatch:
         return batch
 
 
-def is_prospect(key: bytes | None) -> bool:
-    """Whether a record's key may be a `prospect_id`, by its length."""
-    return key is not None and len(key) <= LONGEST_KEY
-
-
 def alone(
     codec: int, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: Headers
 ) -> RawBatch | DefaultRecordBatchBuilder:
@@ -101,11 +94,6 @@ def alone(
     )
     builder.append(0, timestamp_ms, key, value, list(headers))
     return builder
-
-
-def size_of(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Bytes of a record, rather more than less."""
-    return _RECORD_OVERHEAD + len(key or b"") + len(value or b"") + header_bytes(headers)
 
 
 def _record(key: bytes | None, value: bytes | None, headers: Headers) -> bytes:

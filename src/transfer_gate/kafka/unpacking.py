@@ -11,7 +11,7 @@ that it replaces). `kafka.clients` imports it, so every consumer of this program
 
 import struct
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, Literal
@@ -52,8 +52,6 @@ CRC_TRIES: Final = 3
 LARGEST_RECORD: Final = 2 << 20
 #: Inbound headers of a record that is quarantined by reference are kept up to here.
 KEPT_HEADER_BYTES: Final = HEADER_BYTES
-#: Of each header, bytes beside its name and value.
-_HEADER_OVERHEAD: Final = 10
 
 #: What Python needs for a record and for a header beside their bytes, rather more than less.
 RECORD_OVERHEAD: Final = 640
@@ -414,36 +412,9 @@ fetcher.PartitionRecords = BoundedRecords
 fetcher.FetchResult = BoundedResult
 
 
-def unheld(record: ConsumerRecord) -> Why | None:
-    """Why an input record is quarantined without a look at its value; None as a rule."""
-    if type(record) is Withheld:
-        return record.why
-    if len(record.value or b"") + len(record.key or b"") > LARGEST_RECORD:
-        return "too-large"
-    if record.headers and header_bytes(record.headers) > LARGEST_RECORD:
-        return "too-large"
-    return None
-
-
-def measured(record: ConsumerRecord) -> tuple[int, str]:
-    """Size and SHA-256 (hex) of an input record's value, whether it is held or not."""
-    if type(record) is Withheld:
-        return record.size, record.digest
-    value = record.value or b""
-    return len(value), sha256(value).hexdigest()
-
-
 def last_offset(record: ConsumerRecord) -> int:
     """The last offset that a record stands for: its own as a rule."""
     return record.last_offset if type(record) is Withheld else record.offset
-
-
-def header_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Bytes of headers, rather more than less. A character that is no ASCII has up to four bytes."""
-    return sum(
-        _HEADER_OVERHEAD + (len(name) if name.isascii() else 4 * len(name)) + len(value or b"")
-        for name, value in headers
-    )
 
 
 def pack(codec: int, data: bytes) -> bytes:

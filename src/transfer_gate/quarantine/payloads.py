@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import originals_of
 from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.unpacking import unheld
+from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.consent_states import States, states_of
 from transfer_gate.quarantine.search import Found

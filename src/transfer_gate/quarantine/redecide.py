@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.reader import bounds, committed_records, offsets_at
-from transfer_gate.kafka.unpacking import unheld
+from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain

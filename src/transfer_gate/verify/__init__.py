@@ -13,7 +13,7 @@ from transfer_gate.gate.integrity.identity import lives_of
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
-from transfer_gate.kafka.unpacking import measured, unheld
+from transfer_gate.kafka.sizes import measured, unheld
 from transfer_gate.model.registry import Registry
 from transfer_gate.records.placements import TopicPlacements
 from transfer_gate.settings import Settings
