@@ -172,6 +172,16 @@ def test_each_member_counts_as_what_it_is(value: dict[str, Any]) -> None:
         assert there == read, path
 
 
+@pytest.mark.parametrize("times", [1, 2, 4, 8])
+@pytest.mark.parametrize("text", ["\\u0022", "\\u0022x", "x\\u0022", "\\u005c\\u0022", "\\u005c\\u005c", '\\"', "\\\\"])
+def test_quotation_marks_inside_of_a_text_hide_no_second_member(text: str, times: int) -> None:
+    for second in (b'"purpose":"x",', b'"source_restricted":true,', b'"attributes":{},'):
+        raw = msgspec.json.encode(TRANSFER).replace(b'"direct_marketing"', b'"%b"' % (text * times).encode())
+        assert decode_transfer(raw).purpose == json.loads(f'"{text * times}"')
+        with pytest.raises(Undecodable):
+            decode_transfer(raw.replace(b"{", b"{" + second, 1))
+
+
 @given(st.data())
 def test_a_second_member_of_a_name_is_seen_at_any_place_and_in_any_layout(data: st.DataObject) -> None:
     value = data.draw(st.sampled_from([TRANSFER, *EVENTS]))

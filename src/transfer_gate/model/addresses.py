@@ -52,9 +52,13 @@ def stopped_email(address: str) -> str | None:
 
 def is_local_part(local: str) -> bool:
     """Whether the text can stand before the `@` of an address."""
-    if local.isascii() and local.isalnum():
-        return True
+    if _without_dots(local).isalnum() and local.isascii():
+        return True  # most are letters and digits, between dots at most
     return local != "" and "@" not in local and _SPECIAL.isdisjoint(local) and not _has_unseen(local)
+
+
+def _without_dots(local: str) -> str:
+    return local.replace(".", "").replace("-", "").replace("_", "")
 
 
 def _is_plain(domain: str) -> bool:
