@@ -1,6 +1,6 @@
 """Checks rendered manifests against the schemas of Kubernetes; runs in .venv-deploy, see deploy/check.sh.
 
-Kinds of operators (Strimzi, KEDA, Prometheus) are not in those schemas: tests/deploy/ looks at them.
+Kinds of operators (Strimzi, KEDA, Prometheus) have no schema there: tests/repository/test_kubernetes.py checks them.
 """
 
 import sys

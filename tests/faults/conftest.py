@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 import pytest
 
 from tests.conftest import BOOTSTRAP_SERVERS
-from tests.support.faults_events import Events
-from tests.support.faults_registry import write_registry
-from tests.support.faults_workers import Installation
+from tests.support.events import Events
+from tests.support.registry import write_registry
+from tests.support.workers import Installation
 
 #: Repeats a run: `FAULTS_SEED=… pytest …`; the seed of a failed run stands in its report.
 SEED_VARIABLE: Final = "FAULTS_SEED"

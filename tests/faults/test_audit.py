@@ -15,14 +15,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support import faults_scenarios
-from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
-from tests.support.faults_events import Events
-from tests.support.faults_load import Load
-from tests.support.faults_races import tally
-from tests.support.faults_registry import PARTNERS
-from tests.support.faults_scenarios import racing
-from tests.support.faults_workers import PATIENCE, Installation
+from tests.support import race_scenarios
+from tests.support.clients import open_producer, open_reader, places_of, read_all
+from tests.support.events import Events
+from tests.support.load import Load
+from tests.support.race_scenarios import racing
+from tests.support.races import tally
+from tests.support.registry import PARTNERS
+from tests.support.workers import PATIENCE, Installation
 from transfer_gate.gate.inbox import Record
 
 TRANSFERS: Final = 2000
@@ -87,7 +87,7 @@ async def test_it_follows_a_gate_that_keeps_its_promise_and_ends_when_told(
     await auditor.until_ready()
     assert auditor.metric(RECORDS) == len(await released(place))
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.behind_bursts(racer, 100)
+        await race_scenarios.behind_bursts(racer, 100)
         await observer.until_decided(racer.made, place, PATIENCE)
     expected = len(await released(place))
     waited = await auditor.until(lambda: auditor.metric(RECORDS) >= expected, "done with what was released")
@@ -153,7 +153,7 @@ async def test_it_finds_the_leaks_of_a_gate_without_read_barrier(
     place = new_installation(bootstrap_servers)
     place.start_worker("without_barrier")
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.behind_bursts(racer, 200)
+        await race_scenarios.behind_bursts(racer, 200)
         await observer.until_decided(racer.made, place, PATIENCE)
         result = tally(racer.made, observer)
     code, counts, errors = await asyncio.to_thread(place.audit, "--margin", "0.005")

@@ -14,9 +14,9 @@ import pytest
 from pyarrow import parquet
 
 from tests.faults.conftest import Figures
-from tests.support.faults_workers import Installation
 from tests.support.quarantine_backlog import Backlog, keep_times
 from tests.support.quarantine_gate import settings_at
+from tests.support.workers import Installation
 from transfer_gate.quarantine.search import Filter, look
 
 _SPAN: Final = dt.timedelta(hours=48)

@@ -12,13 +12,13 @@ from typing import Final
 import pytest
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import open_producer
-from tests.support.faults_events import Events
-from tests.support.faults_leaders import LeaderKiller
-from tests.support.faults_ledger import balance
-from tests.support.faults_load import Load
-from tests.support.faults_races import tally
-from tests.support.faults_scenarios import racing
+from tests.support.balance import balance
+from tests.support.clients import open_producer
+from tests.support.events import Events
+from tests.support.leaders import LeaderKiller
+from tests.support.load import Load
+from tests.support.race_scenarios import racing
+from tests.support.races import tally
 from transfer_gate.local.cluster import LocalCluster
 
 #: How long the gate may take for one race, and for what is left in the end, seconds.

@@ -14,8 +14,8 @@ from aiokafka.errors import NotCoordinatorForGroupError
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 
-from tests.support.faults_clients import set_offsets
-from tests.support.stream_topics import make_topics
+from tests.support.clients import set_offsets
+from tests.support.topics import make_topics
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.local.cluster import LocalCluster

@@ -13,13 +13,13 @@ import pytest
 
 from tests.conftest import FreshKafka
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_chaos import FAULTS, Chaos, Fault
-from tests.support.faults_clients import open_producer
-from tests.support.faults_events import Events
-from tests.support.faults_ledger import Balance, balance
-from tests.support.faults_load import Load
-from tests.support.faults_states import states_of_changelog, states_of_events
-from tests.support.faults_workers import Installation, Launcher
+from tests.support.balance import Balance, balance
+from tests.support.chaos import FAULTS, Chaos, Fault
+from tests.support.clients import open_producer
+from tests.support.events import Events
+from tests.support.load import Load
+from tests.support.states import states_of_changelog, states_of_events
+from tests.support.workers import Installation, Launcher
 from transfer_gate.local.kafka import LocalKafka
 
 #: Transfers that begin to flow just before a fault.

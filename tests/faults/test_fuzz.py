@@ -10,10 +10,10 @@ from typing import Final
 import orjson
 import pytest
 
-from tests.support.faults_events import Events
-from tests.support.faults_workers import PATIENCE
+from tests.support.events import Events
 from tests.support.raw_batches import CODECS, Raw, batch, open_raw
 from tests.support.stream_gate import open_gate
+from tests.support.workers import PATIENCE
 
 MIB: Final = 1 << 20
 #: What the worker may hold at its peak, bytes; docs/scaling.md promises less than twice as much of any input.

@@ -13,8 +13,8 @@ import pytest_asyncio
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.conftest import Namespace
-from tests.support.faults_clients import open_producer, read_all
-from tests.support.stream_topics import admin_of, make_topics
+from tests.support.clients import open_producer, read_all
+from tests.support.topics import admin_of, make_topics
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import TransactionHangs
 from transfer_gate.kafka.hanging import _open_at

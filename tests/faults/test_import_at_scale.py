@@ -16,8 +16,8 @@ import pytest
 
 from tests.conftest import FreshKafka
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import read_all
-from tests.support.faults_workers import PATIENCE, Installation
+from tests.support.clients import read_all
+from tests.support.workers import PATIENCE, Installation
 
 pytestmark = pytest.mark.long
 

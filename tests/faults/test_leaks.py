@@ -11,11 +11,11 @@ from typing import Final
 import pytest
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support import faults_scenarios
-from tests.support.faults_events import Events
-from tests.support.faults_races import Observer, Race, Tally, tally
-from tests.support.faults_scenarios import Racer, racing
-from tests.support.faults_workers import PATIENCE, Installation, Worker
+from tests.support import race_scenarios
+from tests.support.events import Events
+from tests.support.race_scenarios import Racer, racing
+from tests.support.races import Observer, Race, Tally, tally
+from tests.support.workers import PATIENCE, Installation, Worker
 
 WAITING: Final = "transfer_gate_barrier_waiting_records"
 ASSIGNED: Final = "transfer_gate_assigned_partitions"
@@ -57,7 +57,7 @@ async def test_a_transfer_right_behind_an_acknowledged_withdrawal_is_held(
     place: Installation, events: Events, count: int, figures: Figures
 ) -> None:
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.plain(racer, count)
+        await race_scenarios.plain(racer, count)
         hold(await outcome(racer, observer), count, figures)
 
 
@@ -66,7 +66,7 @@ async def test_a_crowd_of_consents_ahead_of_the_withdrawal_lets_nothing_slip(
     place: Installation, events: Events, count: int, figures: Figures
 ) -> None:
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.behind_bursts(racer, count)
+        await race_scenarios.behind_bursts(racer, count)
         hold(await outcome(racer, observer), count, figures)
 
 
@@ -75,7 +75,7 @@ async def test_a_withdrawal_in_a_committed_transaction_counts(
     place: Installation, events: Events, count: int, figures: Figures
 ) -> None:
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.after_commits(racer, count)
+        await race_scenarios.after_commits(racer, count)
         hold(await outcome(racer, observer), count, figures)
 
 
@@ -84,7 +84,7 @@ async def test_a_withdrawal_in_an_aborted_transaction_never_counts_and_one_besid
     place: Installation, events: Events, count: int, figures: Figures
 ) -> None:
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.beside_aborts(racer, count)
+        await race_scenarios.beside_aborts(racer, count)
         hold(await outcome(racer, observer), count, figures)
 
 
@@ -100,7 +100,7 @@ async def test_behind_an_open_transaction_a_decision_waits_for_its_end_and_says_
             made = [*inside, *behind]
             assert observer.undecided(made) == made, "decided though a transaction in front of it was open"
 
-        await faults_scenarios.behind_open_transactions(racer, count, seen_waiting)
+        await race_scenarios.behind_open_transactions(racer, count, seen_waiting)
         result = await outcome(racer, observer)
     await worker.until(lambda: worker.metric(WAITING) == 0, "seen waiting no more")
     hold(result, count, figures)
@@ -175,7 +175,7 @@ async def test_with_the_barrier_off_the_same_races_find_leaks(
     place = new_installation(bootstrap_servers)
     place.start_worker("without_barrier")
     async with racing(place, events) as (racer, observer):
-        await faults_scenarios.behind_bursts(racer, 400)
+        await race_scenarios.behind_bursts(racer, 400)
         result = await outcome(racer, observer)
     figures(races=result.races, leaks_found=len(result.leaks))
     assert result.leaks
@@ -193,7 +193,7 @@ async def test_with_the_barrier_at_the_last_stable_offset_open_transactions_are_
             await observer.until_decided(behind, place, PATIENCE)
 
         await worker.until_ready()
-        await faults_scenarios.behind_open_transactions(racer, 200, not_waiting)
+        await race_scenarios.behind_open_transactions(racer, 200, not_waiting)
         result = await outcome(racer, observer)
     figures(races=result.races, leaks_found=len(result.leaks))
     assert result.leaks

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 from tests.conftest import FreshKafka
-from tests.support.faults_clients import open_producer, places_of, set_offsets
+from tests.support.clients import open_producer, places_of, set_offsets
 from tests.support.stream_gate import StreamGate, open_gate
 from transfer_gate.local.kafka import LocalKafka
 

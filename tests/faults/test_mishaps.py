@@ -14,9 +14,9 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.support.faults_registry import PARTNERS
-from tests.support.faults_workers import Worker
+from tests.support.registry import PARTNERS
 from tests.support.stream_gate import Sent, StreamGate, open_gate
+from tests.support.workers import Worker
 
 #: Bounds how long a round waits for a topic before it starts over, seconds.
 ROUND_SECONDS: Final = 2

@@ -10,11 +10,11 @@ import pytest
 
 from tests.conftest import FreshKafka
 from tests.faults.conftest import SESSION_SECONDS, Figures, NewInstallation
-from tests.support.faults_clients import open_producer
-from tests.support.faults_events import Events
-from tests.support.faults_ledger import balance
-from tests.support.faults_load import Load
-from tests.support.stream_topics import make_topics
+from tests.support.balance import balance
+from tests.support.clients import open_producer
+from tests.support.events import Events
+from tests.support.load import Load
+from tests.support.topics import make_topics
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice

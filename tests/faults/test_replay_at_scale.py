@@ -11,11 +11,11 @@ import pytest
 
 from tests.conftest import FreshKafka
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import open_producer
-from tests.support.faults_events import Events
-from tests.support.faults_workers import Installation
+from tests.support.clients import open_producer
+from tests.support.events import Events
 from tests.support.replay_operator import Operator
 from tests.support.stream_gate import StreamGate
+from tests.support.workers import Installation
 
 RECORDS: Final = 100_000
 _WINDOW: Final = 5000

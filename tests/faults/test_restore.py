@@ -11,10 +11,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import open_producer, places_of, set_offsets
-from tests.support.faults_events import Events
-from tests.support.faults_workers import Installation
+from tests.support.clients import open_producer, places_of, set_offsets
+from tests.support.events import Events
 from tests.support.stream_gate import StreamGate, json_of
+from tests.support.workers import Installation
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
 from transfer_gate.records.consents import decode_consent

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 
 from tests.faults.conftest import SESSION_SECONDS
-from tests.support.faults_clients import open_producer
-from tests.support.faults_workers import Worker
+from tests.support.clients import open_producer
 from tests.support.stream_gate import StreamGate, json_of, open_gate
-from tests.support.stream_topics import delete_records, make_topics
+from tests.support.topics import delete_records, make_topics
+from tests.support.workers import Worker
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rocksdb import RocksSlice

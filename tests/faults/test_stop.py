@@ -7,12 +7,12 @@ import time
 from typing import Final
 
 from tests.faults.conftest import Figures, NewInstallation
-from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
-from tests.support.faults_events import Events
-from tests.support.faults_ledger import balance
-from tests.support.faults_load import Load
-from tests.support.faults_registry import PARTNERS
-from tests.support.faults_workers import PATIENCE, Installation, Worker
+from tests.support.balance import balance
+from tests.support.clients import open_producer, open_reader, places_of, read_all
+from tests.support.events import Events
+from tests.support.load import Load
+from tests.support.registry import PARTNERS
+from tests.support.workers import PATIENCE, Installation, Worker
 
 TRANSFERS: Final = 12_000
 #: Issue 3, point 3.

@@ -7,10 +7,10 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 
 from tests.faults.conftest import NewInstallation
-from tests.support.faults_clients import open_producer, partition_of, read_all
-from tests.support.faults_events import Events
-from tests.support.faults_workers import Installation
+from tests.support.clients import open_producer, partition_of, read_all
+from tests.support.events import Events
 from tests.support.stream_gate import StreamGate, json_of
+from tests.support.workers import Installation
 
 PARTITIONS: Final = 4
 PEOPLE: Final = 50

@@ -15,8 +15,8 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.faults_events import Events
-from tests.support.faults_registry import PARTNERS, write_registry
+from tests.support.events import Events
+from tests.support.registry import PARTNERS, write_registry
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook

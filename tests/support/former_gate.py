@@ -4,7 +4,7 @@
 import datetime as dt
 from typing import Any, cast
 
-from tests.support.faults_clients import open_producer, read_all
+from tests.support.clients import open_producer, read_all
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.outputs import Output
 from transfer_gate.gate.round import Round

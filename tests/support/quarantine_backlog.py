@@ -8,9 +8,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from tests.support.faults_events import CHANNELS, Events
-from tests.support.faults_registry import PARTNERS
-from tests.support.faults_workers import Installation
+from tests.support.events import CHANNELS, Events
+from tests.support.registry import PARTNERS
+from tests.support.workers import Installation
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
 

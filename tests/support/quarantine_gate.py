@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.clients import read_all
 from tests.support.command_line import CommandLine
-from tests.support.faults_clients import read_all
-from tests.support.faults_workers import Installation
 from tests.support.stream_gate import Sent, StreamGate, open_gate
+from tests.support.workers import Installation
 from transfer_gate.gate.inbox import Record
 from transfer_gate.quarantine.master_keys import new_key
 from transfer_gate.records import ids

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from msgspec.structs import replace
 
-from tests.support.faults_clients import read_all
-from tests.support.faults_events import CHANNELS
-from tests.support.faults_registry import PARTNERS
+from tests.support.clients import read_all
+from tests.support.events import CHANNELS
+from tests.support.registry import PARTNERS
 from tests.support.stream_gate import StreamGate
 from transfer_gate.gate.inbox import Record
 from transfer_gate.quarantine.search import Filter

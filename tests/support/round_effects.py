@@ -14,8 +14,8 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord
 
-from tests.support.faults_events import Events
-from tests.support.faults_registry import write_registry
+from tests.support.events import Events
+from tests.support.registry import write_registry
 from transfer_gate.gate import partition as partition_module
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.inputs import Watermark

@@ -14,11 +14,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
-from tests.support.faults_clients import open_producer, open_reader, places_of, read_all
-from tests.support.faults_events import Events
-from tests.support.faults_registry import PARTNERS, write_registry
-from tests.support.faults_workers import PATIENCE, Installation, Launcher, Worker
-from tests.support.stream_topics import admin_of, configure_topic
+from tests.support.clients import open_producer, open_reader, places_of, read_all
+from tests.support.events import Events
+from tests.support.registry import PARTNERS, write_registry
+from tests.support.topics import admin_of, configure_topic
+from tests.support.workers import PATIENCE, Installation, Launcher, Worker
 from transfer_gate.gate.inbox import Record
 
 RecordHeaders = Sequence[tuple[str, bytes | None]]

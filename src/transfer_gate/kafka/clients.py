@@ -21,7 +21,7 @@ from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - 
 from transfer_gate.settings import PREFIX, Settings
 
 # A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
-# leave this open in every request for metadata, and then it means yes. tests/unit/test_clients.py holds that it works.
+# leave this open in every request for metadata, and then it means yes; tests/unit/kafka/test_clients.py holds it.
 MetadataRequest.__init__.__defaults__ = (None, False)  # topics, allow_auto_topic_creation
 
 #: File descriptors that must be free to take partitions over: a few connections.

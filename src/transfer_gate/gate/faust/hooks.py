@@ -1,4 +1,4 @@
-"""What reaches into Faust, and with `gate.faust.fetching` into aiokafka; `tests/stream/test_hooks.py` fails by name
+"""What reaches into Faust, and with `gate.faust.fetching` into aiokafka; `tests/unit/gate/test_hooks.py` fails by name
 when something of it moves.
 
 Faust 0.15.3 delivers one record a message and lets its consumer read uncommitted. Here each fetched list of records
