@@ -18,14 +18,12 @@ from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.kafka.sizes import measured
-from transfer_gate.model.consent import Resolution
-from transfer_gate.model.state import EMPTY, Bounds, ProspectState
+from transfer_gate.model.state import EMPTY, OneState, ProspectState
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.input_json import UnreadableRecord
-from transfer_gate.records.partitioner import beside_stray, stray_offset
+from transfer_gate.records.partitioner import stray_offset
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.state import received_at
 from transfer_gate.records.transfers import decode_transfer
@@ -150,7 +148,7 @@ async def _state(
         doubts.append(f"the consent events below offset {begins[place]} are deleted: what they said is missing here")
     if ends[place] < seen:
         doubts.append(f"{place.topic}/{place.partition} ends at {ends[place]}, below the offset {seen} that was seen")
-    state = EMPTY
+    alone, consents = OneState(key), ConsentFold(settings.bounds, nobody)
     until = min(seen, ends[place])
     if begins[place] < until:
         async with aclosing(committed_records(settings, {place: until})) as reading:
@@ -158,8 +156,8 @@ async def _state(
                 for record in records:
                     # One that can't be read marks the prospect that it names, too.
                     if record.key == key or key in (record.value or b""):
-                        state = _folded(state, record, key, nobody, settings.bounds)
-    return state, tuple(doubts)
+                        consents.apply(alone, record.key, record.value, record.offset, received_at(record.timestamp))
+    return alone.state, tuple(doubts)
 
 
 async def _with_moved(
@@ -174,31 +172,11 @@ async def _with_moved(
     """The same with the events of the prospect that stood in another partition when the topics grew."""
     _, ends = await bounds(settings, {seen.topic: partitions}, committed_only=True)
     elsewhere = {place: end for place, end in ends.items() if place.partition != seen.partition}
+    alone, consents = OneState(key, state), ConsentFold(settings.bounds, nobody)
     async with aclosing(committed_records(settings, elsewhere)) as reading:
         async for records in reading:
             for record in records:
                 if record.key == key and placements.moved(record.topic, record.partition, record.offset, key):
                     name = stray_offset(record.partition, record.offset)
-                    state = _folded(state, record, key, nobody, settings.bounds, name)
-    return state
-
-
-def _folded(
-    state: ProspectState,
-    record: ConsumerRecord[bytes | None, bytes | None],
-    key: bytes,
-    nobody: AbstractSet[str],
-    most: Bounds,
-    name: int | None = None,
-) -> ProspectState:
-    """The state of the prospect `key` after one more event, which it knows by `name`, its offset as a rule."""
-    known_as = record.offset if name is None else name
-    try:
-        event = decode_consent(record.value, record.key, nobody)
-    except Unreadable as error:
-        return fold_unreadable(state, known_as, most) if key in error.prospects else state
-    if record.key != key:
-        return state
-    if isinstance(event, Resolution) and name is not None:
-        event = replace(event, resolves=tuple(beside_stray(name, offset) for offset in event.resolves))
-    return fold(state, event, known_as, received_at(record.timestamp), most)
+                    consents.apply(alone, key, record.value, name, received_at(record.timestamp))
+    return alone.state

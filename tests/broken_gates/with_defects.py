@@ -7,7 +7,6 @@ import datetime as dt
 
 from transfer_gate.cli import main
 from transfer_gate.gate import judge
-from transfer_gate.gate import round as rounds
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry
@@ -16,6 +15,7 @@ from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
+from transfer_gate.records import consents
 
 
 def _defective_decide(
@@ -54,7 +54,7 @@ def _defective_fold(
 
 
 judge.decide = _defective_decide  # type: ignore[attr-defined]
-rounds.fold = _defective_fold  # type: ignore[attr-defined]
+consents.fold = _defective_fold  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     main()

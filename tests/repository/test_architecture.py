@@ -50,7 +50,7 @@ MAY_IMPORT: Final = {
     "registry": "model errors",
     "policy": "model",
     "schemas": "records model",
-    "records": "model errors printable",
+    "records": "policy model errors printable",
     "settings_table": "settings",
     "settings": "model errors",
     "model": "",

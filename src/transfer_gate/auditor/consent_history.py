@@ -6,16 +6,12 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
-from msgspec.structs import replace
 
 from transfer_gate.auditor.reader import Reader
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import Slice
-from transfer_gate.model.consent import Resolution
-from transfer_gate.model.state import Bounds, ProspectState
-from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.partitioner import beside_stray, is_stray_name
+from transfer_gate.model.state import Bounds, OneState, ProspectState, States
+from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.state import decode_state, received_at
 
 #: `timestamp_type` of a record whose time is the broker's own, not the producer's.
@@ -48,6 +44,7 @@ class History:
         #: Whether the first event that is there is the first one that ever was.
         self.whole = begin == 0 and topic_id is None
         self.nobody = nobody
+        self._consents = ConsentFold(bounds, nobody)
         table.clear()
         table.position = begin
         self._ahead: deque[ConsumerRecord] = deque()
@@ -91,19 +88,15 @@ class History:
             if record.timestamp_type == LOG_APPEND_TIME and record.timestamp < before_ms
         ]
 
-    def folded(self, state: ProspectState, records: Sequence[ConsumerRecord]) -> ProspectState:
+    def folded(self, key: bytes, state: ProspectState, records: Sequence[ConsumerRecord]) -> ProspectState:
         """The state after some more events of its prospect, as the gate folds them (contract section 3)."""
+        alone = OneState(key, state)
         for record in records:
-            try:
-                event = decode_consent(record.value, record.key, self.nobody)
-            except Unreadable:
-                state = fold_unreadable(state, record.offset, self.bounds)
-            else:
-                if isinstance(event, Resolution) and is_stray_name(record.offset):
-                    names = tuple(beside_stray(record.offset, offset) for offset in event.resolves)
-                    event = replace(event, resolves=names)
-                state = fold(state, event, record.offset, received_at(record.timestamp), self.bounds)
-        return state
+            self._apply(alone, record)
+        return alone.state
+
+    def _apply(self, states: States, record: ConsumerRecord) -> None:
+        self._consents.apply(states, record.key, record.value, record.offset, received_at(record.timestamp))
 
     def _hold(self, records: Sequence[ConsumerRecord]) -> None:
         for record in records:
@@ -124,7 +117,7 @@ class History:
             waiting.popleft()
             if not waiting:
                 del self._by_key[key]
-            states.put(key, self.folded(states.get(key), [record]))
+            self._apply(states, record)
         self.table.update(dict(states.changes()), max(position, offset) if self._ahead else position)
 
     def _begin_again(self, reader: Reader) -> None:

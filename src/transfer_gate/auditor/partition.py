@@ -7,6 +7,7 @@ are read forward, a bounded window of each is held, and the state of consent mov
 import datetime as dt
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -177,7 +178,7 @@ class PartitionAudit:
 
     async def _examine(self, decided: Decided, released: Released, ends: Ends, readers: Readers) -> None:
         decision, key = decided.decision, released.body.prospect_id.encode()
-        history, folded = self._history, self._history.folded
+        history, folded = self._history, partial(self._history.folded, key)
         # Of a former topic of the name nothing is left: what it forbade or allowed can't be known any more.
         is_there = decision.consent.topic_id == history.topic_id
         state, later = EMPTY, list[ConsumerRecord]()

@@ -11,14 +11,13 @@ from transfer_gate.cases.files import Case
 from transfer_gate.cases.stops import stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
-from transfer_gate.model.state import BOUNDS, EMPTY, Bounds, ProspectState
+from transfer_gate.model.state import BOUNDS, Bounds, OneState, ProspectState
 from transfer_gate.model.terms import Channel
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import explain
-from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.consents import ConsentFold, Unreadable, decode_consent
 from transfer_gate.records.forms import is_nobody
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
@@ -56,15 +55,10 @@ def folded(
     `received` is when each was received; without it each counts at its date. `nobody` as in `decode_consent`,
     `bounds` as in `fold`.
     """
-    state = EMPTY
+    one, consents = OneState(prospect or b""), ConsentFold(bounds, nobody)
     for offset, raw in enumerate(events):
-        try:
-            event = decode_consent(raw, prospect, nobody)
-        except Unreadable:
-            state = fold_unreadable(state, offset, bounds)
-        else:
-            state = fold(state, event, offset, received[offset] if offset < len(received) else None, bounds)
-    return state
+        consents.apply(one, prospect, raw, offset, received[offset] if offset < len(received) else None)
+    return one.state
 
 
 def _differences(case: Case) -> list[str]:

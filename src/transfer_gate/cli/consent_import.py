@@ -134,7 +134,7 @@ async def _dry_run(
     settings: Settings, source: Source, nobody: frozenset[str], chunk_rows: int, output: str, progress: bool | None
 ) -> None:
     counts, faults = Counts(), _Faults()
-    with open_source(source, nobody) as read, open_book() as book:
+    with open_source(source, nobody) as read, open_book(settings.bounds) as book:
         with passing(f"{source.file.name}, {read.rows.unit}", progress, read.rows.total) as seen:
             read_to = read.rows.position
             async for chunk in chunks(read.rows, read.mapper, 0, chunk_rows):

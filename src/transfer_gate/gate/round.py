@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from msgspec.structs import replace
-
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.commit_note import FIRST_TOPICS, Origins
 from transfer_gate.gate.judge import Judge
@@ -29,16 +27,14 @@ from transfer_gate.model.consent import (
     ConsentGiven,
     Erasure,
     Objection,
-    Resolution,
     Restriction,
     Withdrawal,
 )
 from transfer_gate.model.state import ProspectState
-from transfer_gate.policy.fold import erases, fold, fold_unreadable
+from transfer_gate.policy.fold import erases
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.consents import ConsentFold, Unreadable, decode_consent
 from transfer_gate.records.headers import PREFIX
-from transfer_gate.records.partitioner import beside_stray
 from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.records.state import received_at
 
@@ -95,7 +91,7 @@ class Round:
         self._is_first = first
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
-        self._consents_base = origins.consents_base
+        self._consents = ConsentFold(book.bounds, self._nobody, origins.consents_base)
         self._consents_life = origins.consents_life
         self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
         self._judge = Judge(book, self._states, at, partition)
@@ -210,7 +206,7 @@ class Round:
                     self._block_elsewhere(prospect, record)
                 else:
                     before = states.get(prospect)
-                    after = fold_unreadable(before, self._known_as(record), self._book.bounds)
+                    after = self._consents.block(before, record.offset)
                     self._note_overflow(before, after, record)
                     states.put(prospect, after)
             if not copied:
@@ -218,9 +214,7 @@ class Round:
         else:
             about = event.prospect_id.encode()
             before = states.get(about)
-            if isinstance(event, Resolution) and (self._consents_base or record.topic == self._book.strays):
-                event = replace(event, resolves=self._resolved(event, record))
-            after = fold(before, event, record.offset, received_at(record.timestamp), self._book.bounds)
+            after = self._consents.add(before, event, record.offset, received_at(record.timestamp))
             self._note_overflow(before, after, record)
             states.put(about, after)
             if erases(before, after):
@@ -235,17 +229,6 @@ class Round:
                 "a prospect has more history than is kept: their transfers are quarantined (history-overflow)",
                 extra=place_of(record),
             )
-
-    def _resolved(self, event: Resolution, record: Record) -> tuple[int, ...]:
-        """A resolution names offsets of the topic and the partition in which it was written."""
-        if record.topic == self._book.strays:
-            return tuple(beside_stray(record.offset, offset) for offset in event.resolves)
-        return tuple(self._consents_base + offset for offset in event.resolves)
-
-    def _known_as(self, record: Record) -> int:
-        """The offset by which a state knows an event that can't be read."""
-        offset: int = record.offset
-        return offset if record.topic == self._book.strays else self._consents_base + offset
 
     def decide(self, records: Sequence[Record], position: int) -> int:
         """Decide transfers with every consent event below `position` of the consent topic applied.

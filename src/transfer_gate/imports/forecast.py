@@ -21,9 +21,8 @@ from transfer_gate.imports.mapper import MappedEvent
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
-from transfer_gate.model.consent import ConsentEvent
-from transfer_gate.policy.fold import fold
-from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.model.state import Bounds, OneState
+from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.state import decode_state, received_at
 from transfer_gate.settings import Settings
 
@@ -46,8 +45,9 @@ class Forecast(Struct, frozen=True, kw_only=True):
 class ForecastBook:
     """Takes the events of a file, then the states as they are; then counts."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, most: Bounds) -> None:
         self._connection = connection
+        self._bounds = most
         self._keys = bytearray(_BITS >> 3)
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute("PRAGMA synchronous = OFF")
@@ -88,23 +88,24 @@ class ForecastBook:
     def forecast(self) -> Forecast:
         """Fold, prospect by prospect."""
         now = received_at(int(time.time() * 1000))
+        consents = ConsentFold(self._bounds)
         prospects = changed = new = 0
         rows = self._connection.execute(
             "SELECT key, kind, number, value, received FROM item ORDER BY key, kind, number"
         )
         for key, items in groupby(rows, key=itemgetter(0)):
-            state, fresh, differs, wanted = decode_state(None), True, False, False
-            for _, kind, _, value, received in items:
+            one, fresh, differs, wanted = OneState(key), True, False, False
+            for _, kind, offset, value, received in items:
+                before = one.state
                 if kind == _STATE:
-                    state, fresh = decode_state(value), value is None
+                    one.state, fresh = decode_state(value), value is None
                 elif kind == _NEW:
                     wanted = True
-                    after = fold(state, decode_consent(value, key), 0, now)
-                    differs, state = differs or after is not state, after
+                    consents.apply(one, key, value, 0, now)
+                    differs = differs or one.state is not before
                 else:
                     fresh = False
-                    for event in _readable(value, key):
-                        state = fold(state, event, 0, received_at(received))
+                    consents.apply(one, key, value, offset, received_at(received))
             prospects += wanted
             changed += differs
             new += differs and fresh
@@ -130,17 +131,10 @@ class ForecastBook:
 
 
 @contextmanager
-def open_book() -> Iterator[ForecastBook]:
-    """A book for one forecast."""
+def open_book(most: Bounds) -> Iterator[ForecastBook]:
+    """A book for one forecast; `most`: how much the gate keeps of a prospect."""
     with closing(sqlite3.connect("")) as connection:
-        yield ForecastBook(connection)
-
-
-def _readable(value: bytes | None, key: bytes) -> Iterator[ConsentEvent]:
-    try:
-        yield decode_consent(value, key)
-    except Unreadable:
-        return
+        yield ForecastBook(connection, most)
 
 
 def _of(topic: str, ends: Offsets) -> dict[TopicPartition, int]:

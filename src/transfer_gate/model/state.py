@@ -5,7 +5,7 @@ repetition gives the same state. It holds no clock: which consents lie in the fu
 """
 
 import datetime as dt
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -196,3 +196,30 @@ class StateNumber(Struct, frozen=True, gc=False):
 
 EMPTY = ProspectState()
 BOUNDS: Final = Bounds()
+
+
+class States(Protocol):
+    """States by prospect (record key), into which consent events are folded."""
+
+    def get(self, prospect: bytes, /) -> ProspectState:
+        """The state of a prospect; EMPTY where nothing is known."""
+
+    def put(self, prospect: bytes, state: ProspectState, /) -> None:
+        """Replace it."""
+
+
+class OneState:
+    """The state of one prospect; what concerns others is left out."""
+
+    def __init__(self, prospect: bytes, state: ProspectState = EMPTY) -> None:
+        self._prospect = prospect
+        self.state = state
+
+    def get(self, prospect: bytes, /) -> ProspectState:
+        """See `States`."""
+        return self.state if prospect == self._prospect else EMPTY
+
+    def put(self, prospect: bytes, state: ProspectState, /) -> None:
+        """See `States`."""
+        if prospect == self._prospect:
+            self.state = state

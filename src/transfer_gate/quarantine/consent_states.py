@@ -4,11 +4,10 @@ The changelog holds what the gate has applied; consent events behind its committ
 plan sees what a decision would see.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
-from aiokafka import ConsumerRecord, TopicPartition
-from msgspec.structs import replace
+from aiokafka import TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.integrity.commit_note import note_of
@@ -20,11 +19,9 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.groups import GroupOffset
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.model.consent import Resolution
-from transfer_gate.model.state import Bounds, ProspectState
-from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
-from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.partitioner import OWN_LIFE_AT, beside_stray
+from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.records.consents import ConsentFold
+from transfer_gate.records.partitioner import OWN_LIFE_AT
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.sealing import is_key_of_day
 from transfer_gate.records.state import decode_state, encode_state, received_at
@@ -114,8 +111,11 @@ async def _states_in(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]
                 number = records[-1].partition
                 stray = records[-1].topic == topics.strays
                 known = [event_of(record) for record in records] if stray else records
-                base = None if stray else bases.get(number, 0)
-                _apply(states[number], wanted[number], known, base, settings.bounds)
+                consents = ConsentFold(settings.bounds, base=bases.get(number, 0))
+                changing = _Wanted(states[number], wanted[number])
+                for record in known:
+                    consents.apply(changing, record.key, record.value, record.offset, received_at(record.timestamp))
+                changing.pack()
     return states
 
 
@@ -151,32 +151,25 @@ def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[byt
     return {place: end for place, end in ends.items() if wanted.get(place.partition)}
 
 
-def _apply(
-    packed: dict[bytes, bytes],
-    wanted: AbstractSet[bytes],
-    records: Sequence[ConsumerRecord],
-    base: int | None,
-    most: Bounds,
-) -> None:
-    """Fold some events of one partition, as `gate.round` does; a state is unpacked once for all of them. `base` is
-    added to their offsets; None for strays, which have names of their own.
-    """
-    states: dict[bytes, ProspectState] = {}
-    for record in records:
-        key = record.key
-        if key in wanted:
-            before = states[key] if key in states else decode_state(packed.get(key))
-            states[key] = _folded(before, key, record, base, most)
-    packed.update({key: encode_state(state) for key, state in states.items()})
+class _Wanted:
+    """The states of the wanted prospects of one partition: unpacked once for many events, then packed again."""
 
+    def __init__(self, packed: dict[bytes, bytes], wanted: AbstractSet[bytes]) -> None:
+        self._packed = packed
+        self._wanted = wanted
+        self._changed: dict[bytes, ProspectState] = {}
 
-def _folded(state: ProspectState, key: bytes, record: ConsumerRecord, base: int | None, most: Bounds) -> ProspectState:
-    try:
-        event = decode_consent(record.value, key)
-    except Unreadable:
-        return fold_unreadable(state, record.offset if base is None else base + record.offset, most)
-    if isinstance(event, Resolution):
-        known = [beside_stray(record.offset, one) if base is None else base + one for one in event.resolves]
-        event = replace(event, resolves=tuple(known))
-    after = fold(state, event, record.offset, received_at(record.timestamp), most)
-    return without_key(after) if erases(state, after) else after
+    def get(self, prospect: bytes, /) -> ProspectState:
+        """See `States`."""
+        if prospect in self._changed:
+            return self._changed[prospect]
+        return decode_state(self._packed.get(prospect)) if prospect in self._wanted else EMPTY
+
+    def put(self, prospect: bytes, state: ProspectState, /) -> None:
+        """See `States`."""
+        if prospect in self._wanted:
+            self._changed[prospect] = state
+
+    def pack(self) -> None:
+        """Write the states back."""
+        self._packed.update({key: encode_state(state) for key, state in self._changed.items()})

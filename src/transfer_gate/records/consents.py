@@ -1,16 +1,20 @@
-"""Bytes of `consent-events` to model (contract section 3)."""
+"""Records of `consent-events`: read, and folded into the states of prospects (contract section 3)."""
 
 import datetime as dt
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from transfer_gate.model.consent import ConsentEvent, Scope
+from transfer_gate.model.consent import ConsentEvent, Resolution, Scope
+from transfer_gate.model.state import BOUNDS, Bounds, ProspectState, States
 from transfer_gate.model.terms import UTC
+from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.records.forms import is_nobody
 from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, reason_of, without_nulls
 from transfer_gate.records.json_names import names_twice, quotes_of_consent
+from transfer_gate.records.partitioner import beside_stray, is_stray_name
 
 _CONSENT: Final = msgspec.json.Decoder[ConsentEvent](ConsentEvent)
 
@@ -27,6 +31,59 @@ class Unreadable(UnreadableRecord):
     def __init__(self, text: str, prospects: tuple[bytes, ...] = ()) -> None:
         super().__init__(text)
         self.prospects = prospects
+
+
+class ConsentFold:
+    """Folds consent events into the states of the prospects of a partition, as the gate decides by them.
+
+    States know an event by its offset, to which `base` is added (`gate.integrity`: how many topics of the name stood
+    before this one); an event that came home from another partition is given under its `stray_offset`.
+    """
+
+    def __init__(self, bounds: Bounds = BOUNDS, unidentified: AbstractSet[str] = frozenset(), base: int = 0) -> None:
+        """`bounds`: how much is kept of a prospect; `unidentified`: see `decode_consent`."""
+        self._bounds = bounds
+        self._unidentified = unidentified
+        self._base = base
+
+    def apply(
+        self, states: States, key: bytes | None, value: bytes | None, offset: int, received: dt.datetime | None
+    ) -> None:
+        """Fold one record into the states of all prospects that it concerns, as `policy.fold` says.
+
+        One that can't be read blocks its key, and the prospect whom it names. An erasure destroys the key that sealed
+        the prospect's payloads. `received`: the broker's timestamp, see `records.state.received_at`.
+        """
+        try:
+            event = decode_consent(value, key, self._unidentified)
+        except Unreadable as error:
+            for prospect in error.prospects:
+                states.put(prospect, self.block(states.get(prospect), offset))
+            return
+        about = event.prospect_id.encode()
+        before = states.get(about)
+        after = self.add(before, event, offset, received)
+        states.put(about, without_key(after) if erases(before, after) else after)
+
+    def add(
+        self, state: ProspectState, event: ConsentEvent, offset: int, received: dt.datetime | None
+    ) -> ProspectState:
+        """The state after one more readable event; the very same object when it changes nothing."""
+        if isinstance(event, Resolution):
+            event = self._resolving(event, offset)
+        return fold(state, event, offset, received, self._bounds)
+
+    def block(self, state: ProspectState, offset: int) -> ProspectState:
+        """The state after an event that can't be read."""
+        return fold_unreadable(state, offset if is_stray_name(offset) else self._base + offset, self._bounds)
+
+    def _resolving(self, event: Resolution, offset: int) -> Resolution:
+        """A resolution names offsets of the topic and the partition in which it was written."""
+        if is_stray_name(offset):
+            return replace(event, resolves=tuple([beside_stray(offset, each) for each in event.resolves]))
+        if not self._base:
+            return event
+        return replace(event, resolves=tuple([self._base + each for each in event.resolves]))
 
 
 def decode_consent(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> ConsentEvent:
