@@ -160,7 +160,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade takes newer versions)
 	$(COMPILE) $(UPGRADE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra rocksdb -o requirements/runtime.txt
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra ingest --extra rocksdb -o requirements/runtime.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras -c requirements/runtime.txt -o requirements/local.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --all-extras requirements/test.in \
 		-c requirements/local.txt -c requirements/build.txt -o requirements/test.txt

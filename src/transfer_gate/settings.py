@@ -5,7 +5,7 @@ An unknown `TRANSFER_GATE_` name is an error, because a misspelt setting must no
 
 import difflib
 import os
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -110,6 +110,26 @@ class Settings(BaseSettings):
     ingest_sources: Path = Field(
         default=Path("ingest"), description="Folder of source files of `ingest`, with their cases."
     )
+    ingest_secrets: Path = Field(
+        default=Path("ingest-secrets"), description="Folder of the tokens, passwords and keys that source files name."
+    )
+    ingest_host: str = Field(default="127.0.0.1", description="Address at which `ingest` takes requests.")
+    ingest_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8088, description="0 takes any free port.")
+    ingest_certfile: Path | None = Field(
+        default=None, description="Certificate of `ingest` and its chain (PEM); without it, it speaks plain HTTP."
+    )
+    ingest_keyfile: Path | None = Field(default=None, description="Key of that certificate (PEM).")
+    ingest_trusted_proxies: str = Field(
+        default="",
+        description="Networks of reverse proxies before `ingest`, comma separated: their `X-Forwarded-For` is "
+        "believed, and TLS ends there.",
+    )
+    ingest_ack_seconds: Annotated[float, Field(ge=0.1, le=60)] = Field(
+        default=5.0, description="How long the brokers may take to acknowledge before `ingest` answers 503."
+    )
+    ingest_max_open_requests: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1000, description="Requests that `ingest` has open at most; more are answered with 503."
+    )
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -161,6 +181,29 @@ class Settings(BaseSettings):
         if self.ssl_key_password_file and self.ssl_keyfile is None:
             raise ValueError(f"{PREFIX}SSL_KEY_PASSWORD_FILE is set without {PREFIX}SSL_KEYFILE")
         return self
+
+    @model_validator(mode="after")
+    def _ingest_is_not_in_clear(self) -> Self:
+        if (self.ingest_certfile is None) != (self.ingest_keyfile is None):
+            raise ValueError(f"{PREFIX}INGEST_CERTFILE and {PREFIX}INGEST_KEYFILE go together")
+        for network in self.ingest_proxies:
+            try:
+                ip_network(network)
+            except ValueError:
+                raise ValueError(
+                    f"{PREFIX}INGEST_TRUSTED_PROXIES: {network} is no network, such as 10.0.0.0/8"
+                ) from None
+        if self.ingest_certfile is None and not self.ingest_proxies and not _is_loopback(self.ingest_host):
+            raise ValueError(
+                f"consents would come in clear to {self.ingest_host}: set {PREFIX}INGEST_CERTFILE, or "
+                f"{PREFIX}INGEST_TRUSTED_PROXIES to the proxies before it that speak TLS"
+            )
+        return self
+
+    @property
+    def ingest_proxies(self) -> list[str]:
+        """Networks of the proxies before `ingest`."""
+        return [network.strip() for network in self.ingest_trusted_proxies.split(",") if network.strip()]
 
     @property
     def brokers_are_local(self) -> bool:

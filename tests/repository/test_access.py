@@ -75,7 +75,7 @@ def test_every_way_to_harm_a_partner_topic_would_be_seen(planted: Right) -> None
 
 def test_nobody_may_invent_a_consent_but_who_collects_or_imports_them_and_who_resolves_one() -> None:
     writers = {principal for principal, mine in GIVEN.items() if may_harm(mine, "consent-events")}
-    assert writers == {"consent-source", "transfer-gate-importer", "transfer-gate-operator"}
+    assert writers == {"consent-source", "transfer-gate-importer", "transfer-gate-ingest", "transfer-gate-operator"}
 
 
 def test_nobody_but_the_worker_may_use_the_transactional_ids_of_its_partitions() -> None:

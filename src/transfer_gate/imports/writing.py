@@ -75,6 +75,30 @@ async def _connected(producer: AIOKafkaProducer) -> AsyncIterator[None]:
             await producer.client.close()
 
 
+async def require_topic(producer: AIOKafkaProducer, settings: Settings) -> tuple[str, int]:
+    """Id (KIP-516) and partition count of `consent-events`, as a started producer sees it.
+
+    Raises InvalidInput when the topic is missing, or has another partition count than `prospect-transfers`, where that
+    may be seen: equal keys would not meet.
+    """
+    topics = settings.topics
+    asked = TopicIds((topics.consents, topics.transfers))
+    found = topic_ids_of(await producer.client.send(producer.client.get_random_node(), asked))
+    if topics.consents not in found:
+        raise InvalidInput(
+            f"no topic {topics.consents} on this cluster, or no right to write it",
+            do="run: transfer-gate topics apply; rights: docs/reference/access.md",
+        )
+    topic_id, partitions = found[topics.consents]
+    _, others = found.get(topics.transfers, ("", partitions))
+    if others != partitions:
+        raise InvalidInput(
+            f"{topics.consents} has {partitions} partitions, {topics.transfers} has {others}",
+            do="equal keys must meet in equal partitions: see transfer-gate topics apply",
+        )
+    return topic_id, partitions
+
+
 @asynccontextmanager
 async def open_writer(settings: Settings) -> AsyncIterator[EventWriter]:
     """Connect as an idempotent producer with `acks=all`.
@@ -93,19 +117,5 @@ async def open_writer(settings: Settings) -> AsyncIterator[EventWriter]:
             linger_ms=0,
         )
         async with _connected(producer):
-            topics = settings.topics
-            asked = TopicIds((topics.consents, topics.transfers))
-            found = topic_ids_of(await producer.client.send(producer.client.get_random_node(), asked))
-            if topics.consents not in found:
-                raise InvalidInput(
-                    f"no topic {topics.consents} on this cluster, or no right to write it",
-                    do="run: transfer-gate topics apply; rights: docs/reference/access.md",
-                )
-            topic_id, partitions = found[topics.consents]
-            _, others = found.get(topics.transfers, ("", partitions))
-            if others != partitions:
-                raise InvalidInput(
-                    f"{topics.consents} has {partitions} partitions, {topics.transfers} has {others}",
-                    do="equal keys must meet in equal partitions: see transfer-gate topics apply",
-                )
+            topic_id, partitions = await require_topic(producer, settings)
             yield EventWriter(producer, settings, topic_id, partitions)

@@ -66,11 +66,22 @@ class StandardWebhooks(Reviewed):
     """Replay window: a signature that is older, or further ahead, is refused."""
 
 
+class ClientCredentials(Reviewed):
+    """An access token that the source gets at `/ingest/<source>/token` (OAuth 2.0, RFC 6749, section 4.4).
+
+    Each line of the file is a secret that is accepted; tokens are made with the first.
+    """
+
+    client_id: Word
+    secret_file: SecretFile
+
+
 class Authentication(Reviewed):
     """Who may send: everything that is given here has to hold."""
 
     bearer: Bearer | None = None
     basic: Basic | None = None
+    client_credentials: ClientCredentials | None = None
     standard_webhooks: StandardWebhooks | None = None
     addresses: tuple[Network, ...] = ()
     """Addresses and networks that requests may come from."""

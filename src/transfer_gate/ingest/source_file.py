@@ -81,10 +81,13 @@ def _invalid(document: Document, problems: list[Problem]) -> InvalidInput:
 
 def _problems(source: Source) -> Iterator[Problem]:
     given = source.authentication
-    if not (given.bearer or given.basic or given.standard_webhooks or given.addresses):
-        yield Problem(("authentication",), "names nobody: give bearer, basic, standard_webhooks or addresses")
-    if given.bearer and given.basic:
-        yield Problem(("authentication", "basic"), "stands beside bearer: a request has one Authorization header")
+    headers = [name for name in ("bearer", "basic", "client_credentials") if getattr(given, name) is not None]
+    if not (headers or given.standard_webhooks or given.addresses):
+        choices = "bearer, basic, client_credentials, standard_webhooks or addresses"
+        yield Problem(("authentication",), f"names nobody: give {choices}")
+    if len(headers) > 1:
+        what = f"stands beside {headers[0]}: a request has one Authorization header"
+        yield Problem(("authentication", headers[1]), what)
     yield from (problem.under("regulation") for problem in _regulation(source.regulation))
 
 

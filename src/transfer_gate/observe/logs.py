@@ -22,6 +22,7 @@ FIELDS: Final = (
     "offset",
     "first",
     "last",
+    "source",
     "event_id",
     "decision_id",
     "stage",
@@ -41,6 +42,7 @@ QUIET: Final = (
     "asyncio",
     "kafka",
     "aiohttp",
+    "uvicorn",
     # Faust's services log their life under the module of the subclass.
     "transfer_gate.gate.faust.hooks",
     "transfer_gate.gate.faust.fetching",

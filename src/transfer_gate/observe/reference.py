@@ -37,8 +37,11 @@ Use `/healthz` to restart, `/readyz` to pace a rollout.
 
 The auditor's `/healthz` is 200 whenever it answers, its `/readyz` once everything that stood in the topics at its start
 is checked.
+
+Of `ingest`, `/healthz` is 200 whenever it answers, and `/readyz` once it has reached the brokers. It stays ready when
+they go away: it then answers requests itself, with 503 and `Retry-After`.
 """
-_TITLES: Final = {"worker": "Of a worker", "auditor": "Of the auditor"}
+_TITLES: Final = {"worker": "Of a worker", "auditor": "Of the auditor", "ingest": "Of ingest"}
 
 
 def page() -> str:

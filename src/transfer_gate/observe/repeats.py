@@ -19,7 +19,8 @@ class _Told:
 
 
 class Repeats(logging.Filter):
-    """Looks at warnings and worse: the same logger, level, message and place (topic, partition, rule) are one kind.
+    """Looks at warnings and worse: the same logger, level, message and place (topic, partition, rule, source) are one
+    kind.
 
     What differs from record to record, such as an offset, makes no kind of its own.
     """
@@ -33,7 +34,7 @@ class Repeats(logging.Filter):
         """Whether the line is written; sets `left_out` on the one that follows others."""
         if record.levelno < logging.WARNING:
             return True
-        place = tuple(getattr(record, name, None) for name in ("topic", "partition", "rule"))
+        place = tuple(getattr(record, name, None) for name in ("topic", "partition", "rule", "source"))
         kind = (record.name, record.levelno, str(record.msg), *place)
         now = self._clock()
         told = self._told.get(kind)

@@ -4,17 +4,21 @@ import asyncio
 import datetime as dt
 import os
 import re
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 import pytest
+import trustme
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.access import Right, documented
 from tests.support.events import Events
+from tests.support.ingest_service import IngestService, opt_outs, signed
 from tests.support.registry import write_registry
 from tests.support.secured_kafka import SecuredKafka
 from tests.support.workers import Installation, Worker
@@ -42,7 +46,8 @@ def title(right: Right) -> str:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     broker = SecuredKafka(
-        tmp_path_factory.mktemp("secured"), ["worker", "auditor", "operator", "topics", "transfer-source", "importer"]
+        tmp_path_factory.mktemp("secured"),
+        ["worker", "auditor", "operator", "topics", "transfer-source", "importer", "ingest"],
     )
     try:
         broker.start()
@@ -268,6 +273,41 @@ async def test_consents_are_imported_with_exactly_the_documented_rights(place: P
         )
         _, errors = await process.communicate()
         assert (process.returncode, told in errors.decode()) == (code, True), errors.decode()
+
+
+async def test_webhooks_are_taken_with_exactly_the_documented_rights(place: Place, tmp_path: Path) -> None:
+    """Over HTTPS. Without Write it ends, and names the right."""
+    await place.grant(RIGHTS)
+    rights = documented("transfer-gate-ingest")
+    settings = await place.give("ingest", {right for right in rights if right.operation != "Write"})
+    environment = {
+        f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump(exclude_unset=True).items()
+    }
+    certificate = trustme.CA().issue_cert("localhost")
+    certfile, keyfile = tmp_path / "ingest.crt", tmp_path / "ingest.key"
+    certfile.write_bytes(certificate.cert_chain_pems[0].bytes())
+    keyfile.write_bytes(certificate.private_key_pem.bytes())
+    environment |= {f"{PREFIX}INGEST_CERTFILE": str(certfile), f"{PREFIX}INGEST_KEYFILE": str(keyfile)}
+    without = IngestService(environment, tmp_path)
+    await without.start(ready=False)
+    assert await without.ended() != 0
+    assert "no right to write it" in without.log()
+    await place.give("ingest", rights)
+    service = IngestService(environment, tmp_path)
+    await service.start()
+    body = opt_outs("p-1")
+    tls = ssl.create_default_context(cadata=certificate.cert_chain_pems[0].bytes().decode())
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    address = f"{service.address.replace('http', 'https')}/ingest/signed"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(address, data=body, headers=signed(body), ssl=tls) as got,
+    ):
+        assert got.status == 200
+    assert await service.stop() == 0, service.log()
+    with pytest.raises(TopicAuthorizationFailedError):
+        async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
+            await producer.send_and_wait(place.topics.transfers, b"{}", key=b"p-2")
 
 
 def in_clear(secured: SecuredKafka) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_the_reference_page_is_what_the_code_writes() -> None:
     )
 
 
-@pytest.mark.parametrize("exporter", ["worker", "auditor"])
+@pytest.mark.parametrize("exporter", ["worker", "auditor", "ingest"])
 def test_what_is_exported_is_exactly_what_the_catalogue_lists(exporter: Exporter) -> None:
     """So nothing can be counted that is not explained."""
     suffix = {"counter": "_total", "info": "_info", "gauge": "", "histogram": ""}

@@ -37,6 +37,12 @@ from transfer_gate.observe.metrics.decisions import (
     TIMELY_SECONDS,
 )
 from transfer_gate.observe.metrics.declare import CATALOGUE, REGISTRIES, Metric
+from transfer_gate.observe.metrics.ingest import (
+    INGEST_EVENTS,
+    INGEST_OPEN_REQUESTS,
+    INGEST_REQUESTS,
+    INGEST_SECONDS,
+)
 from transfer_gate.observe.metrics.program import BUILD, LOOP_LAG_SECONDS, REGISTRY_INFO, REGISTRY_PARTNERS
 from transfer_gate.observe.metrics.replay import REPLAYS
 from transfer_gate.observe.metrics.stream import (
@@ -56,9 +62,10 @@ from transfer_gate.observe.metrics.stream import (
     TRANSACTIONS,
 )
 
-#: What a worker answers at `/metrics`, and what an auditor does.
+#: What a worker answers at `/metrics`, what an auditor does, and what `ingest` does.
 REGISTRY: Final[CollectorRegistry] = REGISTRIES["worker"]
 AUDITOR: Final[CollectorRegistry] = REGISTRIES["auditor"]
+INGEST: Final[CollectorRegistry] = REGISTRIES["ingest"]
 
 __all__ = [
     "ASSIGNED",
@@ -78,6 +85,11 @@ __all__ = [
     "EVENTS",
     "HISTORY_OVERFLOWS",
     "INBOX_RECORDS",
+    "INGEST",
+    "INGEST_EVENTS",
+    "INGEST_OPEN_REQUESTS",
+    "INGEST_REQUESTS",
+    "INGEST_SECONDS",
     "LAG",
     "LATENCY_SECONDS",
     "LEAKS",

@@ -6,15 +6,16 @@ from typing import Final, Literal
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 
-Exporter = Literal["worker", "auditor"]
+Exporter = Literal["worker", "auditor", "ingest"]
 
 # A `_created` series beside every counter would double what is stored, and no query of ours asks for it.
 disable_created_metrics()
 
-#: What each program answers at `/metrics`. Two registries, so that no worker says "0 leaks" about what it never checks.
+#: What each program answers at `/metrics`: each its own, so that no worker says "0 leaks" about what it never checks.
 REGISTRIES: Final[dict[Exporter, CollectorRegistry]] = {
     "worker": CollectorRegistry(auto_describe=True),
     "auditor": CollectorRegistry(auto_describe=True),
+    "ingest": CollectorRegistry(auto_describe=True),
 }
 
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -45,10 +46,10 @@ def gauge(name: str, meaning: str, *labels: str, exporter: Exporter = "worker") 
     return Gauge(name, meaning, labels, registry=REGISTRIES[exporter])
 
 
-def histogram(name: str, meaning: str, buckets: Sequence[float] = SECONDS) -> Histogram:
-    """A distribution of what a worker measures."""
-    CATALOGUE.append(Metric(name=name, kind="histogram", exporter="worker", labels=(), meaning=meaning))
-    return Histogram(name, meaning, registry=REGISTRIES["worker"], buckets=buckets)
+def histogram(name: str, meaning: str, buckets: Sequence[float] = SECONDS, exporter: Exporter = "worker") -> Histogram:
+    """A distribution of what a program measures."""
+    CATALOGUE.append(Metric(name=name, kind="histogram", exporter=exporter, labels=(), meaning=meaning))
+    return Histogram(name, meaning, registry=REGISTRIES[exporter], buckets=buckets)
 
 
 def info(name: str, meaning: str, *labels: str) -> Info:

@@ -21,6 +21,8 @@ VALUES: Final = {
     "partner": f"party ids of the registry, the first {MOST_PARTNERS} by name; `{OTHERS}` for the rest; `{UNKNOWN}` "
     f"for ids outside the registry; `{NONE}` where no partner could be read",
     "outcome": "closed, named by the metric",
+    "source": "sources of `ingest`: those that have a file",
+    "became": "types of consent events; `unreadable`, `of_nobody`, `passed_over`, `other_regulation`",
     "reason": "the reasons of [rules](rules.md)",
     "rule": "rule ids of [rules](rules.md); `gate` and `definitions` for defects outside a single rule",
     "topic": "names of the topics that the program reads",
