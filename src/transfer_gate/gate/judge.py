@@ -50,6 +50,10 @@ class Judge:
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
         self.rule_errors: Counter[str] = Counter()
 
+    def is_misplaced(self, key: bytes | None) -> bool:
+        """Whether the prospect of this key is decided in another partition."""
+        return self._misplaced(key, self._partition)
+
     def verdict(self, record: Record, only: Only | None = None) -> Verdict:
         """The verdict on an input record; `only` of one partner and some channels in a replay.
 

@@ -69,7 +69,11 @@ class Replays:
         self.outcomes: Counter[str] = Counter()
 
     def take(self, record: Record, position: int) -> list[Output]:
-        """What one record of the replay topic writes, the ledger apart."""
+        """What one record of the replay topic writes, the ledger apart.
+
+        One in the partition neither of its source nor of its key is ignored: the ledger here does not know it. Our
+        commands write none; a copy made by another client, with a partitioner of its own, may be one.
+        """
         action = _action(record)
         if action == "rewrap":
             if record.key is not None:
@@ -81,7 +85,12 @@ class Replays:
             # Not from our commands. It has no earlier life, so it is held as what it is: a record of this topic.
             return self._outputs.of_whole(record, position, "decode", "undecodable")
         entry = self._entry(held.quarantine_id)
-        if action is None or self._forgotten(held, entry) or not may_be_replayed(entry, held.attempt):
+        if (
+            action is None
+            or (record.partition != held.source.partition and self._judge.is_misplaced(record.key))
+            or self._forgotten(held, entry)
+            or not may_be_replayed(entry, held.attempt)
+        ):
             self.outcomes["ignored"] += 1
             return []
         if action == "discard":

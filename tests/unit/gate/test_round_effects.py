@@ -15,6 +15,7 @@ from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.coordinator import Fenced, RecordRefused, RoundFailed
 from transfer_gate.observe import metrics
+from transfer_gate.records import ids
 from transfer_gate.records.partitioner import MURMUR2, Placement
 
 #: Keys have a home in one of two partitions.
@@ -289,6 +290,31 @@ async def test_a_replay_is_a_fresh_decision_and_its_ledger_entry_is_in_the_same_
         "note consents=1 transfers=1 replay=1 strays=0; changelog=1 ledger=1",
         "commit",
         "table ledger up to 1",
+        "counted",
+    ]
+
+
+async def test_a_replay_in_the_partition_neither_of_its_source_nor_of_its_key_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a client with another partitioner copies it from quarantine: the ledger that knows its attempts is elsewhere."""
+    book = book_of(tmp_path, placement=TWO)
+    heart = await Heart(monkeypatch, book).begin()
+    here, there = (next(f"p-{n}" for n in range(99) if TWO.home(b"p-%d" % n) == home) for home in (0, 1))
+    heart.bring(book.transfers, heart.transfer(here))
+    await heart.round()
+    _, value, headers = heart.back()
+    source = {
+        "tg-source-partition": b"1",
+        "tg-quarantine-id": ids.quarantine_id(book.transfers, 1, 0, "acme").encode(),
+    }
+    heart.bring(book.replay, (there.encode(), value, [(name, source.get(name, text)) for name, text in headers]))
+    assert await heart.round() == [
+        "clock",
+        "watermark",
+        "decide replay 0 knowing consents below 0",
+        "note consents=0 transfers=1 replay=1 strays=0; changelog=0 ledger=0",
+        "commit",
         "counted",
     ]
 
