@@ -297,7 +297,7 @@ async def test_a_replay_is_a_fresh_decision_and_its_ledger_entry_is_in_the_same_
 async def test_a_replay_in_the_partition_neither_of_its_source_nor_of_its_key_is_ignored(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As a client with another partitioner copies it from quarantine: the ledger that knows its attempts is elsewhere."""
+    """As another client copies it from quarantine: the ledger that knows its attempts is elsewhere."""
     book = book_of(tmp_path, placement=TWO)
     heart = await Heart(monkeypatch, book).begin()
     here, there = (next(f"p-{n}" for n in range(99) if TWO.home(b"p-%d" % n) == home) for home in (0, 1))
