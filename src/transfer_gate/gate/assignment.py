@@ -30,7 +30,7 @@ from transfer_gate.kafka.coordinator import Fenced, PartitionStops, RoundFailed
 from transfer_gate.kafka.unpacking import Look
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.observe import metrics
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.sealing import Sealing
 from transfer_gate.records.state import StateTooNew
 from transfer_gate.settings import Settings
@@ -180,7 +180,7 @@ class Gate:
             except RoundFailed as error:
                 change = error
             except Exception as error:  # noqa: BLE001 - whoever only watches must not end
-                logger.warning("the topics can't be looked at", extra={"error": brief(error)})
+                logger.warning("the topics can't be looked at", extra={"error": summary(error)})
                 continue
             if change is None or self._identities is not known:
                 continue
@@ -205,7 +205,7 @@ class Gate:
                 await self._crash(error)
                 return
             except Exception as error:  # noqa: BLE001 - whoever only watches must not end
-                logger.warning("the settings of the topics can't be looked at", extra={"error": brief(error)})
+                logger.warning("the settings of the topics can't be looked at", extra={"error": summary(error)})
 
     def may_fetch(self, tp: TP) -> bool:
         """Whether the inbox of this topic partition has room.
@@ -259,7 +259,7 @@ class Gate:
             logger.warning(
                 "no answer while partitions %s were taken over: asking again",
                 sorted(numbers),
-                extra={"error": brief(error)},
+                extra={"error": summary(error)},
             )
             await asyncio.sleep(AGAIN_SECONDS)
             return False
@@ -352,7 +352,7 @@ class Gate:
 
     async def _doubt(self, number: int, error: Exception) -> None:
         logger.warning(
-            "a partition is in doubt: rejoining the group", extra={"partition": number, "error": brief(error)}
+            "a partition is in doubt: rejoining the group", extra={"partition": number, "error": summary(error)}
         )
         self._give_up(number)
         self.assigned = False

@@ -18,7 +18,7 @@ from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.forms import is_nobody
@@ -65,7 +65,7 @@ class Judge:
             raise
         except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
             logger.error(  # noqa: TRY400 - only a defect's kind is told
-                "a transfer could not be decided: it is held", extra=place_of(record) | {"error": brief(error)}
+                "a transfer could not be decided: it is held", extra=place_of(record) | {"error": summary(error)}
             )
             self.rule_errors[OUTSIDE_RULES] += 1
             return Verdict("policy", reason="rule-error")

@@ -20,9 +20,8 @@ from transfer_gate.kafka.transaction import Committed
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.reasons import RuleId
 from transfer_gate.observe import metrics
-from transfer_gate.observe.metrics.decisions import TIMELY_SECONDS
-from transfer_gate.observe.metrics.labels import NONE, UNKNOWN, partner_labels
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.metrics import NONE, TIMELY_SECONDS, UNKNOWN, partner_labels
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import DEFINITIONS
 
 ASK_SECONDS: Final = 5.0
@@ -82,7 +81,7 @@ class Lag:
                 told = {(topic, number): end for number, end in zip(ordered, ends, strict=True)}
         except Exception as error:  # noqa: BLE001 - whoever only watches must not end
             # Better no lag than one of a while ago.
-            logger.warning("how far behind a topic is can't be told", extra={"topic": topic, "error": brief(error)})
+            logger.warning("how far behind a topic is can't be told", extra={"topic": topic, "error": summary(error)})
         self._ends = {place: end for place, end in self._ends.items() if place[0] != topic} | told
 
 
@@ -147,7 +146,7 @@ class Deleted:
                     await self._look(topic)
                 except Exception as error:  # noqa: BLE001 - whoever only watches must not end
                     logger.warning(
-                        "what was passed over of a topic can't be told", extra={"topic": topic, "error": brief(error)}
+                        "what was passed over of a topic can't be told", extra={"topic": topic, "error": summary(error)}
                     )
 
     async def _look(self, topic: str) -> None:

@@ -25,7 +25,7 @@ from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.produce import Written
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.sealing import UNSEALED, Sealing
 
@@ -312,7 +312,7 @@ class Partition:
             try:
                 count, found = await self._originals.of(replays[0])
             except KafkaError as error:
-                raise RoundFailed(f"originals of replays can't be read: {brief(error)}") from error
+                raise RoundFailed(f"originals of replays can't be read: {summary(error)}") from error
             replays = self._rest_back(self._book.replay, replays, lambda _: count)
         at, since = self._clock(), time.monotonic()
         topics = (self._book.consents, self._book.strays)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.model.state import EMPTY, ProspectState
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.sealing import is_key_of_day, owner_of_day
 from transfer_gate.records.state import decode_state
 
@@ -160,7 +160,9 @@ class Sweep:
         try:
             kept = await asyncio.wait_for(self._retention.look(), _ANSWER_SECONDS)
         except Exception as error:  # noqa: BLE001 - forgetting later does no harm
-            logger.warning("the retention of quarantine can't be read: nothing is swept", extra={"error": brief(error)})
+            logger.warning(
+                "the retention of quarantine can't be read: nothing is swept", extra={"error": summary(error)}
+            )
             return []
         self._swept = at.date()
         ids = await _picked(expired_entries(self._tables.ledger, kept.forgotten_before(at)))

@@ -18,9 +18,8 @@ from transfer_gate.kafka.limits import Limits
 from transfer_gate.kafka.refusal import DENIED, denied
 from transfer_gate.kafka.topics import check_topics
 from transfer_gate.observe import metrics
-from transfer_gate.observe.health import serve_health
-from transfer_gate.observe.pulse import Pulse
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.health import Pulse, serve_health
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.written import is_compiled
 from transfer_gate.records.sealing import UNSEALED, Sealing, load_master_keys
 from transfer_gate.registry import load_registry
@@ -150,7 +149,7 @@ async def _until(app: GateApp, stop: asyncio.Event) -> None:
         if isinstance(reason, DENIED):
             raise denied(reason, "Read") from reason
         raise GateError(
-            f"the stream stopped: {brief(reason)}",
+            f"the stream stopped: {summary(reason)}",
             do="see the log above; nothing is lost, start again",
         ) from reason
 

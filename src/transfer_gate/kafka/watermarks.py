@@ -18,7 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from transfer_gate.kafka.requests import TopicIds
-from transfer_gate.observe.tracebacks import brief
+from transfer_gate.observe.tracebacks import summary
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Watermarks:
                 continue
             except Exception as error:  # noqa: BLE001 - whoever waits here would wait for ever, and nobody would know
                 logger.error(  # noqa: TRY400 - only the kind of the defect is logged
-                    "high watermarks could not be requested: requesting again", extra={"error": brief(error)}
+                    "high watermarks could not be requested: requesting again", extra={"error": summary(error)}
                 )
                 ends = {}
             for partition, answer in asked:

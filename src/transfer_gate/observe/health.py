@@ -10,6 +10,7 @@ import contextlib
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.observe import metrics
 from transfer_gate.observe.metrics import REGISTRY
 from transfer_gate.settings import PREFIX
 
@@ -196,3 +198,34 @@ def serve_health(
             f"the metrics port {host}:{port} can't be opened: {error.strerror or error}",
             do=f"set {PREFIX}METRICS_PORT to a free port, or 0 for any",
         ) from error
+
+
+BEAT_SECONDS: Final = 0.25
+
+
+class Pulse:
+    """Beats for as long as `beat` runs, and whenever a round looks at its `timer`. Any thread may ask how long it has
+    been silent.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last: float | None = None
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the latest beat; 0 before the first."""
+        last = self._last
+        return max(0.0, self._clock() - last) if last is not None else 0.0
+
+    def timer(self) -> float:
+        """Seconds of a clock for rounds, which look at it at every record: that is progress, too."""
+        self._last = now = self._clock()
+        return now
+
+    async def beat(self) -> None:
+        """Measure until cancelled; whoever blocks the loop makes the next beat late."""
+        while True:
+            due = self.timer() + BEAT_SECONDS
+            await asyncio.sleep(BEAT_SECONDS)
+            metrics.LOOP_LAG_SECONDS.observe(max(0.0, self._clock() - due))

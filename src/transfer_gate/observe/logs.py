@@ -1,17 +1,18 @@
 """Log lines: structured, on stderr, as text for people or JSON for machines. They hold no personal data.
 
-A line says what happened in words that never change, and where in fields: `logger.warning("…", extra={"offset": 7})`.
+The message of a line never changes; what differs is in fields: `logger.warning("…", extra={"offset": 7})`.
 """
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Literal
 
 import structlog
 
-from transfer_gate.observe.repeats import Repeats
-from transfer_gate.observe.tracebacks import brief, told
+from transfer_gate.observe.tracebacks import summary, traceback_of
 from transfer_gate.printable import one_line, without_contacts
 
 #: All that a line may carry beside its message; anything else given as `extra` is dropped.
@@ -34,7 +35,7 @@ FIELDS: Final = (
     "left_out",
 )
 
-#: Libraries that format lines nobody reads, at a cost (design.md), and that may name keys in them.
+#: Libraries that format lines without a reader, at a cost, and that may name keys in them.
 QUIET: Final = (
     "faust",
     "aiokafka",
@@ -43,11 +44,16 @@ QUIET: Final = (
     "kafka",
     "aiohttp",
     "uvicorn",
-    # Faust's services log their life under the module of the subclass.
+    # Faust's services log starts and stops under the module of the subclass.
     "transfer_gate.gate.faust.hooks",
     "transfer_gate.gate.faust.fetching",
     "transfer_gate.gate.faust.table",
 )
+
+#: A warning that repeats is written once in this time, seconds, with the number of those left out.
+EVERY_SECONDS: Final = 60.0
+#: Kinds of lines that are remembered; libraries that write a value into their message make a kind of each.
+MOST_KINDS: Final = 500
 
 
 def configure_logs(form: Literal["console", "json"], level: Literal["debug", "info", "warning", "error"]) -> None:
@@ -75,7 +81,7 @@ def configure_logs(form: Literal["console", "json"], level: Literal["debug", "in
         )
     )
     handler.addFilter(_without_texts)
-    handler.addFilter(Repeats())
+    handler.addFilter(RateLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -92,7 +98,7 @@ def _fields(_logger: object, _method: str, line: structlog.typing.EventDict) -> 
     for name in FIELDS:
         value = getattr(record, name, None)
         if value is not None:
-            # An event id is what its source wrote: it must not end the line, nor move the cursor of a terminal.
+            # An event id is text of its source: it must not end the line, nor move the cursor of a terminal.
             if name == "event_id":
                 value = without_contacts(value)
             line[name] = one_line(value) if isinstance(value, str) else value
@@ -104,20 +110,60 @@ def _exception(_logger: object, _method: str, line: structlog.typing.EventDict) 
     trace = line.pop("exc_info", None)
     error = trace[1] if isinstance(trace, tuple) else trace
     if isinstance(error, BaseException):
-        line["exception"] = told(error)
+        line["exception"] = traceback_of(error)
     return line
 
 
 def _without_texts(record: logging.LogRecord) -> bool:
     """Libraries write exceptions into their lines, and with them what the text of these holds."""
     if isinstance(record.args, tuple):
-        record.args = tuple(brief(part) if isinstance(part, BaseException) else part for part in record.args)
+        record.args = tuple(summary(part) if isinstance(part, BaseException) else part for part in record.args)
     return True
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Python's last word on an exception that nobody caught, without its text."""
+    """Log an exception that was not caught, without its text."""
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
         logging.getLogger("transfer_gate").critical("the program ends by an error", exc_info=(kind, error, trace))
+
+
+class _Written:
+    __slots__ = ("at", "left_out")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.left_out = 0
+
+
+class RateLimit(logging.Filter):
+    """Write a warning or an error that repeats once a minute.
+
+    The same logger, level, message and place (topic, partition, rule, source) are one kind of line. What differs from
+    record to record, such as an offset, makes no kind of its own.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._written: dict[tuple[object, ...], _Written] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is written; set `left_out` on the one that follows others."""
+        if record.levelno < logging.WARNING:
+            return True
+        place = tuple(getattr(record, name, None) for name in ("topic", "partition", "rule", "source"))
+        kind = (record.name, record.levelno, str(record.msg), *place)
+        now = self._clock()
+        last = self._written.get(kind)
+        if last is not None and now - last.at < EVERY_SECONDS:
+            last.left_out += 1
+            return False
+        if last is not None and last.left_out:
+            record.left_out = last.left_out
+        self._written.pop(kind, None)
+        self._written[kind] = _Written(now)
+        if len(self._written) > MOST_KINDS:
+            del self._written[next(iter(self._written))]
+        return True

@@ -3,8 +3,7 @@
 import sys
 from typing import Final
 
-from transfer_gate.observe.metrics import CATALOGUE, Metric
-from transfer_gate.observe.metrics.labels import VALUES
+from transfer_gate.observe.metrics import CATALOGUE, VALUES, Metric
 
 _HEAD: Final = """\
 # Metrics

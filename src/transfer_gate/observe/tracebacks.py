@@ -1,4 +1,4 @@
-"""What a log line says of an exception: its kind and where it was raised. Its text only where no record can be in it.
+"""What a log line holds of an exception: its kind and where it was raised. Its text only where no record can be in it.
 
 Whatever raises while it holds a record may carry a part of it in its text: `KeyError: 'claire@…'`.
 """
@@ -9,19 +9,19 @@ from typing import Final
 
 from transfer_gate.errors import GateError
 
-#: Modules whose exceptions speak of topics, offsets and brokers, never of what a record says.
+#: Modules whose exceptions name topics, offsets and brokers, never the content of a record.
 _OF_THE_STREAM: Final = ("aiokafka.", "transfer_gate.gate.", "transfer_gate.kafka.")
 
 
-def brief(error: BaseException) -> str:
-    """One line: the kind, and the text where it is safe."""
+def summary(error: BaseException) -> str:
+    """Return one line: the kind, and the text where it is safe."""
     kind = type(error)
     safe = isinstance(error, GateError | OSError) or f"{kind.__module__}.".startswith(_OF_THE_STREAM)
     return f"{kind.__name__}: {error}" if safe and str(error) else kind.__name__
 
 
-def told(error: BaseException) -> str:
-    """The traceback, innermost exception first as Python prints it; functions and lines of code, no values."""
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback, innermost exception first as Python prints it; functions and lines of code, no values."""
     return "\n".join(_lines(error, set()))
 
 
@@ -33,7 +33,7 @@ def _lines(error: BaseException, seen: set[int]) -> Iterator[str]:
         yield "then:"
     for frame in traceback.extract_tb(error.__traceback__):
         yield f"  {frame.filename}:{frame.lineno} in {frame.name}"
-    yield brief(error)
+    yield summary(error)
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             if id(part) not in seen:

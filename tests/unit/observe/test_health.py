@@ -15,8 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.gate.worker import STUCK_SECONDS
-from transfer_gate.observe.health import serve_health
-from transfer_gate.observe.pulse import Pulse
+from transfer_gate.observe.health import Pulse, serve_health
 
 
 @dataclass

@@ -16,9 +16,8 @@ from transfer_gate.gate.faust.fetching import FetchThread
 from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
 from transfer_gate.gate.faust.table import ConsentTable
 from transfer_gate.kafka.coordinator import RoundFailed
-from transfer_gate.observe.logs import FIELDS, QUIET, configure_logs
-from transfer_gate.observe.repeats import EVERY_SECONDS, MOST_KINDS, Repeats
-from transfer_gate.observe.tracebacks import brief, told
+from transfer_gate.observe.logs import EVERY_SECONDS, FIELDS, MOST_KINDS, QUIET, RateLimit, configure_logs
+from transfer_gate.observe.tracebacks import summary, traceback_of
 from transfer_gate.records.transfers import SchemaInvalid
 
 PERSONAL = "claire@courriel.example"
@@ -121,7 +120,7 @@ def test_every_field_that_the_code_gives_to_a_line_is_declared() -> None:
         dicts = all_dicts | dict(dicts_in(tree))
         given.update(*(fields_of(extra, dicts) for extra in extras_in(tree)))
     assert given - set(FIELDS) == set()
-    assert set(FIELDS) - given == {"left_out"}  # of Repeats
+    assert set(FIELDS) - given == {"left_out"}  # of RateLimit
 
 
 @pytest.mark.parametrize("event_id", ["t-1\nlevel=critical", "t-1\x1b[2J", "t-1\u2028"])
@@ -152,17 +151,17 @@ def test_the_text_of_an_exception_is_not_told_wherever_it_stands(lines: Lines) -
 
 
 def test_what_speaks_of_the_stream_is_told() -> None:
-    assert brief(GateError("the registry is empty")) == "GateError: the registry is empty"
-    assert brief(RoundFailed("the cluster did not answer")) == "RoundFailed: the cluster did not answer"
-    assert brief(SchemaInvalid(f"Invalid enum value '{PERSONAL}'")) == "SchemaInvalid"
-    assert brief(ValueError(PERSONAL)) == "ValueError"
+    assert summary(GateError("the registry is empty")) == "GateError: the registry is empty"
+    assert summary(RoundFailed("the cluster did not answer")) == "RoundFailed: the cluster did not answer"
+    assert summary(SchemaInvalid(f"Invalid enum value '{PERSONAL}'")) == "SchemaInvalid"
+    assert summary(ValueError(PERSONAL)) == "ValueError"
 
 
 def test_causes_and_groups_are_told_without_their_texts() -> None:
     error = failure(RuntimeError(PERSONAL))
     error.__cause__ = failure(ValueError(PERSONAL))
     group = ExceptionGroup(PERSONAL, [error])
-    written = told(group)
+    written = traceback_of(group)
     assert PERSONAL not in written
     assert written.index("ValueError") < written.index("RuntimeError")
 
@@ -184,7 +183,7 @@ def test_warnings_are_lines_too(lines: Lines) -> None:
 
 def test_repeats_are_left_out_for_a_minute_and_then_counted() -> None:
     now = [0.0]
-    repeats = Repeats(lambda: now[0])
+    repeats = RateLimit(lambda: now[0])
     assert repeats.filter(line_of("held", offset=1))
     assert not any(repeats.filter(line_of("held", offset=offset)) for offset in range(2, 100))
     now[0] = EVERY_SECONDS
@@ -198,7 +197,7 @@ def test_repeats_are_left_out_for_a_minute_and_then_counted() -> None:
 
 
 def test_other_places_other_words_and_lesser_levels_are_no_repeats() -> None:
-    repeats = Repeats(lambda: 0.0)
+    repeats = RateLimit(lambda: 0.0)
     assert repeats.filter(line_of("held", partition=1))
     assert repeats.filter(line_of("held", partition=2))
     assert repeats.filter(line_of("released", partition=1))
@@ -207,9 +206,9 @@ def test_other_places_other_words_and_lesser_levels_are_no_repeats() -> None:
 
 
 def test_messages_that_are_always_different_are_forgotten_in_time() -> None:
-    repeats = Repeats(lambda: 0.0)
+    repeats = RateLimit(lambda: 0.0)
     assert all(repeats.filter(line_of(f"value {number}")) for number in range(3 * MOST_KINDS))
-    assert len(repeats._told) == MOST_KINDS
+    assert len(repeats._written) == MOST_KINDS
 
 
 def test_services_of_faust_keep_their_life_to_themselves() -> None:

@@ -16,15 +16,15 @@ from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe import metrics
-from transfer_gate.observe.metrics import CATALOGUE
-from transfer_gate.observe.metrics.declare import Exporter
-from transfer_gate.observe.metrics.labels import (
+from transfer_gate.observe.metrics import (
+    CATALOGUE,
     MOST_PARTNERS,
     NONE,
     OTHERS,
     RELEASED,
     UNKNOWN,
     VALUES,
+    Exporter,
     outcomes,
     partner_labels,
 )
