@@ -34,13 +34,12 @@ class Namespace:
     app_id: str
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Settings of the shell that runs the tests must not reach them; SIGTERM ends the run as Ctrl-C does.
 
     Otherwise a run that is stopped from outside would leave its broker behind. Hypothesis measures no time: how quick
     an example is says more about the machine than about the code.
     """
-    config.args = [_where_it_is(argument) for argument in config.args]
     hypothesis.settings.register_profile(
         "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
@@ -51,16 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Ignored in a background job of a shell, and then in every process that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _where_it_is(argument: str) -> str:
-    """Return a test file that is named by another folder than its own by the folder where it stands."""
-    path, *test = argument.split("::")
-    if Path(path).exists() or not path.endswith(".py"):
-        return argument
-    found = list(Path(__file__).parent.rglob(Path(path).name))
-    found.sort(key=lambda file: ("integration" in file.parts) == ("unit" in path))
-    return "::".join([str(found[0]), *test]) if found else argument
 
 
 def _end_run(_signal: int, _frame: FrameType | None) -> None:

@@ -19,7 +19,7 @@ OpenSlice = Callable[[], Slice]
 ENDLESS: Final = """
 import itertools, sys
 from pathlib import Path
-from transfer_gate.gate.rocks import RocksSlice
+from transfer_gate.gate.rocksdb import RocksSlice
 table = RocksSlice(Path(sys.argv[1]))
 for number in itertools.count(1):
     table.update({b"one": b"%d" % number, b"other": b"%d" % number}, number)
