@@ -65,6 +65,7 @@ NEED_A_BROKER: Final = (
 #: Those that never ask a cluster, or start one.
 NEED_NONE: Final = (
     "demo",
+    "ingest test",
     "kafka ",
     "key new",
     "policy test",
