@@ -6,8 +6,8 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.kafka.reader import bounds, committed_records
-from transfer_gate.quarantine.ledger_index import Standings
-from transfer_gate.quarantine.search import OPEN, quarantine_ends, state_of
+from transfer_gate.quarantine.search import quarantine_ends
+from transfer_gate.records.ledger import LedgerIndex, may_be_replayed
 from transfer_gate.records.quarantined import MalformedHeaders, held_of
 from transfer_gate.settings import Settings
 
@@ -23,7 +23,7 @@ class OldestOpen:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._settled: dict[TopicPartition, int] = {}
-        self._ledger = Standings()
+        self._ledger = LedgerIndex()
         self._read: dict[TopicPartition, int] = {}
 
     async def since_ms(self) -> int | None:
@@ -71,4 +71,4 @@ class OldestOpen:
             held = held_of(record.headers)
         except MalformedHeaders:
             return False
-        return held.stage != _CONSENT and state_of(held, self._ledger.get(held.quarantine_id)) == OPEN
+        return held.stage != _CONSENT and may_be_replayed(self._ledger.get(held.quarantine_id), held.attempt)

@@ -8,7 +8,8 @@ from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.errors import NothingMatched
 from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.export import described
-from transfer_gate.quarantine.search import OPEN, Found, Place
+from transfer_gate.quarantine.search import Found, Place
+from transfer_gate.records.ledger import OPEN
 
 Output = Literal["table", "json", "jsonl"]
 #: (partner, first reason) to (records, of them open).

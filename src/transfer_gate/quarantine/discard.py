@@ -8,8 +8,9 @@ from uuid import UUID
 from msgspec import Struct
 
 from transfer_gate.quarantine.ledger_index import read_standings
-from transfer_gate.quarantine.search import OPEN, Filter, Found, View, found_in, look
+from transfer_gate.quarantine.search import Filter, Found, View, found_in, look
 from transfer_gate.quarantine.sending import applied, open_sender
+from transfer_gate.records.ledger import DISCARDED, OPEN
 from transfer_gate.records.replay_requests import asking
 from transfer_gate.settings import Settings
 
@@ -93,7 +94,7 @@ async def discard(
     for partition, ids in sent.items():
         standings = await read_standings(settings, partition, ends[partition])
         standing = (standings.get(str(quarantine_id)) for quarantine_id in ids)
-        discarded += sum(entry is not None and entry.state == "discarded" for entry in standing)
+        discarded += sum(entry is not None and entry.state == DISCARDED for entry in standing)
     return Outcome(run=run, sent=count, discarded=discarded, pending=0)
 
 

@@ -17,7 +17,7 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Stage
-from transfer_gate.records.ledger import LedgerEntry, Standing, decode_entry, may_be_replayed, newest_of
+from transfer_gate.records.ledger import OPEN, LedgerEntry, LedgerStatus, RecordState, decode_entry, newest_of, state_of
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
 from transfer_gate.records.sealing import owner_of
@@ -27,8 +27,6 @@ Ranges = Mapping[TopicPartition, tuple[int, int]]
 """First and end offset (exclusive) by partition."""
 
 #: What may be done with a quarantine record; a `superseded` one was replayed, and another record stands for it now.
-OPEN: Final = "open"
-SUPERSEDED: Final = "superseded"
 #: Ids that a filter is shown with; of more only their number.
 _MOST_IDS: Final = 100
 
@@ -75,28 +73,18 @@ def filter_details(wanted: Filter) -> dict[str, Any]:
 
 
 class Ledger(Protocol):
-    """The replay ledger as a selection asks it: a dict of entries, or `standings.Standings`."""
+    """The replay ledger as a selection asks it: a dict of entries, or a `LedgerIndex`."""
 
-    def get(self, quarantine_id: str, /) -> LedgerEntry | Standing | None:
+    def get(self, quarantine_id: str, /) -> LedgerEntry | LedgerStatus | None:
         """What happened last to this quarantine id; None when nothing did."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """A quarantine record, and its state by the ledger: `open`, `superseded`, `replayed` or `discarded`."""
+    """A quarantine record, and its state by the ledger."""
 
     record: ConsumerRecord[bytes | None, bytes | None]
     held: Held
-    state: str
-
-
-def state_of(held: Held, entry: LedgerEntry | Standing | None) -> str:
-    """What became of this attempt of a quarantined record."""
-    if may_be_replayed(entry, held.attempt):
-        return OPEN
-    if entry is not None and held.attempt == entry.attempt:
-        return entry.state
-    # The ledger tells of a later attempt: replayed into nothing held, or into another quarantine record.
-    return entry.state if entry is not None and entry.state != OPEN else SUPERSEDED
+    state: RecordState
 
 
 async def quarantine_ends(settings: Settings) -> Offsets:
@@ -181,7 +169,7 @@ def _found(record: ConsumerRecord, wanted: Filter, ids: Collection[bytes], ledge
         return None
     if not wanted.takes(record.key, held):
         return None
-    state = state_of(held, ledger.get(held.quarantine_id))
+    state = state_of(ledger.get(held.quarantine_id), held.attempt)
     return None if wanted.open_only and state != OPEN else Found(record=record, held=held, state=state)
 
 

@@ -17,9 +17,9 @@ from transfer_gate.kafka.sizes import measured, unheld
 from transfer_gate.model.registry import Registry
 from transfer_gate.records.placements import TopicPlacements
 from transfer_gate.settings import Settings
+from transfer_gate.verify.chains import ReplayLedger
 from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
-from transfer_gate.verify.ledger import ReplayLedger
 from transfer_gate.verify.outcomes import Outcomes
 from transfer_gate.verify.reading import of_topics, read_outcomes
 from transfer_gate.verify.sealed import Payloads

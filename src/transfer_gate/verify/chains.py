@@ -6,8 +6,49 @@ ledger says which attempt is the last, and whether something is open, replayed o
 
 from collections.abc import Callable
 
+from aiokafka import ConsumerRecord
+
+from transfer_gate.records.ledger import DISCARDED, OPEN, REPLAYED, LedgerIndex, LedgerStatus
 from transfer_gate.verify.inputs import NOBODY, Inputs, PartitionInputs
-from transfer_gate.verify.ledger import DISCARDED, OPEN, SPLIT, Entry, ReplayLedger
+
+
+class ReplayLedger:
+    """The ledger as of a moment, and which ids changed afterwards, while outcomes were read."""
+
+    def __init__(self) -> None:
+        #: By partition of the ledger, until the first question.
+        self._partitions: dict[int, LedgerIndex] = {}
+        self._moving: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._moving) or len(self._index) > 0
+
+    @property
+    def _index(self) -> LedgerIndex:
+        first, *others = self._partitions.values() or (LedgerIndex(),)
+        if others:
+            for other in others:
+                first.join(other)
+            self._partitions = {0: first}
+        return first
+
+    def add(self, record: ConsumerRecord) -> None:
+        """Take in one record, in the order of its partition."""
+        if record.key is not None:
+            self._partitions.setdefault(record.partition, LedgerIndex()).put(record.key, record.value)
+
+    def add_change(self, record: ConsumerRecord) -> None:
+        """Take in one record that was written after the moment."""
+        if record.key is not None:
+            self._moving.add(hash(record.key.decode()))
+
+    def get(self, quarantine_id: str) -> LedgerStatus | None:
+        """What the ledger said of an id at the moment."""
+        return self._index.get(quarantine_id)
+
+    def moves(self, quarantine_id: str) -> bool:
+        """Whether it changed after the moment: then outcomes may be newer than the status."""
+        return hash(quarantine_id) in self._moving
 
 
 class Chains:
@@ -76,16 +117,16 @@ class Chains:
         name, of_partner = names
         entry = ledger.get(name)
         moving = ledger.moves(name)
-        if name != of_partner and entry is not None and entry.state == SPLIT:
+        if name != of_partner and entry is not None and entry.split:
             # The one record became one for each partner that is still held; who is not, got everything.
             moving = moving or ledger.moves(of_partner)
-            entry = ledger.get(of_partner) or Entry(SPLIT, entry.attempt)
+            entry = ledger.get(of_partner) or LedgerStatus(REPLAYED, entry.attempt, split=True)
         if moving:
             self.moving += part.held[unit].bit_count()
         else:
             self._close(part, unit, entry)
 
-    def _close(self, part: PartitionInputs, unit: int, entry: Entry | None) -> None:
+    def _close(self, part: PartitionInputs, unit: int, entry: LedgerStatus | None) -> None:
         attempt, now, later = part.attempts[unit], part.now[unit], part.later[unit]
         due = part.due[unit]
         state, newest = (OPEN, 1) if entry is None else (entry.state, entry.attempt)

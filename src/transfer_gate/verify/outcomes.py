@@ -17,7 +17,7 @@ from transfer_gate.model.transfer import Contact
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Headers
 from transfer_gate.records.ids import quarantine_id, topic_name
-from transfer_gate.verify.chains import Chains
+from transfer_gate.verify.chains import Chains, ReplayLedger
 from transfer_gate.verify.inputs import (
     BITS,
     KEY_MISMATCH,
@@ -36,7 +36,6 @@ from transfer_gate.verify.inputs import (
     referred,
     topic_id_of,
 )
-from transfer_gate.verify.ledger import ReplayLedger
 
 _STAGES: Final = {
     READABLE: b"policy",
