@@ -11,6 +11,7 @@ from transfer_gate.gate.retention import is_lonely
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.model.state import ProspectState, SealingKey
 from transfer_gate.policy.fold import without_key
+from transfer_gate.records.quarantined import Opener
 from transfer_gate.records.sealing import (
     Encryption,
     MasterKeys,
@@ -18,7 +19,6 @@ from transfer_gate.records.sealing import (
     OpenedKey,
     Sealing,
     is_key_of_day,
-    open_sealed,
     owner_of_day,
 )
 from transfer_gate.settings import PREFIX
@@ -29,7 +29,7 @@ class KeyMissing(PartitionStops):
 
 
 class Keys:
-    """Seals and opens payloads in one round. `today` (UTC) names the key of records without a prospect."""
+    """Seals payloads in one round. `today` (UTC) names the key of records without a prospect."""
 
     def __init__(self, sealing: Sealing, overlay: Overlay, today: dt.date) -> None:
         self._masters = sealing.masters
@@ -50,9 +50,13 @@ class Keys:
             opened = self._opened[key] = self._key_of(self._masters, key)
         return opened.seal(value, name)
 
-    def open(self, owner: bytes, value: bytes, encryption: Encryption, name: str) -> bytes:
-        """The payload behind a sealed value. Raises Erased, NotOpened (see `records.sealing`)."""
-        return open_sealed(value, encryption, name, self._overlay.get(owner).sealing_key, self._masters)
+    @property
+    def opener(self) -> Opener:
+        """Opens payloads by the keys as this round has made them so far."""
+        return Opener(self._kept, self._masters)
+
+    def _kept(self, owner: bytes) -> SealingKey | None:
+        return self._overlay.get(owner).sealing_key
 
     def destroy(self, owner: bytes) -> None:
         """Make every payload of this prospect unreadable (GDPR 17)."""

@@ -27,7 +27,7 @@ from transfer_gate.records.decisions import ANY_CHANNEL
 from transfer_gate.records.ledger import ERASED, LedgerEntry, State, decode_entry, encode_entry, may_be_replayed
 from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
 from transfer_gate.records.replay_requests import Action, restored
-from transfer_gate.records.sealing import Erased, NotOpened, owner_of
+from transfer_gate.records.sealing import Erased, NotOpened
 
 #: Why an unreadable consent event is not replayed.
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
@@ -56,6 +56,7 @@ class Replays:
     ) -> None:
         self._ledger = ledger
         self._keys = keys
+        self._opener = keys.opener
         self._outputs = outputs
         self._judge = judge
         self._at = at
@@ -154,10 +155,7 @@ class Replays:
             if original is None or original.record is None:
                 raise _NoOriginal(original.why if original is not None else NOT_LOOKED_FOR)
             return original.record
-        value = record.value
-        if held.encryption is not None:
-            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)
-            value = self._keys.open(owner, value or b"", held.encryption, held.name)
+        value = self._opener.open(held, record.key, record.value)
         place = held.source
         return ConsumerRecord(
             topic=place.topic,

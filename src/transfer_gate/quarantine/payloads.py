@@ -14,7 +14,8 @@ from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.consent_states import States, states_of
 from transfer_gate.quarantine.search import Found
-from transfer_gate.records.sealing import Erased, MasterKeys, NotOpened, load_master_keys, open_sealed, owner_of
+from transfer_gate.records.quarantined import Opener
+from transfer_gate.records.sealing import Erased, MasterKeys, NotOpened, load_master_keys
 from transfer_gate.settings import PREFIX, Settings
 
 Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
@@ -60,12 +61,10 @@ def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payloa
         place = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
         what = f"{reference.size:,} bytes, SHA-256 {reference.sha256}"
         return Payload("by-reference", why=f"too large to be repeated, or not to be had: it stands in {place} ({what})")
-    encryption, value = one.held.encryption, one.record.value
-    if encryption is None:
-        return Payload("plain", value)
-    key = states.get((one.record.partition, owner(one)), EMPTY).sealing_key
+    opener = Opener(lambda owner: states.get((one.record.partition, owner), EMPTY).sealing_key, masters)
     try:
-        return Payload("decrypted", open_sealed(value or b"", encryption, one.held.name, key, masters))
+        value = opener.open(one.held, one.record.key, one.record.value)
+        return Payload("plain" if one.held.encryption is None else "decrypted", value)
     except Erased as error:
         return Payload("erased", why=str(error))
     except NotOpened as error:
@@ -88,7 +87,7 @@ async def with_original(settings: Settings, one: Found, payload: Payload) -> Pay
 
 def owner(one: Found) -> bytes:
     """Under which key of the consent table the key of this record lies."""
-    return owner_of(one.record.key, one.held.stage, one.held.partner_id, one.held.quarantined_at, one.held.reason)
+    return one.held.owner(one.record.key)
 
 
 def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:

@@ -1,18 +1,19 @@
 """A record of the quarantine topic, or one sent back on the replay topic, read from its headers (contract 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
 
 from transfer_gate.model.reasons import Reason
+from transfer_gate.model.state import SealingKey
 from transfer_gate.model.terms import Channel
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
 from transfer_gate.records.decisions import SourcePlace
 from transfer_gate.records.headers import Headers, Stage
-from transfer_gate.records.sealing import Encryption
+from transfer_gate.records.sealing import Encryption, MasterKeys, open_sealed, owner_of
 
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
@@ -82,6 +83,28 @@ class Held(Struct, frozen=True, gc=False, kw_only=True):
     def name(self) -> str:
         """First source coordinates and partner: what a sealed payload is bound to."""
         return ids.quarantine_name(self.source.name, self.source.partition, self.source.offset, self.partner_id or "")
+
+    def owner(self, key: bytes | None) -> bytes:
+        """Under which key of the consent table the key of its payload lies; `key`: of the record. See `owner_of`."""
+        return owner_of(key, self.stage, self.partner_id, self.quarantined_at, self.reason)
+
+
+class Opener:
+    """Opens the payloads of quarantine records; `key_of`: the sealing key of an owner now, wherever it is kept."""
+
+    def __init__(self, key_of: Callable[[bytes], SealingKey | None], masters: MasterKeys | None) -> None:
+        self._key_of = key_of
+        self._masters = masters
+
+    def open(self, held: Held, key: bytes | None, value: bytes | None) -> bytes | None:
+        """The payload of a record with this key and value, which it is itself where it is not sealed.
+
+        Raises Erased, NotOpened (see `records.sealing`).
+        """
+        if held.encryption is None:
+            return value
+        owner = held.owner(key)
+        return open_sealed(value or b"", held.encryption, held.name, self._key_of(owner), self._masters)
 
 
 _REFERENCE: Final = msgspec.json.Decoder(Reference)

@@ -38,7 +38,7 @@ from transfer_gate.quarantine.search import (
 )
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
 from transfer_gate.records.quarantined import Held, held_of
-from transfer_gate.records.sealing import UNSEALED, Sealing, owner_of
+from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.replay.plan import Item, Items, Move, Plan, Result, fingerprint_of, result_of
 from transfer_gate.replay.plan_store import now
 from transfer_gate.replay.planned_records import FrozenRecords
@@ -179,9 +179,8 @@ class _Selection:
                 self.not_replayable += 1
                 continue
             key = hash(record.key or b"")
-            owner = owner_of(record.key, held.stage, held.partner_id, held.quarantined_at, held.reason)
             self._prospects.append(key)
-            self._owners.append(key if held.encryption is None else hash(owner))
+            self._owners.append(key if held.encryption is None else hash(held.owner(record.key)))
             self.stamps.append(record.timestamp)
             self.items.append(
                 Item(record.partition, record.offset, held.quarantine_id, held.attempt, fingerprint_of(record), -1)

@@ -52,7 +52,7 @@ async def _read_quarantine(
         async for records in committed_records(settings, run):
             for record in records:
                 ours = {name: text or b"" for name, text in record.headers if name.startswith(PREFIX)}
-                value, opened = payloads.open(record.key, record.value, ours)
+                value, opened = payloads.open(record.key, record.value, record.headers)
                 take = consents.copy if ours.get(SOURCE_TOPIC) == consent_topic else outcomes.quarantine
                 take(record.key, value, record.headers, opened=opened)
             count += len(records)

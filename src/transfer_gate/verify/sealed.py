@@ -1,24 +1,15 @@
 """Payloads in quarantine that are encrypted: opened where their key can be had, so that bytes can be compared."""
 
-from collections.abc import Mapping
-
 import msgspec
 from msgspec import Struct
 
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.model.state import SealingKey
 from transfer_gate.records import headers as names
-from transfer_gate.records import ids
+from transfer_gate.records.headers import Headers
 from transfer_gate.records.placements import UNGROWN, Placements
-from transfer_gate.records.sealing import (
-    Encryption,
-    MasterKeys,
-    SealError,
-    is_key_of_day,
-    load_master_keys,
-    open_sealed,
-    owner_of,
-)
+from transfer_gate.records.quarantined import Opener, held_of
+from transfer_gate.records.sealing import MasterKeys, SealError, is_key_of_day, load_master_keys
 from transfer_gate.settings import Settings
 
 
@@ -30,7 +21,6 @@ class _KeyOfState(Struct):
 
 _STATE = msgspec.json.Decoder(_KeyOfState)
 _KEY = msgspec.json.Decoder(SealingKey)
-_ENCRYPTION = msgspec.json.Decoder(Encryption)
 
 
 class Payloads:
@@ -46,6 +36,7 @@ class Payloads:
         file = settings.quarantine_key_file
         self._masters: MasterKeys | None = load_master_keys(file) if file is not None else None
         self._keys: dict[int, bytes] = {}
+        self._opener = Opener(self._key_of, self._masters)
         #: Sealed payloads that could not be opened.
         self.unopened = 0
 
@@ -75,26 +66,16 @@ class Payloads:
                 else:
                     self._keys[hash(record.key)] = msgspec.json.encode(key)
 
-    def open(self, key: bytes | None, value: bytes | None, ours: Mapping[str, bytes]) -> tuple[bytes | None, bool]:
+    def open(self, key: bytes | None, value: bytes | None, sent: Headers) -> tuple[bytes | None, bool]:
         """The payload of a quarantine record, and whether that is what it is: False when it could not be opened."""
-        sealed = ours.get(names.ENCRYPTION)
-        if sealed is None or value is None:
+        if value is None or not any(name == names.ENCRYPTION for name, _ in sent):
             return value, True
         try:
-            return self._opened(key, value, ours, _ENCRYPTION.decode(sealed)), True
-        except (SealError, KeyError, ValueError):
+            return self._opener.open(held_of(sent), key, value), True
+        except (SealError, ValueError):
             self.unopened += 1
             return value, False
 
-    def _opened(self, key: bytes | None, value: bytes, ours: Mapping[str, bytes], encryption: Encryption) -> bytes:
-        partner = ours.get(names.PARTNER)
-        topic_id = ours.get(names.SOURCE_TOPIC_ID)
-        topic = ids.topic_name(ours[names.SOURCE_TOPIC].decode(), topic_id.decode() if topic_id is not None else None)
-        place = topic, int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
-        who = partner.decode() if partner is not None else None
-        owner = owner_of(
-            key, ours[names.STAGE].decode(), who, ours[names.QUARANTINED_AT].decode(), ours[names.REASON].decode()
-        )
+    def _key_of(self, owner: bytes) -> SealingKey | None:
         packed = self._keys.get(hash(owner))
-        wrapped = _KEY.decode(packed) if packed is not None else None
-        return open_sealed(value, encryption, ids.quarantine_name(*place, who or ""), wrapped, self._masters)
+        return _KEY.decode(packed) if packed is not None else None
