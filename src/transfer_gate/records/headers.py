@@ -1,7 +1,13 @@
-"""Record headers that the gate writes (contract section 5): the one place where they are spelt."""
+"""Record headers that the gate writes (contract section 5): the one place where their names are spelt.
+
+What each means, which may be absent and how it is read stands with the records of each topic, as a table of `Header`:
+`records.released`, `records.quarantined`, `records.replay_requests`. Schemas and documentation are generated from it.
+`of_release` and `of_quarantine` write them.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -10,6 +16,21 @@ from transfer_gate.records.decisions import ANY_CHANNEL
 
 Headers = Sequence[tuple[str, bytes | None]]
 Stage = Literal["decode", "schema", "consent", "policy"]
+
+
+class Header(NamedTuple):
+    """A header: what it means, and the JSON Schema of the text that its bytes are in UTF-8."""
+
+    name: str
+    about: str
+    schema: Mapping[str, Any] = MappingProxyType({})
+    optional: bool = False
+
+
+def json_text(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a text that is JSON."""
+    return {"contentMediaType": "application/json", "contentSchema": schema}
+
 
 PREFIX: Final = "tg-"
 FORMAT: Final = "tg-format"

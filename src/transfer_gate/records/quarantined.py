@@ -6,14 +6,14 @@ from typing import Final, TypeVar, get_args
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.model.reasons import Reason
+from transfer_gate.model.reasons import REASONS, Reason
 from transfer_gate.model.state import SealingKey
-from transfer_gate.model.terms import Channel
+from transfer_gate.model.terms import CHANNELS, Channel
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
-from transfer_gate.records.decisions import SourcePlace
-from transfer_gate.records.headers import Headers, Stage
-from transfer_gate.records.sealing import Encryption, MasterKeys, open_sealed, owner_of
+from transfer_gate.records.decisions import ANY_CHANNEL, SourcePlace
+from transfer_gate.records.headers import Header, Headers, Stage, json_text
+from transfer_gate.records.sealing import ALGORITHM, Encryption, MasterKeys, open_sealed, owner_of
 
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
@@ -46,6 +46,105 @@ class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     key_size: int | None = None
     key_sha256: str | None = None
     headers_left_out: bool = False
+
+
+_UUID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_NUMBER: Final = r"^(0|[1-9][0-9]*)$"
+_WHEN: Final = {"format": "date-time"}
+_REASON: Final = {"enum": list(REASONS)}
+
+#: Headers of a record of the quarantine topic, beside those of its source.
+HEADERS: Final = (
+    Header(names.FORMAT, "Version of this set of headers.", {"const": "1"}),
+    Header(names.QUARANTINE_ID, "UUIDv5 of the first source coordinates and the partner.", {"pattern": _UUID}),
+    Header(names.STAGE, "Where the record was held.", {"enum": list(get_args(Stage))}),
+    Header(names.PARTNER, "Partner; absent when the record could not be read.", optional=True),
+    Header(
+        names.CHANNELS,
+        "Channels that were held; absent when the record could not be read.",
+        json_text(
+            {
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": True,
+                "items": {"enum": list(CHANNELS)},
+            }
+        ),
+        optional=True,
+    ),
+    Header(names.REASON, "First reason.", _REASON),
+    Header(
+        names.REASONS,
+        f"Channel to reasons; `{ANY_CHANNEL}` stands for all of a record that could not be read.",
+        json_text(
+            {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": _REASON,
+                },
+            }
+        ),
+    ),
+    Header(names.SOURCE_TOPIC, "Topic of the source, prefix included."),
+    Header(names.SOURCE_PARTITION, "Partition of the source.", {"pattern": _NUMBER}),
+    Header(names.SOURCE_OFFSET, "Offset of the source.", {"pattern": _NUMBER}),
+    Header(
+        names.SOURCE_TOPIC_ID,
+        "Id of the source's topic (KIP-516), when it was made anew under its name; absent before.",
+        optional=True,
+    ),
+    Header(
+        names.SOURCE_TIMESTAMP_MS, "Timestamp of the source, milliseconds since the epoch.", {"pattern": r"^-?[0-9]+$"}
+    ),
+    Header(names.DECISION_ID, "Decision record that explains it.", {"pattern": _UUID}, optional=True),
+    Header(names.POLICY_REVISION, "Revision of the registry that decided."),
+    Header(names.CONSENT_OFFSET, "Position in `consent-events` that the decision saw.", {"pattern": r"^-?[0-9]+$"}),
+    Header(names.QUARANTINED_AT, "When this attempt was held.", _WHEN),
+    Header(names.FIRST_QUARANTINED_AT, "When the record was first held.", _WHEN),
+    Header(names.ATTEMPT, "Number of decisions so far, from 1.", {"pattern": r"^[1-9][0-9]*$"}),
+    Header(names.REPLAY_RUN, "Replay that sent the record back; absent before the first.", optional=True),
+    Header(
+        names.ENCRYPTION,
+        "How the value is encrypted; absent when it is plain. `key` names the key of the prospect, or of the day.",
+        json_text(
+            {
+                "type": "object",
+                "properties": {"alg": {"const": ALGORITHM}, "key": {"type": "string"}},
+                "required": ["alg", "key"],
+            }
+        ),
+        optional=True,
+    ),
+    Header(
+        names.REFERENCE,
+        "In place of the value, which is too large to be repeated, or can't be had: where the source stands, "
+        "its size (bytes) and SHA-256; absent where the value is there. `last_offset`: bytes that can't be had "
+        "stand from `offset` to there. `key_size`, `key_sha256`: the key is left out, too; "
+        "`headers_left_out`: so are "
+        "the headers.",
+        json_text(
+            {
+                "type": "object",
+                "properties": {
+                    "topic": {"type": "string"},
+                    "partition": {"type": "integer"},
+                    "offset": {"type": "integer"},
+                    "size": {"type": "integer"},
+                    "sha256": {"type": "string"},
+                    "topic_id": {"type": "string"},
+                    "last_offset": {"type": "integer"},
+                    "key_size": {"type": "integer"},
+                    "key_sha256": {"type": "string"},
+                    "headers_left_out": {"type": "boolean"},
+                },
+                "required": ["topic", "partition", "offset", "size", "sha256"],
+            }
+        ),
+        optional=True,
+    ),
+)
 
 
 class Held(Struct, frozen=True, gc=False, kw_only=True):
@@ -111,11 +210,17 @@ _REFERENCE: Final = msgspec.json.Decoder(Reference)
 encode_reference: Final = msgspec.json.Encoder().encode
 
 
+_REQUIRED: Final = tuple(header.name for header in HEADERS if not header.optional)
+
+
 def held_of(sent: Headers) -> Held:
     """Read the headers of a quarantine record. Raises MalformedHeaders."""
     ours = _Ours({name: value for name, value in sent if name.startswith(names.PREFIX)})
     if ours.text(names.FORMAT) != "1":
         raise MalformedHeaders(f"header {names.FORMAT} names a format that this version does not know")
+    for name in _REQUIRED:
+        if name not in ours.values:
+            raise MalformedHeaders(f"header {name} is missing")
     partner_id = ours.optional(names.PARTNER)
     source = SourcePlace(
         topic=ours.text(names.SOURCE_TOPIC),

@@ -8,6 +8,8 @@ from msgspec import Struct
 from transfer_gate.model.decision import Obligations
 from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Token
 from transfer_gate.model.transfer import AttributeValue, Contact
+from transfer_gate.records import headers as names
+from transfer_gate.records.headers import Header
 
 
 class PolicyStamp(Struct, frozen=True, gc=False, kw_only=True):
@@ -34,6 +36,13 @@ class ReleasedRecord(Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     obligations: Obligations
     policy: PolicyStamp
 
+
+#: Headers of a record on a partner's topic.
+HEADERS: Final = (
+    Header(names.TRANSFER_ID, "UUIDv5 of the event and the partner: equal in every attempt."),
+    Header(names.DECISION_ID, "Decision record that explains the release."),
+    Header(names.CONTENT_TYPE, "application/json"),
+)
 
 _DECODER: Final = msgspec.json.Decoder(ReleasedRecord)
 encode_released: Final = msgspec.json.Encoder().encode

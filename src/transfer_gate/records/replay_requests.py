@@ -1,18 +1,35 @@
 """A record of the replay topic: a quarantine record that is sent back, and what is asked of the gate."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
 
 from transfer_gate.records import headers as names
-from transfer_gate.records.headers import PREFIX, RAW, Headers
+from transfer_gate.records.headers import PREFIX, RAW, Header, Headers, json_text
 
 #: What a record on the replay topic asks of the gate; without the header, a fresh decision.
 Action = Literal["replay", "discard", "rewrap"]
 
 #: What an earlier replay wrote, and a new one writes anew.
 _OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
+#: Headers that a record of the replay topic may have besides those of a quarantine record.
+HEADERS: Final = (
+    Header(
+        names.REPLAY_ACTION,
+        "What is asked: a fresh decision (also when the header is absent), to discard the record for good, or "
+        "to wrap the key of a prospect by the current master key (then no other header and no value).",
+        {"enum": list(get_args(Action))},
+        optional=True,
+    ),
+    Header(names.REPLAY_WHY, "Why a record is discarded, in the operator's words.", optional=True),
+    Header(
+        RAW,
+        "In place of a header of the source whose name is not UTF-8; name and value in base64. May repeat.",
+        json_text({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name", "value"]}),
+        optional=True,
+    ),
+)
 _encode: Final = msgspec.json.Encoder().encode
 
 

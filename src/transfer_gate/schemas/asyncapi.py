@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from transfer_gate.model.topics import Topics
-from transfer_gate.records import headers
-from transfer_gate.schemas.headers import Schema
+from transfer_gate.schemas.headers import Schema, release_headers
 from transfer_gate.schemas.records import VERSION
 
 #: https://www.asyncapi.com/docs/reference/specification/v3.0.0
@@ -38,16 +37,6 @@ def _schema(name: str) -> Schema:
     return {"schemaFormat": _FORMAT, "schema": {"$ref": f"./{name}.schema.json"}}
 
 
-def _release_headers() -> Schema:
-    described = {
-        headers.TRANSFER_ID: "UUIDv5 of the event and the partner: equal in every attempt.",
-        headers.DECISION_ID: "Decision record that explains the release.",
-        headers.CONTENT_TYPE: "application/json",
-    }
-    properties = {name: {"type": "string", "description": about} for name, about in described.items()}
-    return {"type": "object", "properties": properties, "required": list(described)}
-
-
 def _channels(topics: Topics) -> Mapping[str, _Channel]:
     return {
         "transfers": _Channel(
@@ -73,7 +62,7 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             "delete",
             _PROSPECT,
             _schema("released-record"),
-            _release_headers(),
+            release_headers(),
         ),
         "quarantine": _Channel(
             topics.quarantine,
