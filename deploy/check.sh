@@ -55,11 +55,11 @@ HATCH_BUILD_HOOK_ENABLE_MYPYC=1 "$work/build/bin/python" -m pip --disable-pip-ve
 (
     cd "$work"
     image/bin/transfer-gate --version
-    for command in worker "topics apply" audit; do
+    for command in worker "topics apply" audit ingest; do
         # shellcheck disable=SC2086
         image/bin/transfer-gate $command --help >/dev/null
     done
-    image/bin/python -c "import transfer_gate.gate.worker, transfer_gate.gate.rocksdb"
+    image/bin/python -c "import transfer_gate.ingest.service, transfer_gate.gate.worker, transfer_gate.gate.rocksdb"
     image/bin/python -c "from transfer_gate.policy.written import is_compiled; assert is_compiled()"
 )
 "$work/image/bin/transfer-gate" registry check examples/registry >/dev/null

@@ -16,4 +16,6 @@ new() {
 # The master key of payloads in quarantine (AES-256), as `transfer-gate key new` would make it: who loses it can replay
 # nothing that is held now.
 new quarantine-keys 32
+# What webhooks are signed with, of a source like examples/ingest/signed.yaml.
+new signed-secret 32
 new grafana-admin 18

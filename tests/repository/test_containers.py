@@ -15,6 +15,8 @@ from transfer_gate.settings import load_settings
 SERVICES: Final = compose()
 #: Services of the gate's own image.
 OURS: Final = sorted(name for name, service in SERVICES.items() if service.get("build"))
+#: How settings end that name a file with a secret, or a folder of such files.
+FILES: Final = ("FILE", "INGEST_SECRETS")
 #: Ends when its work is done.
 ONE_SHOT: Final = "topics"
 
@@ -24,9 +26,9 @@ def instructions(name: str) -> list[str]:
 
 
 def test_the_services_are_there() -> None:
-    wanted = "kafka topics worker auditor prometheus alertmanager grafana kafka-ui"
+    wanted = "kafka topics worker auditor ingest prometheus alertmanager grafana kafka-ui"
     assert set(SERVICES) == set(wanted.split())
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["kafka-ui"]
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["ingest", "kafka-ui"]
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
@@ -36,7 +38,7 @@ def test_a_service_of_the_gate_runs_a_command_with_settings_that_exist(
 ) -> None:
     assert SERVICES[name]["command"][0] in COMMANDS
     for setting, value in {**image_environment(), **SERVICES[name]["environment"]}.items():
-        monkeypatch.setenv(setting, value)
+        monkeypatch.setenv(setting, str(value))
     assert load_settings(None).metrics_port == 9464
 
 
@@ -81,8 +83,9 @@ def test_what_a_service_mounts_exists_and_is_read_only_or_its_own_volume(name: s
 def test_prometheus_finds_the_services_that_it_scrapes_and_the_one_that_it_tells() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
     scraped = {name for job in config["scrape_configs"] for sd in job["dns_sd_configs"] for name in sd["names"]}
-    assert scraped == {"worker", "auditor"}
-    assert {job["job_name"] for job in config["scrape_configs"]} == {"transfer-gate", "transfer-gate-audit"}
+    assert scraped == {"worker", "auditor", "ingest"}
+    jobs = {"transfer-gate", "transfer-gate-audit", "transfer-gate-ingest"}
+    assert {job["job_name"] for job in config["scrape_configs"]} == jobs
     (target,) = config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert target.partition(":")[0] in SERVICES
 
@@ -94,7 +97,9 @@ def test_what_waits_for_another_waits_for_one_that_is_well_or_done() -> None:
         for other, waits in service.get("depends_on", {}).items()
     }
     assert conditions["topics", "kafka"] == "service_healthy"
-    assert {conditions[name, "topics"] for name in ("worker", "auditor")} == {"service_completed_successfully"}
+    assert {conditions[name, "topics"] for name in ("worker", "auditor", "ingest")} == {
+        "service_completed_successfully"
+    }
 
 
 def test_secrets_are_files_that_the_script_makes() -> None:
@@ -117,7 +122,7 @@ def test_only_the_worker_and_who_runs_commands_have_the_key_of_quarantine() -> N
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_secret_stands_in_the_environment(name: str) -> None:
     given = SERVICES[name].get("environment", {})
-    suspect = [key for key in given if re.search(r"PASSWORD|SECRET|TOKEN|_KEY\b", key) and not key.endswith("FILE")]
+    suspect = [key for key in given if re.search(r"PASSWORD|SECRET|TOKEN|_KEY\b", key) and not key.endswith(FILES)]
     assert suspect == []
 
 

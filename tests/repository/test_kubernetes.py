@@ -23,6 +23,7 @@ from tests.support.deployment import (
     workloads,
 )
 from transfer_gate.cli import COMMANDS
+from transfer_gate.ingest.source_file import load_sources
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.settings import Settings, load_settings
@@ -74,22 +75,37 @@ def mounted_secrets(component: str) -> dict[str, str]:
     }
 
 
+def source_secrets() -> set[str]:
+    """Names of the secrets that the source files of the component ask for."""
+    found: set[str] = set()
+    for file in load_sources(KUBERNETES / "components" / "ingest" / "sources"):
+        given = file.source.authentication.model_dump(exclude_none=True)
+        found |= {
+            one[name] for one in given.values() if isinstance(one, dict) for name in one if name.endswith("_file")
+        }
+    return found
+
+
 @pytest.mark.parametrize("component", WORKLOADS)
 def test_every_secret_is_a_file_of_a_secret_that_is_mounted(component: str) -> None:
     """And none stands in the environment."""
     files = {name: value for name, value in settings_of(WORKLOADS[component]).items() if name.endswith("FILE")}
     assert {f"{PREFIX}SASL_PASSWORD_FILE", f"{PREFIX}SSL_CAFILE"} <= set(files)
-    assert {str(Path(value).parent) for value in files.values()} == set(mounted_secrets(component))
+    paths = [Path(value) for value in files.values()]
+    if component == "ingest":
+        paths += [Path(settings_of(WORKLOADS[component])[f"{PREFIX}INGEST_SECRETS"], name) for name in source_secrets()]
+    assert {str(path.parent) for path in paths} == set(mounted_secrets(component))
     items = {one["name"]: one["secret"]["items"] for one in pod(WORKLOADS[component])["volumes"] if "secret" in one}
-    assert {Path(value).name for value in files.values()} == {item["path"] for part in items.values() for item in part}
+    assert {path.name for path in paths} == {item["path"] for part in items.values() for item in part}
     assert all("valueFrom" not in one for one in container(component)["env"])
 
 
 def test_only_the_worker_has_the_key_of_quarantine() -> None:
     assert "transfer-gate-quarantine-keys" in mounted_secrets("worker").values()
     assert f"{PREFIX}QUARANTINE_KEY_FILE" in settings_of(WORKLOADS["worker"])
-    assert "transfer-gate-quarantine-keys" not in mounted_secrets("auditor").values()
-    assert f"{PREFIX}QUARANTINE_KEY_FILE" not in settings_of(WORKLOADS["auditor"])
+    for component in ("auditor", "ingest"):
+        assert "transfer-gate-quarantine-keys" not in mounted_secrets(component).values()
+        assert f"{PREFIX}QUARANTINE_KEY_FILE" not in settings_of(WORKLOADS[component])
 
 
 @pytest.mark.parametrize("component", WORKLOADS)
@@ -149,21 +165,40 @@ def test_one_port_everywhere() -> None:
     port = int(image_environment()[f"{PREFIX}METRICS_PORT"])
     assert port == Settings.model_fields["metrics_port"].default
     for component in WORKLOADS:
-        assert [one["containerPort"] for one in container(component)["ports"]] == [port]
+        assert {one["name"]: one["containerPort"] for one in container(component)["ports"]}["metrics"] == port
         assert settings_of(WORKLOADS[component])[f"{PREFIX}METRICS_PORT"] == str(port)
-    assert {one["port"] for service in manifests("Service") for one in service["spec"]["ports"]} == {port}
-    (policy,) = manifests("NetworkPolicy")
+    ports = [one for service in manifests("Service") for one in service["spec"]["ports"]]
+    assert {one["port"] for one in ports if one["name"] == "metrics"} == {port}
+    policy, _ = manifests("NetworkPolicy")
     assert [one["port"] for rule in policy["spec"]["ingress"] for one in rule["ports"]] == [port]
 
 
 def test_nothing_comes_in_but_prometheus_and_nothing_goes_out_but_names_and_kafka() -> None:
-    (policy,) = manifests("NetworkPolicy")
+    policy, _ = manifests("NetworkPolicy")
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "transfer-gate"}
     assert all(rule.get("from") for rule in policy["spec"]["ingress"])
     out = [(bool(rule["to"]), one["port"]) for rule in policy["spec"]["egress"] for one in rule["ports"]]
     kafka = int(settings_of(WORKLOADS["worker"])[f"{PREFIX}BOOTSTRAP_SERVERS"].rpartition(":")[2])
     assert out == [(True, 53), (True, 53), (True, kafka)]
+
+
+def test_platforms_reach_the_port_of_ingest_through_the_proxies_that_it_trusts_and_no_other_pod() -> None:
+    settings = settings_of(WORKLOADS["ingest"])
+    port = int(settings[f"{PREFIX}INGEST_PORT"])
+    assert port == Settings.model_fields["ingest_port"].default
+    assert {"name": "http", "containerPort": port} in container("ingest")["ports"]
+    _, policy = manifests("NetworkPolicy")
+    assert policy["spec"]["podSelector"] == WORKLOADS["ingest"]["spec"]["selector"]
+    assert [(len(rule["from"]), rule["ports"]) for rule in policy["spec"]["ingress"]] == [
+        (1, [{"protocol": "TCP", "port": port}])
+    ]
+    assert settings[f"{PREFIX}INGEST_TRUSTED_PROXIES"]
+    (ingress,) = manifests("Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    assert [rule["host"]] == ingress["spec"]["tls"][0]["hosts"]
+    assert rule["http"]["paths"][0]["path"] == "/ingest/"
+    assert rule["http"]["paths"][0]["backend"]["service"] == {"name": "transfer-gate-ingest", "port": {"name": "http"}}
 
 
 def labels(manifest: Manifest) -> dict[str, str]:
@@ -185,9 +220,12 @@ def test_selectors_find_what_they_are_for() -> None:
     assert sorted(one["metadata"]["labels"][monitor["spec"]["jobLabel"]] for one in watched) == [
         "transfer-gate",
         "transfer-gate-audit",
+        "transfer-gate-ingest",
     ]
-    (budget,) = manifests("PodDisruptionBudget")
-    assert budget["spec"]["selector"] == WORKLOADS["worker"]["spec"]["selector"]
+    budgets = {one["metadata"]["name"]: one["spec"]["selector"] for one in manifests("PodDisruptionBudget")}
+    assert budgets == {
+        f"transfer-gate-{component}": WORKLOADS[component]["spec"]["selector"] for component in ("worker", "ingest")
+    }
 
 
 def test_a_stop_is_given_the_time_that_it_takes() -> None:
@@ -229,6 +267,11 @@ def test_every_patch_has_something_to_change() -> None:
                 (manifest,) = documents(folder / patch["path"])
                 target = {"kind": manifest["kind"], "name": manifest["metadata"]["name"]}
             assert (target["kind"], target["name"]) in named
+
+
+def test_the_source_that_is_deployed_is_the_sample() -> None:
+    deployed = KUBERNETES / "components" / "ingest" / "sources" / "signed.yaml"
+    assert deployed.read_bytes() == (ROOT / "examples" / "ingest" / "signed.yaml").read_bytes()
 
 
 def test_the_registry_that_is_deployed_is_the_sample() -> None:

@@ -141,8 +141,9 @@ def test_what_is_scraped_is_there_under_the_names_that_alerts_ask_for() -> None:
     scraped = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     assert {name for job in scraped for found in job["dns_sd_configs"] for name in found["names"]} <= set(services)
-    base = (ROOT / "deploy" / "kubernetes" / "base").glob("*-service.yaml")
-    labels = [yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]["labels"] for file in base]
+    kubernetes = ROOT / "deploy" / "kubernetes"
+    files = [*(kubernetes / "base").glob("*-service.yaml"), kubernetes / "components" / "ingest" / "service.yaml"]
+    labels = [yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]["labels"] for file in files]
     jobs = {job["job_name"] for job in scraped}
     assert jobs == {label for found in labels if (label := found.get("transfer-gate/job"))}
     asked = {

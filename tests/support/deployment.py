@@ -75,11 +75,12 @@ def pod(workload: Manifest) -> dict[str, Any]:
 
 
 def workloads() -> dict[str, Manifest]:
-    """The workloads of the base by their component."""
+    """The workloads by their component."""
+    files = ("base/worker", "base/auditor", "components/ingest/deployment")
     return {
         one["metadata"]["labels"]["app.kubernetes.io/component"]: one
-        for name in ("worker", "auditor")
-        for one in documents(KUBERNETES / "base" / f"{name}.yaml")
+        for name in files
+        for one in documents(KUBERNETES / f"{name}.yaml")
     }
 
 

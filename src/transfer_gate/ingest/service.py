@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import uvicorn
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.ingest.app import OUTCOMES, Ingest, SourceEndpoint
+from transfer_gate.ingest.app import OF_NOBODY, OUTCOMES, UNREADABLE, Ingest, SourceEndpoint
 from transfer_gate.ingest.authentication import Authenticator
 from transfer_gate.ingest.publisher import open_publisher
 from transfer_gate.ingest.source_file import SourceFile
 from transfer_gate.observe.health import serve_health
-from transfer_gate.observe.metrics import INGEST, INGEST_REQUESTS
+from transfer_gate.observe.metrics import INGEST, INGEST_EVENTS, INGEST_REQUESTS
 from transfer_gate.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,8 @@ async def run_ingest(settings: Settings, files: list[SourceFile], nobody: frozen
         for endpoint in endpoints:
             for outcome in OUTCOMES:
                 INGEST_REQUESTS.labels(endpoint.name, outcome)  # a counter has to be there to be watched
+            for became in (UNREADABLE, OF_NOBODY):
+                INGEST_EVENTS.labels(endpoint.name, became)
         config.app = Ingest(settings, endpoints).app()
         server = _Server(config)
         health = serve_health(
