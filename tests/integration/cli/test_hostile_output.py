@@ -28,7 +28,7 @@ LARGE_KEY: Final = NAMES * (900_000 // len(NAMES))
 PRINT_NO_RECORDS: Final = {
     "worker", "topics apply", "topics grow", "registry check", "registry diff", "policy test", "key new",
     "schema export",
-    "kafka start", "kafka status", "kafka stop", "demo", "consent import", "consent tail",
+    "kafka start", "kafka status", "kafka stop", "demo", "consent import", "consent tail", "ingest test",
     # What they print of records is what `status` prints.
     "key promote", "key rotate", "replay approve", "replay cancel",
 }  # fmt: skip

@@ -65,6 +65,7 @@ NEED_A_BROKER: Final = (
 #: Those that never ask a cluster, or start one.
 NEED_NONE: Final = (
     "demo",
+    # The service itself waits for the brokers: tests/faults/test_ingest.py.
     "ingest test",
     "kafka ",
     "key new",
