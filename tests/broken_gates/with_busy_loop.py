@@ -9,25 +9,26 @@ from pathlib import Path
 from typing import Final
 
 from transfer_gate.cli import main
-from transfer_gate.gate.barrier import Taken
-from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.inbox import Fetched, Inbox, Record
 from transfer_gate.gate.partition import Partition
 
-_work: Final = Partition._rest_back
+_part: Final = Partition._take_part
 
 
-def _slowly(self: Partition, topic: str, taken: Taken, work: Callable[[Sequence[Record]], int]) -> Taken:
-    if topic != self._book.transfers:
-        return _work(self, topic, taken, work)
+def _slowly(
+    self: Partition, taken: Fetched | None, inbox: Inbox, work: Callable[[Sequence[Record]], int]
+) -> Fetched | None:
+    if taken is None or inbox is not self.inboxes.transfers:
+        return _part(self, taken, inbox, work)
     folder = Path(os.environ["TRANSFER_GATE_DATA_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "busy").touch()
     while not (folder / "go-on").exists():  # at full speed, as a long computation
         pass
-    return _work(self, topic, taken, work)
+    return _part(self, taken, inbox, work)
 
 
-Partition._rest_back = _slowly  # type: ignore[method-assign]
+Partition._take_part = _slowly  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ _meet_barrier = Partition._meet_barrier
 
 async def _wait_for_nothing(self: Partition) -> Waiting | None:
     waiting = await _meet_barrier(self)
-    return None if waiting is None else replace(waiting, need=0)
+    return None if waiting is None else replace(waiting, need=waiting.need._replace(consents=0))
 
 
 Partition._meet_barrier = _wait_for_nothing  # type: ignore[method-assign]

@@ -5,7 +5,7 @@ This is how consumers ordinarily work. With it the tests of exactly-once prove t
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, cast
 from unittest.mock import patch
 
@@ -17,6 +17,7 @@ from transfer_gate.cli import main
 from transfer_gate.gate import takeover
 from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
 from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.produce import Written
 from transfer_gate.kafka.transaction import TransactionalWriter
 
 #: Kafka's own auto.commit.interval.ms is 5 s.
@@ -63,13 +64,9 @@ async def _start(bootstrap_servers: str) -> AIOKafkaProducer:
     return producer
 
 
-async def _commit(
-    _self: TransactionalWriter,
-    batches: Batches,
-    offsets: Mapping[str, int],
-    _notes: Callable[[], Mapping[str, str]],
-    _elsewhere: Sequence[Batches] = (),
-) -> None:
+async def _produce(
+    _self: TransactionalWriter, batches: Batches, *_elsewhere: Batches
+) -> Mapping[tuple[str, int], Written]:
     producer, sent = _producers[0].result(), []
     for topic, built in batches.close().items():
         for builder, _ in built:
@@ -81,7 +78,11 @@ async def _commit(
                 for record in DefaultRecordBatch(builder.build())
             ]
     await asyncio.gather(*sent)
-    _done.update({TP(topic, batches.partition): offset for topic, offset in offsets.items()})
+    return {}
+
+
+async def _commit(_self: TransactionalWriter, partition: int, offsets: Mapping[str, int], _note: str = "") -> None:
+    _done.update({TP(topic, partition): offset for topic, offset in offsets.items()})
 
 
 def _require_no_offsets(*_: object, **__: object) -> None:
@@ -97,6 +98,7 @@ patch.object(takeover, "require_offsets", _require_no_offsets).start()
 patch.object(takeover, "lacking_offsets", _none_lack).start()
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
+TransactionalWriter.produce = _produce  # type: ignore[method-assign,assignment]
 TransactionalWriter.commit = _commit  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ is made on purpose: records and offsets that come after the end of their transac
 """
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -53,17 +53,23 @@ class Log:
         markers.
         """
         async with self.owner() as writer:
-            await writer.commit(output(topic, b"first", partition), {self.input: 1}, dict)
+            await write(writer, output(topic, b"first", partition), {self.input: 1})
             await writer._add_partitions([topic], partition)
             await writer._end(commit=commit)
             await until_state(writer, "CompleteCommit" if commit else "CompleteAbort")
             await writer._produce(output(topic, b"second", partition))
             assert await _open_at(writer._client, [(topic, partition)], time.monotonic() + 10), "it does not hang"
             if offset is not None:
-                await writer._commit_offsets({self.input: offset}, 0, {})
+                await writer._commit_offsets({self.input: offset}, 0, "")
 
     async def committed_in(self, topic: str) -> list[bytes | None]:
         return [record.value async for record in read_all(self.servers, [topic], 2)]
+
+
+async def write(writer: TransactionalWriter, batches: Batches, offsets: Mapping[str, int]) -> None:
+    """One transaction, with offsets of partition 0."""
+    await writer.produce(batches)
+    await writer.commit(0, offsets)
 
 
 async def until_state(writer: TransactionalWriter, wanted: str) -> None:
@@ -110,7 +116,7 @@ async def test_what_hangs_is_ended_as_its_transaction_was(log: Log, commit: bool
     reached = 2 if commit else 1
     async with log.owner() as writer:
         assert await writer.committed((log.input,), 0) == {log.input: Committed(reached, "")}
-        await writer.commit(output(log.output, b"third"), {log.input: reached + 1}, dict)
+        await write(writer, output(log.output, b"third"), {log.input: reached + 1})
     assert await log.committed_in(log.output) == values
 
 
@@ -122,7 +128,7 @@ async def test_a_record_that_hangs_alone_is_ended_before_anything_follows_it(
     await log.leave_hanging(log.partner, commit=commit, offset=None)
     async with log.owner() as writer:
         await writer.committed((log.input,), 0)
-        await writer.commit(output(log.partner, b"third"), {log.input: 3}, dict)
+        await write(writer, output(log.partner, b"third"), {log.input: 3})
     assert await log.committed_in(log.partner) == values
 
 
@@ -146,12 +152,12 @@ async def test_a_stray_that_hangs_in_another_partition_is_ended(log: Log) -> Non
 async def test_an_open_transaction_of_another_owner_is_left_alone(log: Log) -> None:
     """It writes on, and commits."""
     async with log.owner() as writer:
-        await writer.commit(output(log.output, b"zero"), {log.input: 1}, dict)
+        await write(writer, output(log.output, b"zero"), {log.input: 1})
     async with open_producer(log.servers, f"{log.group}-1") as other, other.transaction():
         await other.send_and_wait(log.strays, b"one", partition=0)
         async with log.owner() as writer:
             await writer.committed((log.input,), 0)
-            await writer.commit(output(log.output, b"first"), {log.input: 2}, dict)
+            await write(writer, output(log.output, b"first"), {log.input: 2})
         await other.send_and_wait(log.strays, b"two", partition=0)
     assert await log.committed_in(log.strays) == [b"one", b"two"]
     assert await log.committed_in(log.output) == [b"zero", b"first"]

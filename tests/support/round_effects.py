@@ -17,7 +17,7 @@ from aiokafka.structs import ConsumerRecord
 from tests.support.events import Events
 from tests.support.registry import write_registry
 from transfer_gate.gate import partition as partition_module
-from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.inbox import Fetched, Offsets, Record
 from transfer_gate.gate.integrity.inputs import Watermark
 from transfer_gate.gate.memory import Share
 from transfer_gate.gate.monitoring import Meter
@@ -26,6 +26,7 @@ from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.hanging import Place
 from transfer_gate.kafka.produce import Written
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote
@@ -64,9 +65,8 @@ class Effects(list[str]):
         key = "" if record.key is None or name == "ledger" else record.key.decode() + " "
         self.append(f"produce {place} {key}{_what(name, record)}")
 
-    def committing(self, offsets: Mapping[str, int], notes: Mapping[str, str]) -> None:
-        """Offsets of a transaction, and the one note that stands beside each."""
-        (note,) = {notes[topic] for topic in offsets}
+    def committing(self, offsets: Mapping[str, int], note: str) -> None:
+        """Offsets of a transaction, and the note that stands beside each."""
         noted = dict(part.split("=") for part in note.split())
         reached = " ".join(f"{self.name(topic)}={end}" for topic, end in offsets.items())
         self.append(f"note {reached}; changelog={noted['changelog']} ledger={noted['ledger']}")
@@ -132,39 +132,36 @@ class RecordingWriter:
         self._effects = effects
         #: Offset after the last record or marker, by topic.
         self.ends: dict[str, int] = {}
-        self._latest: dict[str, Written] = {}
+        #: Of the transaction that is open.
+        self._open: list[Record] = []
         self.fails: dict[str, Exception] = {}
         #: Of committed transactions.
         self.written: list[Record] = []
         self.offsets: dict[str, int] = {}
 
-    def written_to(self, topic: str) -> Written | None:
-        return self._latest.get(topic)
-
-    async def commit(
-        self,
-        batches: Batches,
-        offsets: Mapping[str, int],
-        notes: Callable[[], Mapping[str, str]],
-        elsewhere: Sequence[Batches] = (),
-    ) -> None:
-        self._latest.clear()
+    async def produce(self, batches: Batches, *elsewhere: Batches) -> Mapping[Place, Written]:
         if "produce" in self.fails:
             raise self.fails["produce"]
-        written: list[Record] = []
+        self._open = []
+        found: dict[Place, Written] = {}
         for part in (batches, *elsewhere):
             for topic, record in _records_of(part):
+                place = topic, part.partition
                 first = self.ends.get(topic, 0)
-                begin, end = self._latest.get(topic, (first, first))
-                written.append(_as_consumed(topic, part.partition, end, record))
-                self._latest[topic] = Written(begin, end + 1)
+                begin, end = found.get(place, (first, first))
+                found[place] = Written(begin, end + 1)
+                self._open.append(_as_consumed(topic, part.partition, end, record))
                 self._effects.produced(topic, part.partition, record)
-        self._effects.committing(offsets, notes())
+        return found
+
+    async def commit(self, partition: int, offsets: Mapping[str, int], note: str) -> None:
+        assert partition == 0
+        self._effects.committing(offsets, note)
         if "commit" in self.fails:
             raise self.fails["commit"]
         self._effects.append("commit")
-        self.ends |= {topic: written.end + 1 for topic, written in self._latest.items()}
-        self.written += written
+        self.ends |= {record.topic: record.offset + 2 for record in self._open}
+        self.written += self._open
         self.offsets |= offsets
 
 
@@ -311,7 +308,7 @@ class Heart:
             self._writer,
             self._watermark,
             RecordingMeter(self.book, self.effects),
-            committed=committed or {},
+            committed=Offsets.of(self.book, committed or {}),
             round_records=self._round_records,
             inbox_records=1000,
             clock=self.clock,
@@ -327,8 +324,8 @@ class Heart:
 
     async def begin(self) -> "Heart":
         """Fetch both consent topics, in which nothing stands."""
-        self.partition.receive(self.book.consents, [], 0)
-        self.partition.receive(self.book.strays, [], 0)
+        self.pass_markers(self.book.consents, 0)
+        self.pass_markers(self.book.strays, 0)
         await self.partition.work()
         self.effects.clear()
         return self
@@ -351,7 +348,11 @@ class Heart:
 
     def fetch(self, records: Sequence[Record]) -> None:
         """Give the partition records that were acknowledged."""
-        self.partition.receive(records[0].topic, records, records[-1].offset + 1)
+        self.partition.receive(records[0].topic, Fetched.of(records, records[-1].offset + 1))
+
+    def pass_markers(self, topic: str, end: int) -> None:
+        """Fetch of an input topic up to `end`, where no record stands."""
+        self.partition.receive(topic, Fetched.of([], end))
 
     def bring(self, topic: str, *sent: Sending) -> None:
         """Acknowledge and fetch."""

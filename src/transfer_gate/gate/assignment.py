@@ -13,12 +13,12 @@ from typing import Any, Final
 from faust.types import TP
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.faust.fetching import Fetch
+from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.integrity import logs as policies
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, change_between, identities_of
 from transfer_gate.gate.integrity.inputs import LeaderEpochs
 from transfer_gate.gate.memory import LOOK_ALL_BYTES, InboxBudget, OutputRoom, Share
-from transfer_gate.gate.monitoring import Deleted, Lag, Meter, tell
+from transfer_gate.gate.monitoring import Deleted, Lag, Meter, set_gauges
 from transfer_gate.gate.originals import Originals
 from transfer_gate.gate.partition import RELEASE_SECONDS, Partition
 from transfer_gate.gate.retention import Retention
@@ -159,9 +159,9 @@ class Gate:
 
     def tell(self) -> None:
         """Set the gauges of this worker's partitions to what is so now."""
-        standings = (partition.standing for partition in self.partitions.values())
+        snapshots = (partition.snapshot for partition in self.partitions.values())
         stopped = {number: _word(error) for number, error in self.stopped.items()}
-        tell(standings, self._lag, ready=self.ready, stopped=stopped)
+        set_gauges(snapshots, self._lag, ready=self.ready, stopped=stopped)
 
     def _change(self, metadata: Any) -> Exception | None:
         """Why metadata of the topics keep this worker from deciding; None when they are those of the take-over."""
@@ -222,13 +222,13 @@ class Gate:
         budget, first = self._budget, self._book.waited_for
         return Look({topic: budget.look(first=topic in first) for topic in self._book.inputs}, LOOK_ALL_BYTES)
 
-    async def receive(self, topic: str, number: int, fetch: Fetch) -> None:
+    async def receive(self, topic: str, number: int, fetched: Fetched) -> None:
         """Pass one fetch to its partition."""
         partition = self.partitions.get(number)
         if partition is None:
             return  # given up meanwhile; the next owner reads it from the committed offset
         try:
-            partition.receive(topic, fetch.records, fetch.end, fetch.epochs, fetch.hole)
+            partition.receive(topic, fetched)
         except ValueError as error:
             await self._doubt(number, error)
             return
@@ -317,7 +317,7 @@ class Gate:
             owned.writer,
             self.watermarks,
             self._meter,
-            committed={topic: found.offset for topic, found in owned.committed.items()},
+            committed=Offsets.of(self._book, {topic: found.offset for topic, found in owned.committed.items()}),
             round_records=self._settings.max_round_records,
             inbox_records=self._settings.max_inbox_records,
             clock=self._clock,

@@ -1,13 +1,14 @@
-"""Fetched records that wait for their round, in order, per partition and topic."""
+"""Fetched records that wait for their round, in order, and the offsets of the inputs of one partition."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.gate.memory import InboxBudget
+from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.sizes import weight
 from transfer_gate.kafka.unpacking import RECORD_OVERHEAD
 
@@ -34,10 +35,87 @@ class Passed(NamedTuple):
     end: int
 
 
-class _Batch(Struct, frozen=True):
+class Fetched(Struct, frozen=True):
+    """Records of one partition of an input on their way from the fetch to their round, in order. There may be none:
+    control and aborted records are passed, and never delivered.
+    """
+
     records: Sequence[Record]
+    #: Offset after them: the consumer's position.
     end: int
-    size: int
+    #: Bytes of keys, values and headers.
+    size: int = 0
+    #: Up to where the batches of each leader epoch were read, in order.
+    epochs: tuple[Reached, ...] = ()
+    #: Offsets of its log, from the first to before the second, some of which compaction took away.
+    hole: tuple[int, int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        records: Sequence[Record],
+        end: int,
+        epochs: tuple[Reached, ...] = (),
+        hole: tuple[int, int] | None = None,
+    ) -> "Fetched":
+        """What a fetch brought, measured."""
+        return cls(records, end, sum(map(weight, records)), epochs, hole)
+
+    def split(self, count: int) -> tuple["Fetched", "Fetched"]:
+        """The first `count` records and the rest, at least one."""
+        first, rest = self.records[:count], self.records[count:]
+        size = sum(map(weight, first))
+        return Fetched(first, rest[0].offset, size), Fetched(rest, self.end, self.size - size)
+
+
+class Offsets(Struct, frozen=True):
+    """Next offset of each input of one partition: everything below is done with. None before the first."""
+
+    consents: int | None = None
+    transfers: int | None = None
+    replays: int | None = None
+    strays: int | None = None
+
+    @classmethod
+    def of(cls, book: Rulebook, by_topic: Mapping[str, int]) -> "Offsets":
+        """Offsets by input topic; other topics are ignored."""
+        return cls(*(by_topic.get(topic) for topic in (book.consents, book.transfers, book.replay, book.strays)))
+
+    def by_topic(self, book: Rulebook) -> dict[str, int | None]:
+        """By input topic."""
+        return {
+            book.consents: self.consents,
+            book.transfers: self.transfers,
+            book.replay: self.replays,
+            book.strays: self.strays,
+        }
+
+    def known(self, book: Rulebook) -> dict[str, int]:
+        """By input topic, without those that are None."""
+        return {topic: offset for topic, offset in self.by_topic(book).items() if offset is not None}
+
+    def after(self, taken: "RoundRecords") -> "Offsets":
+        """Where each input stands behind the records of a round."""
+        return Offsets(
+            self.consents if taken.consents is None else taken.consents.end,
+            self.transfers if taken.transfers is None else taken.transfers.end,
+            self.replays if taken.replays is None else taken.replays.end,
+            self.strays if taken.strays is None else taken.strays.end,
+        )
+
+
+class RoundRecords(Struct, frozen=True):
+    """What one round takes of each input; None where it takes nothing."""
+
+    consents: Fetched | None = None
+    transfers: Fetched | None = None
+    replays: Fetched | None = None
+    strays: Fetched | None = None
+
+    @property
+    def count(self) -> int:
+        """How many records these are."""
+        return sum(len(each.records) for each in (self.consents, self.transfers, self.replays, self.strays) if each)
 
 
 class Inbox:
@@ -67,7 +145,7 @@ class Inbox:
         self._budget = budget or InboxBudget()
         #: Bytes of the budget, also of what was taken and is not settled.
         self._held = 0
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[Fetched] = deque()
         self._limit = limit
         self._bytes = 0
         #: Records that wait.
@@ -91,12 +169,13 @@ class Inbox:
         """Timestamp of the record that waits first, ms; None when none waits."""
         return next((batch.records[0].timestamp for batch in self._batches if batch.records), None)
 
-    def put(self, records: Sequence[Record], end: int, epochs: Sequence[Reached] = ()) -> None:
-        """Append what one fetch brought; `end` is the consumer's position after it. May be empty.
+    def put(self, fetched: Fetched) -> None:
+        """Append what one fetch brought.
 
         Raises ValueError when offsets go backwards: records would be decided twice; or leader epochs: then the log was
         cut in between.
         """
+        records, end, epochs = fetched.records, fetched.end, fetched.epochs
         if self.reached and epochs and epochs[0].epoch < self.reached[-1].epoch:
             raise ValueError(f"a batch of leader epoch {epochs[0].epoch} came behind one of {self.reached[-1].epoch}")
         if self.position is not None and records and records[0].offset < self.position:
@@ -106,10 +185,9 @@ class Inbox:
         first = records[0].offset if records else end
         if self.position is not None and first > self.position:
             self._passed.append(Passed(self.position, first))
-        size = sum(map(weight, records))
-        self._batches.append(_Batch(records, end, size))
-        self._bytes += size
-        self._hold(size + RECORD_OVERHEAD * len(records))
+        self._batches.append(fetched)
+        self._bytes += fetched.size
+        self._hold(fetched.size + RECORD_OVERHEAD * len(records))
         self.waiting += len(records)
         self.position = end
         for epoch in epochs:
@@ -125,12 +203,11 @@ class Inbox:
             del self.reached[0]
         return self.reached[0].epoch if self.reached and offset <= self.reached[0].end else -1
 
-    def put_back(self, records: Sequence[Record], end: int) -> None:
-        """Let the last records of what was taken, up to `end`, wait again, before all others."""
-        size = sum(map(weight, records))
-        self._batches.appendleft(_Batch(records, end, size))
-        self._bytes += size
-        self.waiting += len(records)
+    def put_back(self, rest: Fetched) -> None:
+        """Let the last records of what was taken wait again, before all others."""
+        self._batches.appendleft(rest)
+        self._bytes += rest.size
+        self.waiting += len(rest.records)
 
     def settle(self) -> None:
         """What was taken is done with: the budget is free of it."""
@@ -149,27 +226,34 @@ class Inbox:
         passed, self._passed = self._passed, []
         return passed
 
-    def take(self, most: int) -> tuple[Sequence[Record], int] | None:
-        """Up to `most` records and about `ROUND_BYTES`, and the offset after them; None when nothing waits."""
+    def take(self, most: int) -> Fetched | None:
+        """Up to `most` records and about `ROUND_BYTES`; None when nothing waits. May have no record, where only markers
+        were passed.
+        """
         if not self._batches:
             return None
-        batch = self._batches.popleft()
-        first = self._first_of(batch, most)
-        if first < len(batch.records):
-            batch = self._split(batch, first)
-        records, end, size = batch.records, batch.end, batch.size
-        if self._fits(len(records), size, most):
-            taken = list(records)
-            while self._fits(len(taken), size, most):
-                batch = self._batches.popleft()
-                taken += batch.records
-                end, size = batch.end, size + batch.size
-            records = taken
-        self.waiting -= len(records)
-        self._bytes -= size
-        return records, end
+        taken = self._batches.popleft()
+        first = self._first_of(taken, most)
+        if first < len(taken.records):
+            taken, rest = taken.split(first)
+            self._batches.appendleft(rest)
+        elif self._fits(taken, most):
+            records = list(taken.records)
+            while self._fits(taken, most):
+                following = self._batches.popleft()
+                records += following.records
+                taken = Fetched(records, following.end, taken.size + following.size)
+        self.waiting -= len(taken.records)
+        self._bytes -= taken.size
+        return taken
 
-    def _first_of(self, batch: _Batch, most: int) -> int:
+    def take_records(self, most: int) -> Fetched | None:
+        """The same, with at least one record where any waits."""
+        while (taken := self.take(most)) is not None and not taken.records and self._batches:
+            pass
+        return taken
+
+    def _first_of(self, batch: Fetched, most: int) -> int:
         """How many records of `batch` one round takes; one at least, however large."""
         if batch.size <= ROUND_BYTES:
             return min(most, len(batch.records))
@@ -180,15 +264,47 @@ class Inbox:
                 return count
         return len(batch.records)
 
-    def _fits(self, count: int, size: int, most: int) -> bool:
+    def _fits(self, taken: Fetched, most: int) -> bool:
         if not self._batches:
             return False
         following = self._batches[0]
-        return count + len(following.records) <= most and size + following.size <= ROUND_BYTES
+        return len(taken.records) + len(following.records) <= most and taken.size + following.size <= ROUND_BYTES
 
-    def _split(self, batch: _Batch, most: int) -> _Batch:
-        """The first `most` records; the rest goes back to the front."""
-        first, rest = batch.records[:most], batch.records[most:]
-        size = sum(map(weight, first))
-        self._batches.appendleft(_Batch(rest, batch.end, batch.size - size))
-        return _Batch(first, rest[0].offset, size)
+
+class Inboxes:
+    """The inboxes of one partition: one for each input, so that consent events come in while transfers wait."""
+
+    __slots__ = ("_by_topic", "consents", "replays", "strays", "transfers")
+
+    def __init__(
+        self, book: Rulebook, limit: int, committed: Offsets, epochs: Mapping[str, int], budget: InboxBudget
+    ) -> None:
+        """`epochs`: leader epoch of the last batch before the committed offset, by topic where it is known."""
+        self._by_topic = {
+            topic: Inbox(limit, offset, epochs.get(topic, -1), budget, first=topic in book.waited_for)
+            for topic, offset in committed.by_topic(book).items()
+        }
+        self.consents, self.transfers, self.replays, self.strays = self._by_topic.values()
+
+    def __getitem__(self, topic: str) -> Inbox:
+        return self._by_topic[topic]
+
+    def items(self) -> Iterable[tuple[str, Inbox]]:
+        """Each input topic and its inbox."""
+        return self._by_topic.items()
+
+    def settle(self, taken: RoundRecords) -> None:
+        """Free the budget of what a round took: it is done with."""
+        for inbox, part in (
+            (self.consents, taken.consents),
+            (self.transfers, taken.transfers),
+            (self.replays, taken.replays),
+            (self.strays, taken.strays),
+        ):
+            if part is not None:
+                inbox.settle()
+
+    def drop(self) -> None:
+        """Free the budget of everything."""
+        for inbox in self._by_topic.values():
+            inbox.drop()

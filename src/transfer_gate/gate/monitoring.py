@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, get_args
 from msgspec import Struct
 from prometheus_client import Counter
 
-from transfer_gate.gate.inbox import Passed, Record
+from transfer_gate.gate.inbox import Passed, RoundRecords
 from transfer_gate.gate.judge import OUTSIDE_RULES
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
@@ -200,12 +200,13 @@ class Meter:
     def round(
         self,
         work: Round,
-        consents: Sequence[Record],
-        transfers: Sequence[Record],
-        replays: Sequence[Record],
+        taken: RoundRecords,
         seconds: float,
     ) -> None:
         """One round is committed; folding, deciding and encoding took `seconds`."""
+        consents, transfers, replays = (
+            part.records if part else () for part in (taken.consents, taken.transfers, taken.replays)
+        )
         records = len(consents) + len(transfers) + len(replays)
         if records:
             metrics.ROUND_RECORDS.observe(records)
@@ -272,8 +273,8 @@ _OF_PARTITIONS: Final = (
 )
 
 
-class Standing(Struct, frozen=True, kw_only=True):
-    """Where one partition stands now."""
+class PartitionSnapshot(Struct, frozen=True, kw_only=True):
+    """One partition as it is now."""
 
     number: int
     #: Consent events below this offset are applied.
@@ -289,21 +290,21 @@ class Standing(Struct, frozen=True, kw_only=True):
     prospects: int
 
 
-def tell(partitions: Iterable[Standing], lag: Lag, *, ready: bool, stopped: Mapping[int, str]) -> None:
+def set_gauges(partitions: Iterable[PartitionSnapshot], lag: Lag, *, ready: bool, stopped: Mapping[int, str]) -> None:
     """Set every gauge of the worker's partitions; `stopped`: the error by its name, by partition that can't go on."""
     for gauge in _OF_PARTITIONS:
         gauge.clear()
     assigned = 0
     for partition in partitions:
         assigned += 1
-        _tell(partition, lag)
+        _set_gauges(partition, lag)
     metrics.ASSIGNED.set(assigned)
     metrics.READY.set(ready)
     for number, error in stopped.items():
         metrics.STOPPED.labels(str(number), error).set(1)
 
 
-def _tell(partition: Standing, lag: Lag) -> None:
+def _set_gauges(partition: PartitionSnapshot, lag: Lag) -> None:
     label = str(partition.number)
     metrics.BARRIER_WAITING.labels(label).set(partition.waiting)
     waited = 0.0 if partition.since is None else time.monotonic() - partition.since

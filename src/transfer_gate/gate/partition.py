@@ -10,13 +10,13 @@ from typing import Final, Protocol
 from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
-from transfer_gate.gate.barrier import Taken, Waiting
-from transfer_gate.gate.inbox import Inbox, Reached, Record
+from transfer_gate.gate.barrier import ConsentEnds, Waiting
+from transfer_gate.gate.inbox import Fetched, Inbox, Inboxes, Offsets, Record, RoundRecords
 from transfer_gate.gate.integrity.commit_note import Origins
 from transfer_gate.gate.integrity.inputs import InputLogs, LeaderEpochs, Watermark
 from transfer_gate.gate.integrity.logs import require_log
 from transfer_gate.gate.memory import InboxBudget, OutputRoom, Share
-from transfer_gate.gate.monitoring import Meter, Standing
+from transfer_gate.gate.monitoring import Meter, PartitionSnapshot
 from transfer_gate.gate.originals import NOTHING_FOUND, Originals
 from transfer_gate.gate.retention import Expired, Retention, Sweep
 from transfer_gate.gate.round import Round
@@ -24,6 +24,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.hanging import Place
 from transfer_gate.kafka.produce import Written
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.commit_notes import CommitNote
@@ -40,17 +41,11 @@ QUIET_SECONDS: Final = 1.0
 class Writer(Protocol):
     """Who writes a round: all of it in one transaction, or nothing. See `TransactionalWriter`."""
 
-    async def commit(
-        self,
-        batches: Batches,
-        offsets: Mapping[str, int],
-        notes: Callable[[], Mapping[str, str]],
-        elsewhere: Sequence[Batches] = (),
-    ) -> None:
-        """Produce `batches` and `elsewhere`, ask for the notes, commit the offsets with them. Raises RoundFailed."""
+    async def produce(self, batches: Batches, *elsewhere: Batches) -> Mapping[Place, Written]:
+        """Begin a transaction and write these; returns where they stand, as far as is known. Raises RoundFailed."""
 
-    def written_to(self, topic: str) -> Written | None:
-        """Where the records stand that the latest round wrote to `topic`; None when that is not known."""
+    async def commit(self, partition: int, offsets: Mapping[str, int], note: str) -> None:
+        """End the transaction with the offsets of the inputs, and the note beside each. Raises RoundFailed."""
 
 
 class Partition:
@@ -69,7 +64,7 @@ class Partition:
         watermark: Watermark,
         meter: Meter,
         *,
-        committed: Mapping[str, int],
+        committed: Offsets,
         round_records: int,
         inbox_records: int,
         clock: Callable[[], dt.datetime],
@@ -95,24 +90,19 @@ class Partition:
         self._share = share or Share()
         self.number = number
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
-        known = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
-        self.inboxes = {
-            topic: Inbox(
-                inbox_records, committed.get(topic), known.get(topic, -1), budget, first=topic in book.waited_for
-            )
-            for topic in book.inputs
-        }
-        #: Consent events below this offset are applied; None until the first fetch told where we stand.
-        self.applied: int | None = None
-        #: The same of consent events that came home.
-        self.strays_applied: int | None = None
-        #: By input topic: what is below this offset is done with; None before the first, when none was before.
-        self._done = {topic: committed.get(topic) for topic in self.inboxes}
+        epochs_before = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
+        self.inboxes = Inboxes(book, inbox_records, committed, epochs_before, budget or InboxBudget())
+        #: Up to where consent is applied; not known until the first fetch of each topic.
+        self.applied = ConsentEnds()
+        #: Up to where each input is done with, and what of that is committed. Positions that moved over control and
+        #: aborted records only are committed too: once the log is cleaned up they would look like events that were
+        #: deleted unread.
+        self.offsets = self._committed = committed
         self._book = book
         self._tables = tables
         self._sealing = sealing
-        self._note = note or CommitNote(tables.consent.life)
-        self._origins = Origins.of(book, self._note)
+        self._note_before = note or CommitNote(tables.consent.life)
+        self._origins = Origins.of(book, self._note_before)
         self._writer = writer
         self._watermark = watermark
         self._meter = meter
@@ -124,23 +114,11 @@ class Partition:
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
-        #: What the group has committed of `_done`. Positions that moved over control and aborted records only are
-        #: committed too: once the log is cleaned up they would look like events that were deleted unread.
-        self._committed = dict(self._done)
 
-    def receive(
-        self,
-        topic: str,
-        records: Sequence[Record],
-        end: int,
-        epochs: Sequence[Reached] = (),
-        hole: tuple[int, int] | None = None,
-    ) -> None:
-        """Take one fetch of an input topic. `hole`: offsets of its log, from the first to before the second, some of
-        which are missing. Raises ValueError when its offsets or leader epochs go backwards.
-        """
-        self.inboxes[topic].put(records, end, epochs)
-        self._logs.take_hole(topic, hole)
+    def receive(self, topic: str, fetched: Fetched) -> None:
+        """Take one fetch of an input topic. Raises ValueError when its offsets or leader epochs go backwards."""
+        self.inboxes[topic].put(fetched)
+        self._logs.take_hole(topic, fetched.hole)
         self._work.set()
 
     def leave(self) -> None:
@@ -151,7 +129,7 @@ class Partition:
     @property
     def decides(self) -> bool:
         """Whether consent is known up to some position, so that transfers can be decided."""
-        return self.applied is not None and self.strays_applied is not None
+        return None not in self.applied
 
     async def run(self) -> None:
         """Work until told to leave."""
@@ -165,18 +143,18 @@ class Partition:
             await self._sweep_if_due(idle=False)
 
     @property
-    def standing(self) -> Standing:
-        """For whoever watches."""
+    def snapshot(self) -> PartitionSnapshot:
+        """This partition as it is now."""
         waiting = self._waiting
-        first = waiting.transfers[0][0].timestamp if waiting and waiting.transfers else None
-        return Standing(
+        first = next(iter(waiting.transfers.records), None) if waiting and waiting.transfers else None
+        return PartitionSnapshot(
             number=self.number,
-            applied=self.applied,
-            positions=dict(self._done),
+            applied=self.applied.consents,
+            positions=self.offsets.by_topic(self._book),
             inbox={topic: inbox.waiting for topic, inbox in self.inboxes.items()},
             waiting=waiting.count if waiting else 0,
             since=waiting.since if waiting else None,
-            oldest=self.inboxes[self._book.transfers].oldest if first is None else first,
+            oldest=self.inboxes.transfers.oldest if first is None else first.timestamp,
             prospects=len(self._tables.consent),
         )
 
@@ -185,10 +163,10 @@ class Partition:
             await asyncio.wait_for(self._work.wait(), QUIET_SECONDS)
         except TimeoutError:
             self._work.clear()  # before the commit: what comes in meanwhile must wake us again
-            if self._done != self._committed:
+            if self.offsets != self._committed:
                 work = self._empty_round()
                 work.close()
-                await self._commit(work, {})
+                await self._commit(work, self.offsets)
             await self._sweep_if_due(idle=self.decides)
         else:
             self._work.clear()
@@ -210,23 +188,68 @@ class Partition:
         work.sweep(expired.owners, expired.quarantine_ids)
         work.close()
         if not self._leaving and (work.changes or work.ledger_changes):
-            await self._commit(work, {})
+            await self._commit(work, self.offsets)
 
     async def _round(self) -> bool:
-        """One transaction, if there is something to write; False when there is only to wait, or to leave."""
+        """Run one round, one transaction. Returns False when there is only to wait, or to leave.
+
+        1. Meet the read barrier: take the transfers and replays that wait, note the time, request the high watermarks
+           of consents and strays. Once for the same records, however many rounds they wait.
+        2. Wait until the outputs of other partitions leave room; hold that the logs of the inputs are whole.
+        3. Take consent events and strays, and fold them.
+        4. Where these reach the barrier, decide what waits.
+        5. Commit: produce the outputs, note up to where the logs of the tables reach, commit offsets and note.
+        6. Take what changed over into the tables; count.
+
+        From 3 to the end of 4 nothing is waited for. A step that fails leaves nothing behind: the next owner begins at
+        the committed offsets.
+        """
         if self._leaving:
             return False
         if self._waiting is None:
             self._waiting = await self._meet_barrier()
         if not await self._until_room():
             return False
-        consents = self.inboxes[self._book.consents].take(self._share.of(self._round_records))
-        strays = self.inboxes[self._book.strays].take(self._share.of(self._round_records))
-        ready = self._ready(consents, strays)
-        if consents is None and strays is None and ready is None:
+        most = self._share.of(self._round_records)
+        events = RoundRecords(consents=self.inboxes.consents.take(most), strays=self.inboxes.strays.take(most))
+        if events.consents is None and events.strays is None and self._ready(events) is None:
             return False
-        at = ready.at if ready else self._clock()
         began = time.perf_counter()
+        work, taken = self._fold_and_decide(events)
+        computed = time.perf_counter() - began
+        offsets = self.offsets.after(taken)
+        if taken.count:
+            await self._commit(work, offsets)
+        self.applied, self.offsets = self.applied.after(taken), offsets
+        self.inboxes.settle(taken)
+        if self._waiting and (taken.transfers or taken.replays):
+            self._meter.waited(time.monotonic() - self._waiting.since)
+            self._waiting = None
+        self._meter.round(work, taken, computed)
+        return True
+
+    def _fold_and_decide(self, events: RoundRecords) -> tuple[Round, RoundRecords]:
+        """Do steps 3 and 4 of a round; returns what it writes, and what it took: the rest waits again."""
+        ready = self._ready(events)
+        work = self._round_at(ready.at if ready else self._clock())
+        events = RoundRecords(
+            consents=self._take_part(events.consents, self.inboxes.consents, work.fold),
+            strays=self._take_part(events.strays, self.inboxes.strays, work.fold_strays),
+        )
+        transfers: Fetched | None = None
+        replays: Fetched | None = None
+        ready = self._ready(events)  # no longer, if the round folded less
+        if ready:
+            known = self.applied.after(events).consents or 0
+            transfers = self._take_part(
+                ready.transfers, self.inboxes.transfers, lambda records: work.decide(records, known)
+            )
+            work.bring(ready.originals)
+            replays = self._take_part(ready.replays, self.inboxes.replays, lambda records: work.replay(records, known))
+        work.close()
+        return work, RoundRecords(events.consents, transfers, replays, events.strays)
+
+    def _round_at(self, at: dt.datetime) -> Round:
         work = Round(
             self._book,
             self._tables,
@@ -239,52 +262,12 @@ class Partition:
             first=self._first,
         )
         work.ignore_before(self._sweep.forgotten_before(at))
-        offsets: dict[str, int] = {}
-        transfers: Taken | None = None
-        replays: Taken | None = None
-        if consents:
-            consents = self._rest_back(self._book.consents, consents, work.fold)
-            offsets[self._book.consents] = consents[1]
-        if strays:
-            strays = self._rest_back(self._book.strays, strays, work.fold_strays)
-            offsets[self._book.strays] = strays[1]
-        ready = self._ready(consents, strays)  # no longer, if the round folded less
-        position = consents[1] if consents else self.applied
-        known = position or 0
-        if ready and ready.transfers:
-            transfers = self._rest_back(
-                self._book.transfers, ready.transfers, lambda records: work.decide(records, known)
-            )
-            offsets[self._book.transfers] = transfers[1]
-        if ready and ready.replays:
-            work.bring(ready.originals)
-            replays = self._rest_back(self._book.replay, ready.replays, lambda records: work.replay(records, known))
-            offsets[self._book.replay] = replays[1]
-        work.close()
-        computed = time.perf_counter() - began
-        if (consents and consents[0]) or (strays and strays[0]) or ready:
-            await self._commit(work, offsets)
-        self.applied, self.strays_applied = position, strays[1] if strays else self.strays_applied
-        self._done |= offsets
-        for topic in offsets:
-            self.inboxes[topic].settle()
-        if ready:
-            self._waiting = None
-            self._meter.waited(time.monotonic() - ready.since)
-        self._meter.round(
-            work,
-            consents[0] if consents else (),
-            transfers[0] if transfers else (),
-            replays[0] if replays else (),
-            computed,
-        )
-        return True
+        return work
 
-    def _ready(self, consents: Taken | None, strays: Taken | None) -> Waiting | None:
+    def _ready(self, events: RoundRecords) -> Waiting | None:
         """What waits in front of the barrier, if these events are the last that it waits for."""
-        position = consents[1] if consents else self.applied
-        brought = strays[1] if strays else self.strays_applied
-        return self._waiting if self._waiting and self._waiting.covered(position, brought) else None
+        waiting = self._waiting
+        return waiting if waiting and self.applied.after(events).cover(waiting.need) else None
 
     async def _until_room(self) -> bool:
         """Wait until the outputs of other partitions leave room for a round, and hold that the logs are whole; False
@@ -299,84 +282,85 @@ class Partition:
 
     def drop(self) -> None:
         """Let go of what waits, so that it counts no more."""
-        for inbox in self.inboxes.values():
-            inbox.drop()
+        self.inboxes.drop()
 
     async def _meet_barrier(self) -> Waiting | None:
-        transfers = self._taken(self._book.transfers)
-        replays = self._taken(self._book.replay)
-        if transfers is None and replays is None:
+        """Take what is to be decided next; None when nothing waits. Raises RoundFailed."""
+        most, inboxes = self._share.of(self._round_records), self.inboxes
+        taken = RoundRecords(transfers=inboxes.transfers.take_records(most), replays=inboxes.replays.take_records(most))
+        if not taken.count:
+            self.offsets = self.offsets.after(taken)  # only markers were passed
             return None
+        transfers, replays = taken.transfers, taken.replays
         found = NOTHING_FOUND
-        if replays is not None and self._originals is not None:
+        if replays is not None and replays.records and self._originals is not None:
             try:
-                count, found = await self._originals.of(replays[0])
+                count, found = await self._originals.of(replays.records)
             except KafkaError as error:
                 raise RoundFailed(f"originals of replays can't be read: {summary(error)}") from error
-            replays = self._rest_back(self._book.replay, replays, lambda _: count)
+            replays = self._take_part(replays, inboxes.replays, lambda _: count)
         at, since = self._clock(), time.monotonic()
-        topics = (self._book.consents, self._book.strays)
-        reached = [self.inboxes[topic].position for topic in topics]
-        need, need_strays = await self._watermark.ends(self.number)
-        for topic, fetched, end in zip(topics, reached, (need, need_strays), strict=True):
-            if fetched is not None and end < fetched:
+        fetched = ConsentEnds(inboxes.consents.position, inboxes.strays.position)
+        need = ConsentEnds(*await self._watermark.ends(self.number))
+        for topic, position, end in zip((self._book.consents, self._book.strays), fetched, need, strict=True):
+            if position is not None and end is not None and end < position:
                 # Else any position would seem enough. The topic was cut, or a deposed leader answered: the take-over
-                # tells.
-                raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {fetched}")
-        return Waiting(transfers, replays, at, since, need, need_strays, found)
+                # finds out which.
+                raise RoundFailed(f"{topic}: records end at {end}, but were fetched up to {position}")
+        return Waiting(transfers, replays, at, since, need, found)
 
-    def _taken(self, topic: str) -> Taken | None:
-        """Records for the next round; None when there are none, be it that only markers were passed."""
-        while (taken := self.inboxes[topic].take(self._share.of(self._round_records))) and not taken[0]:
-            self._done[topic] = taken[1]
+    def _take_part(
+        self, taken: Fetched | None, inbox: Inbox, work: Callable[[Sequence[Record]], int]
+    ) -> Fetched | None:
+        """What the round folds or decides of `taken`. The rest waits again, transfers for a barrier of their own."""
+        if taken is None:
+            return None
+        count = work(taken.records)
+        if count == len(taken.records):
+            return taken
+        taken, rest = taken.split(count)
+        inbox.put_back(rest)
         return taken
 
-    def _rest_back(self, topic: str, taken: Taken, work: Callable[[Sequence[Record]], int]) -> Taken:
-        """What the round folds or decides of `taken`. The rest waits again, transfers for a barrier of their own."""
-        records, end = taken
-        count = work(records)
-        if count == len(records):
-            return taken
-        self.inboxes[topic].put_back(records[count:], end)
-        return records[:count], records[count].offset
-
-    async def _commit(self, work: Round, offsets: Mapping[str, int]) -> None:
+    async def _commit(self, work: Round, offsets: Offsets) -> None:
+        """Do steps 5 and 6 of a round. All offsets go with every round: a note stands beside that of consents."""
         began = time.monotonic()
-        # All offsets go with every round: a note stands beside that of consents.
-        reached = {topic: end for topic, end in {**self._done, **offsets}.items() if end is not None}
         elsewhere = tuple(work.elsewhere.values())
         with self._room.hold(work.batches.size() + sum(batches.size() for batches in elsewhere)):
-            await self._writer.commit(work.batches, reached, lambda: self._notes(reached), elsewhere)
+            written = await self._writer.produce(work.batches, *elsewhere)
+            note = self._note(offsets, written)
+            await self._writer.commit(self.number, offsets.known(self._book), str(note))
         self._share.committed()
         self._first = False
-        # Only now the table may know: a failed transaction leaves it as it was.
-        for topic, table, changes in (
-            (self._book.changelog, self._tables.consent, work.changes),
-            (self._book.ledger, self._tables.ledger, work.ledger_changes),
+        # Only now the tables may know: a transaction that failed leaves them as they were.
+        for table, changes, end in (
+            (self._tables.consent, work.changes, note.changelog_end),
+            (self._tables.ledger, work.ledger_changes, note.ledger_end),
         ):
-            reach = self._reach(topic, table)
-            if reach != table.position:
-                table.update(changes, reach)
-        self._done |= reached
-        self._committed = dict(self._done)
+            if changes or end != table.position:
+                table.update(changes, end)
+        self.offsets = self._committed = offsets
         self._meter.committed(time.monotonic() - began)
 
-    def _notes(self, reached: Mapping[str, int]) -> Mapping[str, str]:
+    def _note(self, offsets: Offsets, written: Mapping[Place, Written]) -> CommitNote:
+        """What stands beside the offsets of this round. Raises HistoryLost."""
+        reached = offsets.known(self._book)
         lives = {
             topic: life._replace(epoch=self.inboxes[topic].epoch_before(reached[topic])) if topic in reached else life
-            for topic, life in self._note.topics.items()
+            for topic, life in self._note_before.topics.items()
         }
-        changelog = self._reach(self._book.changelog, self._tables.consent)
-        ledger = self._reach(self._book.ledger, self._tables.ledger)
-        note = replace(
-            self._note, life=self._tables.consent.life, changelog_end=changelog, ledger_end=ledger, topics=lives
+        return replace(
+            self._note_before,
+            life=self._tables.consent.life,
+            changelog_end=self._reach(self._book.changelog, self._tables.consent, written),
+            ledger_end=self._reach(self._book.ledger, self._tables.ledger, written),
+            topics=lives,
         )
-        return dict.fromkeys(self._book.inputs, str(note))
 
-    def _reach(self, topic: str, table: Slice) -> int:
+    def _reach(self, topic: str, table: Slice, written: Mapping[Place, Written]) -> int:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""
-        if (written := self._writer.written_to(topic)) is None:
+        if (records := written.get((topic, self.number))) is None:
             return table.position
         # Nobody else writes here. Should these records begin below what the table holds, a tail of the log was lost.
-        require_log(topic, self.number, table.position, written.begin, 0, written.begin)
-        return written.end
+        require_log(topic, self.number, table.position, records.begin, 0, records.begin)
+        return records.end

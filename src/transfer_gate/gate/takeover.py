@@ -340,8 +340,6 @@ class TakeOver:
         # A rollback is noted at once, also where nothing comes in: no later worker needs the permission once more.
         kept = replace(note, topics={**note.topics, **lives}, registry=self._book.registry_order)
         offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
-        notes = dict.fromkeys(offsets, str(kept))
-        await self._writers[number].commit(
-            Batches(number, int(self._clock().timestamp() * 1000)), offsets, lambda: notes
-        )
-        return {topic: Committed(offset, notes[topic]) for topic, offset in offsets.items()}
+        await self._writers[number].produce(Batches(number, int(self._clock().timestamp() * 1000)))
+        await self._writers[number].commit(number, offsets, str(kept))
+        return {topic: Committed(offset, str(kept)) for topic, offset in offsets.items()}

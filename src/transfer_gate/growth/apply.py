@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from transfer_gate.gate.assignment import utc_now
+from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition
 from transfer_gate.growth.owned import AllPartitions, Held
@@ -59,12 +60,12 @@ async def _apply(
     partition = _partition(all_of, held, watermarks, sealing, under)
     count = 0
     async for records in committed_records(all_of.settings, {place: end}, {place: start}):
-        partition.receive(place.topic, records, records[-1].offset + 1)
+        partition.receive(place.topic, Fetched.of(records, records[-1].offset + 1))
         await partition.work()
         count += len(records)
-    partition.receive(place.topic, (), end)
+    partition.receive(place.topic, Fetched.of((), end))
     await partition.work()
-    reached = {topic: offset for topic, offset in partition.standing.positions.items() if offset is not None}
+    reached = partition.offsets.known(all_of.book)
     # The leader epoch of what was applied here is not known (KIP-320): a worker notes the next one.
     lives = {
         topic: life if held.committed.get(topic) == reached.get(topic) else life._replace(epoch=-1)
@@ -84,7 +85,7 @@ def _partition(all_of: AllPartitions, held: Held, watermarks: Watermarks, sealin
         held.writer,
         watermarks,
         Meter(book),
-        committed=held.committed,
+        committed=Offsets.of(book, held.committed),
         round_records=settings.max_round_records,
         inbox_records=settings.max_inbox_records,
         clock=utc_now,

@@ -73,7 +73,9 @@ async def _move(all_of: AllPartitions, number: int, away: Mapping[bytes, int], s
         homes.setdefault(home, Batches(home, stamp, book.limits)).add(book.changelog, key, raw)
         states.setdefault(home, {})[key] = raw
         out.add(book.changelog, key, None)
-    await all_of.held[number].writer.commit(out, {}, dict, tuple(homes.values()))
+    writer = all_of.held[number].writer
+    await writer.produce(out, *homes.values())
+    await writer.commit(number, {})
     for home, changes in states.items():
         table = all_of.held[home].tables.consent
         table.update(changes, table.position)
@@ -144,5 +146,6 @@ async def _write_entries(held: Held, ledger: str, entries: Mapping[bytes, bytes]
     batches = Batches(held.number, stamp)
     for key, entry in entries.items():
         batches.add(ledger, key, entry)
-    await held.writer.commit(batches, {}, dict)
+    await held.writer.produce(batches)
+    await held.writer.commit(held.number, {})
     held.tables.ledger.update(dict(entries), held.tables.ledger.position)

@@ -11,7 +11,6 @@
 
 import datetime as dt
 from collections.abc import Callable
-from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -153,8 +152,8 @@ async def _note_count(settings: Settings, all_of: AllPartitions, before: Before)
             partitions=before.partitions,
             state_format=STATE_FORMAT,
         )
-        notes = dict.fromkeys(offsets, str(note))
-        await held.writer.commit(Batches(number, _now_ms()), offsets, partial(dict, notes))
+        await held.writer.produce(Batches(number, _now_ms()))
+        await held.writer.commit(number, offsets, str(note))
 
 
 def _mark_places(all_of: AllPartitions, before: Before) -> None:

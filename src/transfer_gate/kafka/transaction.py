@@ -1,13 +1,12 @@
-"""One Kafka transaction per round (KIP-98), on one connection pair of its own.
+"""One Kafka transaction per round (KIP-98), on one connection pair of its own: `produce`, then `commit`.
 
 aiokafka's producer takes five round trips in a row and sleeps 20 to 100 ms when the markers of the previous
 transaction are still being written. Here the requests that don't depend on each other overlap, and the retry waits
 are short:
 
-1. AddPartitionsToTxn and AddOffsetsToTxn, pipelined on the coordinator's connection;
-2. Produce;
-3. TxnOffsetCommit; side by side with Produce it took just as long in all, measured on one broker;
-4. EndTxn.
+1. `produce`: AddPartitionsToTxn and AddOffsetsToTxn, pipelined on the coordinator's connection; then Produce;
+2. `commit`: TxnOffsetCommit, then EndTxn. TxnOffsetCommit side by side with Produce took just as long in all, measured
+   on one broker: so what a round notes beside its offsets can say where its records stand.
 
 A retry resends the same bytes under the same sequence numbers, so it can't double a record (KIP-98, idempotence).
 """
@@ -15,7 +14,7 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -28,20 +27,12 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
-from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.coordinator import (
-    DISCONNECTED,
-    FIRST_WAIT,
-    CoordinatorClient,
-    RetryLater,
-    RoundFailed,
-    TransactionHangs,
-)
+from transfer_gate.kafka.coordinator import FIRST_WAIT, RetryLater, RoundFailed, TransactionHangs
 from transfer_gate.kafka.hanging import NoAnswer, Place, hanging
-from transfer_gate.kafka.produce import MOST_IN_FLIGHT, Chunk, ProduceRequest, Written, requests_of
+from transfer_gate.kafka.produce import BatchProducer, Written
 from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, StableOffsets
 
@@ -62,37 +53,26 @@ class Committed(Struct, frozen=True):
     note: str
 
 
-class TransactionalWriter(CoordinatorClient):
-    """The transactional producer of one partition.
+class TransactionalWriter(BatchProducer):
+    """The transactional producer of one partition: `fence` once, then `produce` and `commit` for each round.
 
-    `transactional_id` is the fence between owners: whoever called `fence` last may commit, nobody else.
+    `transactional_id` is the fence between owners: only the one that called `fence` last may commit.
     """
 
     def __init__(self, options: Mapping[str, Any], transactional_id: str, group_id: str, timeout: float) -> None:
-        super().__init__(options, transactional_id, group_id)
-        self._timeout = timeout
+        super().__init__(options, transactional_id, group_id, timeout)
         self._started = False
-        self._producer_id = -1
-        self._epoch = -1
         self._topics: tuple[str, ...] = ()
-        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
-        self._was_committed: bool | None = None
-        self._sequences: dict[tuple[str, int], int] = {}
         self._everywhere: tuple[str, ...] = ()
         self._former: tuple[str, ...] = ()
-        self._written: dict[str, Written] = {}
+        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
+        self._was_committed: bool | None = None
 
     async def close(self) -> None:
         """Close the connections; an open transaction is left to the next owner's fence, or to its timeout."""
         if self._started:
             self._started = False
             await self._client.close()
-
-    def written_to(self, topic: str) -> Written | None:
-        """Where the records stand that the latest round wrote to `topic`; None when it wrote none, or when the broker
-        did not tell where.
-        """
-        return self._written.get(topic)
 
     async def fence(
         self, topics: tuple[str, ...], everywhere: tuple[str, ...] = (), former: tuple[str, ...] = ()
@@ -111,8 +91,7 @@ class TransactionalWriter(CoordinatorClient):
         await self._look_back()
         request = InitProducerIdRequest(self._transactional_id, int(self._timeout * 1000))
         response = await self._until_done(request)
-        self._producer_id, self._epoch = response.producer_id, response.producer_epoch
-        self._sequences.clear()
+        self._begin_epoch(response.producer_id, response.producer_epoch)
 
     async def committed(self, topics: tuple[str, ...], partition: int) -> dict[str, Committed]:
         """What the group has committed, by topic; topics without an offset are left out. Call it after `fence`.
@@ -251,31 +230,29 @@ class TransactionalWriter(CoordinatorClient):
                 extra={"topic": topic, "partition": partition},
             )
 
-    async def commit(
-        self,
-        batches: Batches,
-        offsets: Mapping[str, int],
-        notes: Callable[[], Mapping[str, str]],
-        elsewhere: Sequence[Batches] = (),
-    ) -> None:
-        """Write `batches` and the next `offsets` (by input topic) in one transaction, and wait for its commit.
+    async def produce(self, batches: Batches, *elsewhere: Batches) -> Mapping[Place, Written]:
+        """Begin a transaction and write `batches`, and those for partitions `elsewhere`, to the logs.
 
-        `elsewhere` are records for other partitions than that of the inputs.
-
-        `notes` is asked when the records stand in the log; what it says of a topic is kept beside its offset, and what
-        it raises ends the round uncommitted. Raises RoundFailed or Fenced when the commit did not, or not knowably,
-        happen; AccessDenied, RecordRefused and ClockWrong when only a person can help.
+        Returns where the records stand, by topic and partition; what a broker did not answer for, because an earlier
+        try had arrived, is left out. Raises RoundFailed or Fenced when the transaction can't go on; AccessDenied,
+        RecordRefused and ClockWrong when only a person can help.
         """
         self._deadline = time.monotonic() + self._timeout
-        self._written.clear()
-        topics = batches.topics()
-        await asyncio.gather(self._add_partitions(topics, batches.partition), self._add_offsets())
+        await asyncio.gather(self._add_partitions(batches.topics(), batches.partition), self._add_offsets())
         for other in elsewhere:
             await self._add_partitions(other.topics(), other.partition)
-        await self._produce(batches)
-        for other in elsewhere:
-            await self._produce(other)
-        await self._commit_offsets(offsets, batches.partition, notes())
+        written: dict[Place, Written] = {}
+        for part in (batches, *elsewhere):
+            written |= await self._produce(part)
+        return written
+
+    async def commit(self, partition: int, offsets: Mapping[str, int], note: str = "") -> None:
+        """Commit what was produced, with the next `offsets` of the inputs (by topic) in `partition`, and the `note`
+        beside each. Returns when the transaction is committed.
+
+        Raises RoundFailed or Fenced when the commit did not, or not knowably, happen; AccessDenied.
+        """
+        await self._commit_offsets(offsets, partition, note)
         await self._end()
 
     async def _add_partitions(self, topics: list[str], partition: int) -> None:
@@ -299,7 +276,7 @@ class TransactionalWriter(CoordinatorClient):
         request = AddOffsetsToTxnRequest(self._transactional_id, self._producer_id, self._epoch, self._group_id)
         await self._until_done(request)
 
-    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int, notes: Mapping[str, str]) -> None:
+    async def _commit_offsets(self, offsets: Mapping[str, int], partition: int, note: str) -> None:
         if not offsets:
             return
         request = TxnOffsetCommitRequest(
@@ -307,7 +284,7 @@ class TransactionalWriter(CoordinatorClient):
             self._group_id,
             self._producer_id,
             self._epoch,
-            [(topic, [(partition, offset, notes.get(topic, ""))]) for topic, offset in offsets.items()],
+            [(topic, [(partition, offset, note)]) for topic, offset in offsets.items()],
         )
 
         def taken(response: Any) -> None:
@@ -320,79 +297,6 @@ class TransactionalWriter(CoordinatorClient):
     async def _end(self, *, commit: bool = True) -> None:
         request = EndTxnRequest(self._transactional_id, self._producer_id, self._epoch, commit)
         await self._until_done(request)
-
-    async def _produce(self, batches: Batches) -> None:
-        """Send all batches, those of one topic in order. Raises what `commit` raises."""
-        requests = requests_of(self._chunks(batches))
-        for start in range(0, len(requests), MOST_IN_FLIGHT):
-            window = requests[start : start + MOST_IN_FLIGHT]
-            left = await asyncio.gather(*(self._produce_once(chunks) for chunks in window))
-            for failed in left:  # whatever failed is repeated one by one, so that sequences stay in order
-                chunks, wait = failed, FIRST_WAIT
-                while chunks:
-                    wait = await self._pause(wait)
-                    chunks = await self._produce_once(chunks)
-
-    def _chunks(self, batches: Batches) -> list[list[Chunk]]:
-        """The batches of every topic in order, with the sequence numbers that they keep however often they are sent."""
-        chunks: list[list[Chunk]] = []
-        for topic, built in batches.close().items():
-            of_topic: list[Chunk] = []
-            for builder, count in built:
-                place = (topic, batches.partition)
-                sequence = self._sequences.get(place, 0)
-                builder.set_producer_state(self._producer_id, self._epoch, sequence)
-                self._sequences[place] = (sequence + count) & 0x7FFFFFFF
-                of_topic.append(Chunk(topic, batches.partition, builder.build(), count))
-            chunks.append(of_topic)
-        return chunks
-
-    async def _produce_once(self, chunks: list[Chunk]) -> list[Chunk]:
-        """One try, one request per leader; returns what is left to send."""
-        by_leader: dict[int, list[Chunk]] = {}
-        left: list[Chunk] = []
-        for chunk in chunks:
-            leader = self._client.cluster.leader_for_partition(TopicPartition(chunk.topic, chunk.partition))
-            if leader is None or leader == -1:
-                left.append(chunk)
-            else:
-                by_leader.setdefault(leader, []).append(chunk)
-        for rest in await asyncio.gather(*(self._produce_to(node, part) for node, part in by_leader.items())):
-            left += rest
-        if left:
-            self._client.force_metadata_update()
-        return left
-
-    async def _produce_to(self, leader: int, chunks: list[Chunk]) -> list[Chunk]:
-        request = ProduceRequest(
-            transactional_id=self._transactional_id,
-            required_acks=-1,
-            timeout=int(self._timeout * 1000),
-            topics=[(chunk.topic, [(chunk.partition, chunk.data)]) for chunk in chunks],
-        )
-        try:
-            response = await self._client.send(leader, request)
-        except DISCONNECTED:
-            return chunks
-        sent = {chunk.topic: chunk for chunk in chunks}
-        left: list[Chunk] = []
-        for topic, partitions in response.topics:
-            for _, code, base_offset, *_ in partitions:
-                if code == kafka.DuplicateSequenceNumber.errno:
-                    continue  # an earlier try of ours arrived after all, at an offset that nobody tells any more
-                if code == kafka.OutOfOrderSequenceNumber.errno:
-                    # A request before this one got lost with its connection. What is left is sent again in order; if
-                    # the broker really lost a batch, the deadline of the round ends it.
-                    left.append(sent[topic])
-                    continue
-                try:
-                    self._raise_for(code, topic)
-                except RetryLater:
-                    left.append(sent[topic])
-                else:
-                    begin, end = self._written.get(topic, (base_offset, base_offset))
-                    self._written[topic] = Written(min(begin, base_offset), max(end, base_offset + sent[topic].count))
-        return left
 
 
 def _refusal_to_describe(response: Any) -> int:

@@ -16,7 +16,7 @@ from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
 from tests.support.topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
 from tests.support.workers import Worker
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
-from transfer_gate.gate.inbox import Passed, Record
+from transfer_gate.gate.inbox import Fetched, Offsets, Passed, Record
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter
@@ -286,7 +286,7 @@ async def test_consents_that_were_made_anew_are_read_from_their_beginning_and_wh
 async def test_consents_that_end_before_what_was_fetched_of_them_let_nothing_be_decided(registry: Registry) -> None:
     """A position behind the end would seem enough to any barrier, and hide what is written in between."""
     partition = alone(registry, Log(0, 3), committed=5)
-    partition.receive("prospect-transfers", [record_at(0)], 1)
+    partition.receive("prospect-transfers", Fetched.of([record_at(0)], 1))
     with pytest.raises(RoundFailed, match="end at 3, but were fetched up to 5"):
         await partition.run()
 
@@ -294,7 +294,7 @@ async def test_consents_that_end_before_what_was_fetched_of_them_let_nothing_be_
 @pytest.mark.parametrize("topic", ["consent-events", "transfer-gate-strays"])
 async def test_consent_events_that_were_compacted_away_let_nothing_be_decided(registry: Registry, topic: str) -> None:
     partition = alone(registry, Log(0, 9), committed=5)
-    partition.receive(topic, [record_at(8)], 9, (), (6, 8))
+    partition.receive(topic, Fetched.of([record_at(8)], 9, hole=(6, 8)))
     with pytest.raises(HistoryLost, match=f"{topic} lacks records between the offsets 6 and 8"):
         await partition.run()
 
@@ -305,7 +305,7 @@ async def test_consents_that_were_deleted_while_a_worker_stood_before_them_let_n
 ) -> None:
     """A consumer whose place was deleted goes on at the beginning of what is left, and says nothing."""
     partition = alone(registry, Log(8, 9), committed=5)
-    partition.receive("consent-events", [record_at(offset) for offset in records], 9)
+    partition.receive("consent-events", Fetched.of([record_at(offset) for offset in records], 9))
     with pytest.raises(HistoryLost, match="begins at offset 8, but only those below 5 were applied"):
         await partition.run()
 
@@ -319,16 +319,16 @@ async def test_under_a_new_leader_that_lacks_what_was_applied_nothing_is_decided
     epochs = LeaderEpochs(ends)
     partition = alone(registry, Log(0, 5), committed=5, epochs=epochs, epoch=1)
     epochs.learn(mock.Mock(topics=[(0, "consent-events", "id", False, [(0, 0, 1, 2)])]))
-    partition.receive("prospect-transfers", [record_at(0)], 1)
+    partition.receive("prospect-transfers", Fetched.of([record_at(0)], 1))
     with pytest.raises(HistoryLost, match="up to offset 5, and the log of that epoch ends at 3 now"):
         await partition.run()
 
 
 async def test_offsets_of_markers_and_aborted_records_are_no_hole(registry: Registry) -> None:
     partition = alone(registry, Log(5, 9), committed=5)
-    partition.receive("consent-events", [], 9)
+    partition.receive("consent-events", Fetched.of([], 9))
     running = asyncio.create_task(partition.run())
-    while partition.applied != 9:
+    while partition.applied.consents != 9:
         assert not running.done()
         await asyncio.sleep(0)
     partition.leave()
@@ -360,7 +360,7 @@ def alone(
         mock.Mock(spec=TransactionalWriter),
         log,
         Meter(book),
-        committed={book.consents: committed},
+        committed=Offsets(consents=committed),
         round_records=10,
         inbox_records=10,
         clock=lambda: dt.datetime.now(dt.UTC),

@@ -47,7 +47,8 @@ def record_requests(writer: TransactionalWriter, effects: Effects) -> None:
                         lines.produced(topic, number, record)
         elif isinstance(request, TxnOffsetCommitRequest):
             found = {topic: (offset, note) for topic, ((_, offset, note),) in request._topics}
-            lines.committing({t: offset for t, (offset, _) in found.items()}, {t: n for t, (_, n) in found.items()})
+            (note,) = {note for _, note in found.values()}
+            lines.committing({topic: offset for topic, (offset, _) in found.items()}, note)
         elif isinstance(request, EndTxnRequest):
             lines.append("commit" if request._transaction_result else "abort")
         effects.extend(line for line in lines if line not in sent)

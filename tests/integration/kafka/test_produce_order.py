@@ -25,7 +25,8 @@ async def test_a_batch_that_overtook_the_one_before_it_is_sent_again_behind_it(
     writer = TransactionalWriter({"bootstrap_servers": bootstrap_servers}, namespace.app_id, namespace.app_id, 10.0)
     try:
         await writer.fence((topic,))
-        await writer.commit(output(topic, b"0"), {}, dict)
+        await writer.produce(output(topic, b"0"))
+        await writer.commit(0, {})
         await writer._add_partitions([topic], 0)
         (first,), (second,) = writer._chunks(output(topic, b"1")), writer._chunks(output(topic, b"2"))
         assert await writer._produce_once(second) == second

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from transfer_gate.gate.inbox import Inbox, Reached
+from transfer_gate.gate.inbox import Fetched, Inbox, Reached
 from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
@@ -61,7 +61,7 @@ async def test_a_new_leader_that_lacks_what_was_fetched_is_noticed(end: int) -> 
 async def test_batches_of_a_new_leader_behind_those_of_an_older_one_are_doubtful_before_metadata_tell() -> None:
     epochs = LeaderEpochs(Log({5: 10, 6: 25}))
     inbox = Inbox(10, 20, 5)
-    inbox.put([], 25, [Reached(6, 25)])
+    inbox.put(Fetched.of([], 25, (Reached(6, 25),)))
     assert epochs.doubtful("consents", 3, inbox.reached)
     with pytest.raises(HistoryLost, match="ends at 10 now"):
         await epochs.require("consents", 3, inbox.reached)
@@ -69,8 +69,8 @@ async def test_batches_of_a_new_leader_behind_those_of_an_older_one_are_doubtful
 
 def test_an_inbox_knows_the_epoch_before_each_offset_that_is_done_with() -> None:
     inbox = Inbox(10)
-    inbox.put([], 20, [Reached(4, 8), Reached(5, 20)])
-    inbox.put([], 25, [Reached(5, 22), Reached(7, 25)])
+    inbox.put(Fetched.of([], 20, (Reached(4, 8), Reached(5, 20))))
+    inbox.put(Fetched.of([], 25, (Reached(5, 22), Reached(7, 25))))
     assert [inbox.epoch_before(offset) for offset in (3, 8, 9, 22, 23, 25, 26)] == [4, 4, 5, 5, 7, 7, -1]
     assert inbox.reached == [Reached(7, 25)]
 
@@ -78,7 +78,7 @@ def test_an_inbox_knows_the_epoch_before_each_offset_that_is_done_with() -> None
 def test_an_epoch_that_goes_backwards_is_refused() -> None:
     inbox = Inbox(10, 20, 5)
     with pytest.raises(ValueError, match="leader epoch 4 came behind one of 5"):
-        inbox.put([], 25, [Reached(4, 25)])
+        inbox.put(Fetched.of([], 25, (Reached(4, 25),)))
 
 
 def test_a_note_keeps_the_epoch_and_one_of_before_has_none() -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from transfer_gate.gate import inbox
-from transfer_gate.gate.inbox import Inbox, Record
+from transfer_gate.gate.inbox import Fetched, Inbox, Record
 
 MIB: Final = 1 << 20
 
@@ -27,16 +27,16 @@ def record(offset: int, header: bytes) -> Record:
 def test_headers_fill_an_inbox() -> None:
     queue = Inbox(1000)
     header = bytes(MIB)
-    queue.put([record(offset, header) for offset in range(60)], 60)
+    queue.put(Fetched.of([record(offset, header) for offset in range(60)], 60))
     assert queue.full
 
 
 def test_one_fetch_of_large_headers_is_taken_in_several_rounds_in_order() -> None:
     queue, header = Inbox(1000), bytes(MIB)
-    queue.put([record(offset, header) for offset in range(20)], 25)
+    queue.put(Fetched.of([record(offset, header) for offset in range(20)], 25))
     offsets: list[int] = []
     while taken := queue.take(1000):
-        records, end = taken
+        records, end = taken.records, taken.end
         assert 0 < len(records) * MIB <= inbox.ROUND_BYTES
         offsets += [taken_record.offset for taken_record in records]
         assert end == (25 if len(offsets) == 20 else len(offsets))
@@ -47,20 +47,22 @@ def test_one_fetch_of_large_headers_is_taken_in_several_rounds_in_order() -> Non
 
 def test_one_record_larger_than_a_round_is_taken_alone() -> None:
     queue = Inbox(1000)
-    queue.put([record(0, bytes(9 * MIB)), record(1, b"")], 2)
+    queue.put(Fetched.of([record(0, bytes(9 * MIB)), record(1, b"")], 2))
     taken = queue.take(1000)
     assert taken is not None
-    assert ([each.offset for each in taken[0]], taken[1]) == ([0], 1)
+    assert ([each.offset for each in taken.records], taken.end) == ([0], 1)
 
 
 def test_what_is_put_back_comes_first_and_ends_where_it_ended() -> None:
     queue = Inbox(1000)
-    queue.put([record(offset, b"") for offset in range(4)], 6)
+    queue.put(Fetched.of([record(offset, b"") for offset in range(4)], 6))
     taken = queue.take(3)
     assert taken is not None
-    queue.put_back(taken[0][1:], taken[1])
+    queue.put_back(taken.split(1)[1])
     assert queue.waiting == 3
     again = queue.take(2)
     assert again is not None
-    assert ([each.offset for each in again[0]], again[1]) == ([1, 2], 3)
-    assert queue.take(9) == ([record(3, b"")], 6)
+    assert ([each.offset for each in again.records], again.end) == ([1, 2], 3)
+    last = queue.take(9)
+    assert last is not None
+    assert (last.records, last.end) == ([record(3, b"")], 6)

@@ -11,7 +11,7 @@ from tests.support.events import Events
 from tests.support.registry import write_registry
 from tests.unit.gate.test_inbox import MIB, record
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.inbox import Inbox
+from transfer_gate.gate.inbox import Fetched, Inbox
 from transfer_gate.gate.memory import (
     LEAST,
     LOOK_EACH_BYTES,
@@ -40,22 +40,22 @@ NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 def test_the_budget_is_shared_and_an_empty_inbox_may_always_fetch() -> None:
     budget = InboxBudget(4 * MIB)
     transfers, consents = Inbox(1000, budget=budget), Inbox(1000, budget=budget, first=True)
-    transfers.put([record(offset, bytes(MIB)) for offset in range(4)], 4)
+    transfers.put(Fetched.of([record(offset, bytes(MIB)) for offset in range(4)], 4))
     assert budget.spent(first=True)
     assert transfers.full
     assert not consents.full, "a transfer may wait for just what stands there"
-    consents.put([record(0, b"")], 1)
+    consents.put(Fetched.of([record(0, b"")], 1))
     assert consents.full
 
 
 def test_transfers_that_wait_leave_room_for_the_events_that_they_wait_for() -> None:
     budget = InboxBudget(4 * MIB)
     transfers, consents = Inbox(1000, budget=budget), Inbox(1000, budget=budget, first=True)
-    consents.put([record(0, b"")], 1)
-    transfers.put([record(offset, bytes(MIB)) for offset in range(3)], 3)
+    consents.put(Fetched.of([record(0, b"")], 1))
+    transfers.put(Fetched.of([record(offset, bytes(MIB)) for offset in range(3)], 3))
     assert (transfers.full, consents.full) == (True, False)
     assert (budget.look(), budget.look(first=True)) == (LOOK_SPENT_BYTES, LOOK_EACH_BYTES)
-    consents.put([record(1, bytes(MIB))], 2)
+    consents.put(Fetched.of([record(1, bytes(MIB))], 2))
     assert consents.full
     assert budget.look(first=True) == LOOK_SPENT_BYTES < LOOK_EACH_BYTES
 
@@ -70,12 +70,12 @@ def test_what_waits_packed_in_the_consumer_is_bounded_over_all_partitions() -> N
 def test_what_was_taken_counts_until_it_is_settled() -> None:
     budget = InboxBudget(2 * MIB)
     queue = Inbox(1000, budget=budget)
-    queue.put([record(offset, bytes(MIB)) for offset in range(3)], 3)
+    queue.put(Fetched.of([record(offset, bytes(MIB)) for offset in range(3)], 3))
     all_of_it = budget.used
     taken = queue.take(2)
     assert taken is not None
     assert budget.used == all_of_it, "its round is not committed"
-    queue.put_back(taken[0][1:], taken[1])
+    queue.put_back(taken.split(1)[1])
     queue.settle()
     assert budget.used == pytest.approx(all_of_it * 2 / 3)
     while queue.take(1000):
@@ -87,7 +87,7 @@ def test_what_was_taken_counts_until_it_is_settled() -> None:
 def test_what_is_dropped_counts_no_more() -> None:
     budget = InboxBudget(MIB)
     queue = Inbox(1000, budget=budget)
-    queue.put([record(offset, bytes(MIB)) for offset in range(3)], 3)
+    queue.put(Fetched.of([record(offset, bytes(MIB)) for offset in range(3)], 3))
     queue.take(1)
     queue.drop()
     assert budget.used == 0

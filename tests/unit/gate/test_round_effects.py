@@ -341,7 +341,7 @@ async def test_a_position_that_moved_over_markers_alone_is_committed_when_it_is_
     monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook
 ) -> None:
     monkeypatch.setattr(partition_module, "QUIET_SECONDS", 0.001)
-    heart.partition.receive(book.transfers, [], 5)
+    heart.pass_markers(book.transfers, 5)
     assert await heart.round() == []
     await heart.partition._until_work()  # what receive() has rung
     await heart.partition._until_work()  # the quiet
@@ -437,8 +437,8 @@ async def test_a_step_that_fails_leaves_nothing_behind_and_the_next_owner_does_t
     assert heart.recorder.written == []
     assert heart.recorder.offsets == {}
     assert released() == counted
-    standing = heart.partition.standing
-    assert (standing.applied, standing.positions[book.transfers]) == (0, None)
+    partition = heart.partition
+    assert (partition.applied.consents, partition.offsets.transfers) == (0, None)
 
     heart.watermark.fails = heart.consent_table.fails = None
     heart.recorder.fails.clear()
@@ -465,8 +465,8 @@ async def test_the_next_owner_takes_half_of_a_round_that_failed(
     heart.recorder.fails = {}
     heart.effects.clear()
     heart.take_over({book.transfers: 0})
-    heart.partition.receive(book.consents, [], 0)
-    heart.partition.receive(book.strays, [], 0)
+    heart.pass_markers(book.consents, 0)
+    heart.pass_markers(book.strays, 0)
     heart.fetch(transfers)
     decided = [line for line in await heart.round() if line.startswith("decide")]
     assert decided[0] == "decide transfers 0 1 knowing consents below 0"

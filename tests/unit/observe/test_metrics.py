@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from transfer_gate.gate.monitoring import Lag, Meter, Standing, tell
+from transfer_gate.gate.inbox import RoundRecords
+from transfer_gate.gate.monitoring import Lag, Meter, PartitionSnapshot, set_gauges
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
@@ -115,10 +116,10 @@ def test_the_largest_registry_has_a_bounded_number_of_series() -> None:
         for partner in (*book.partner_topics, *invented, ""):
             work.outcomes[partner, outcome] += 1
         work.quarantined[outcome] += outcome != RELEASED
-    meter.round(work, (), (), (), 0.1)
+    meter.round(work, RoundRecords(), 0.1)
     topics = book.inputs
-    standings = [
-        Standing(
+    snapshots = [
+        PartitionSnapshot(
             number=number,
             applied=1,
             positions=dict.fromkeys(topics, 1),
@@ -132,14 +133,14 @@ def test_the_largest_registry_has_a_bounded_number_of_series() -> None:
     ]
     lag = Lag({}, ())
     lag._ends = {(topic, number): 9 for topic in topics for number in range(PARTITIONS)}
-    tell(standings, lag, ready=True, stopped={0: "history-lost"})
+    set_gauges(snapshots, lag, ready=True, stopped={0: "history-lost"})
     found = families(metrics.REGISTRY)
     series = [sample for family in found for sample in family.samples]
     assert len(outcomes()) * (MOST_PARTNERS + 3) < len(series) < MOST_SERIES
     partners = {sample.labels["partner"] for sample in series if "partner" in sample.labels}
     assert partners == {*sorted(book.partner_topics)[:MOST_PARTNERS], OTHERS, UNKNOWN, NONE}
     assert not any("claire" in value for sample in series for value in sample.labels.values())
-    tell([], lag, ready=False, stopped={})
+    set_gauges([], lag, ready=False, stopped={})
     left = [sample for family in families(metrics.REGISTRY) for sample in family.samples]
     assert not any("partition" in sample.labels for sample in left), "a partition that was given up leaves nothing"
 

@@ -20,9 +20,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
-from msgspec import Struct
 
-from transfer_gate.gate.inbox import Reached, Record
+from transfer_gate.gate.inbox import Fetched, Reached, Record
 from transfer_gate.kafka.unpacking import Look
 
 #: The broker holds an empty fetch for this long; data ends it at once.
@@ -67,17 +66,6 @@ async def _ask_for_an_answer(self: GroupCoordinator, request: Any) -> Any:
 #: Since KIP-88 a broker that does not, or not yet, coordinate the group says so for the whole response, and names no
 #: topics. aiokafka looks at topics only: it would take that for a group without offsets, and begin at the first record.
 GroupCoordinator._send_req = _ask_for_an_answer
-
-
-class Fetch(Struct, frozen=True):
-    """What one fetch brought of one partition: its records, the position after them, up to where it read of the batches
-    of each leader epoch, in order, and the first offsets that compaction took out of the log, if it did.
-    """
-
-    records: list[Record]
-    end: int
-    epochs: tuple[Reached, ...] = ()
-    hole: tuple[int, int] | None = None
 
 
 def tune(fetcher: Any) -> None:
@@ -128,7 +116,7 @@ class FetchThread(AIOKafkaConsumerThread):
         active_partitions: set[TP],
         timeout: float | None = None,
         max_records: int | None = None,
-    ) -> dict[TP, Fetch]:
+    ) -> dict[TP, Fetched]:
         """Wait for records or for a position that moved without any (control and aborted records are not delivered)."""
         deadline = time.monotonic() + (timeout or 0)
         fetcher = consumer._fetcher
@@ -161,10 +149,10 @@ class FetchThread(AIOKafkaConsumerThread):
         consumer: aiokafka.AIOKafkaConsumer,
         wanted: set[TopicPartition],
         records: dict[TopicPartition, list[Record]],
-    ) -> dict[TP, Fetch]:
+    ) -> dict[TP, Fetched]:
         subscription = consumer._subscription.subscription
         assignment = subscription.assignment if subscription else None
-        fetched: dict[TP, Fetch] = {}
+        fetched: dict[TP, Fetched] = {}
         if assignment is None:
             return fetched
         for place in wanted & set(assignment.tps):
@@ -177,7 +165,7 @@ class FetchThread(AIOKafkaConsumerThread):
                 epochs, state.leader_epochs = getattr(state, "leader_epochs", {}), {}
                 hole, state.hole = getattr(state, "hole", None), None
                 reached = tuple(starmap(Reached, sorted(epochs.items())))
-                fetched[TP(*place)] = Fetch(batch, state.position, reached, hole)
+                fetched[TP(*place)] = Fetched.of(batch, state.position, reached, hole)
         return fetched
 
     @property

@@ -21,7 +21,8 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.faust.fetching import Fetch, FetchThread
+from transfer_gate.gate.faust.fetching import FetchThread
+from transfer_gate.gate.inbox import Fetched
 from transfer_gate.gate.members import Published, with_published
 from transfer_gate.kafka.refusal import DENIED, denied
 from transfer_gate.kafka.unpacking import Look
@@ -76,7 +77,7 @@ class BatchConsumer(Consumer):
                 continue
             rebalances = gate.rebalancing_count
             try:
-                fetched = cast(dict[TP, Fetch], await self._getmany(active, LOOK_SECONDS))
+                fetched = cast(dict[TP, Fetched], await self._getmany(active, LOOK_SECONDS))
             except DENIED as error:
                 await gate.crash(denied(error, "Read"))
                 return
@@ -103,7 +104,7 @@ class BatchConsumer(Consumer):
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust's detector of stuck streams looks at single records; the gate has its own metrics."""
 
-    def _message_of(self, tp: TP, fetch: Fetch) -> Message:
+    def _message_of(self, tp: TP, fetch: Fetched) -> Message:
         # Without generation_id Faust's streams skip the message, silently; with it they drop those from before a
         # rebalance.
         whole: Any = fetch  # Faust carries a message's value untouched

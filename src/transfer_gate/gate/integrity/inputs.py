@@ -9,7 +9,7 @@ that took it: where the batches of an epoch end now before the place up to which
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from transfer_gate.gate.inbox import Inbox, Reached
+from transfer_gate.gate.inbox import Inboxes, Reached
 from transfer_gate.gate.integrity.logs import compacted, require_epoch, require_events
 
 Place = tuple[str, int]
@@ -73,7 +73,7 @@ class InputLogs:
         self,
         number: int,
         of_consents: tuple[str, ...],
-        inboxes: Mapping[str, Inbox],
+        inboxes: Inboxes,
         watermark: Watermark,
         epochs: LeaderEpochs | None,
     ) -> None:
