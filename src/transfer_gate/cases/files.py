@@ -17,7 +17,7 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.model.reviewed import Flag, Reviewed, When
 from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.terms import Channel
-from transfer_gate.registry import InvalidRegistry, registry_from_objects
+from transfer_gate.registry import InvalidRegistry, objects_in, registry_from_objects
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.registry.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
 
@@ -125,12 +125,15 @@ class CaseFile:
     cases: tuple[Case, ...]
 
 
-def read(paths: Sequence[Path]) -> list[CaseFile]:
+def read(paths: Sequence[Path], registry: Path | None = None) -> list[CaseFile]:
     """The case files among `paths`, which are files or folders to look through.
+
+    What stands in the folder `registry` is under the defaults of every file, as the defaults are under its cases.
 
     Raises InvalidInput that names file, line and field of everything that is wrong; NothingMatched when there is no
     case.
     """
+    under = {} if registry is None else {"registry": objects_in(registry)}
     problems: list[str] = []
     files: list[CaseFile] = []
     for path in _found(paths, problems):
@@ -139,7 +142,7 @@ def read(paths: Sequence[Path]) -> list[CaseFile]:
         except InvalidFile as error:
             problems.append(str(error))
             continue
-        cases, wrong = _cases(document)
+        cases, wrong = _cases(document, under)
         files.append(CaseFile(path, tuple(cases)))
         problems += wrong
     if problems:
@@ -161,19 +164,20 @@ def _found(paths: Iterable[Path], problems: list[str]) -> list[Path]:
     return list(found)
 
 
-def _cases(document: Document) -> tuple[list[Case], list[str]]:
+def _cases(document: Document, under: Mapping[str, Any]) -> tuple[list[Case], list[str]]:
     written, wrong = parse_object(WrittenFile, document.value)
     if written is None:
         return [], [document.error(problem.path, problem.what) for problem in wrong]
     defaults = document.value.get("defaults") or {}
     registries = _Registries(document, defaults)
+    beneath = merge(under, {name: defaults[name] for name in _MERGED if name in defaults})
     default_at = written.defaults.at if written.defaults else None
     cases: list[Case] = []
     problems: list[str] = []
     for index, case in enumerate(written.cases):
         try:
             at = case.at if "at" in document.value["cases"][index] else default_at
-            cases.append(_case(document, index, case, at, defaults, registries))
+            cases.append(_case(document, index, case, at, beneath, registries))
         except _WrongCaseError as error:
             problems += error.problems
     return cases, list(dict.fromkeys(problems))
@@ -190,12 +194,12 @@ def _case(
     index: int,
     written: WrittenCase,
     at: dt.datetime | None,
-    defaults: Mapping[str, Any],
+    beneath: Mapping[str, Any],
     registries: "_Registries",
 ) -> Case:
     place: Steps = ("cases", index)
     own = document.value["cases"][index]
-    whole = merge({name: defaults.get(name) for name in _MERGED}, {name: own[name] for name in _MERGED if name in own})
+    whole = merge(beneath, {name: own[name] for name in _MERGED if name in own})
     missing = [name for name in ("registry", "transfer") if whole.get(name) is None]
     if at is None or missing:
         names = ", ".join(("at", *missing) if at is None else missing)

@@ -6,6 +6,7 @@ import sys
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from transfer_gate import __version__, printable
 from transfer_gate.errors import GateError
@@ -15,6 +16,7 @@ _OUTPUT_FAILED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
 #: Command -> (module that defines it, name of its click command there, one-line help).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "init": ("transfer_gate.cli.init", "init", "Lay out a new installation: registry, cases, settings, CI checks."),
     "worker": ("transfer_gate.cli.worker", "worker", "Decide transfers until told to stop."),
     "topics": ("transfer_gate.cli.topics", "topics", "Create topics that are missing; bring them to more partitions."),
     "registry": ("transfer_gate.cli.registry", "registry", "Check and compare partners, notices and policy."),
@@ -28,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "audit": ("transfer_gate.cli.audit", "audit", "Check every released record against its evidence."),
     "doctor": ("transfer_gate.cli.doctor", "doctor", "Check broker, topics, registry, clock and versions."),
     "schema": ("transfer_gate.cli.schema", "schema", "Export the schemas of what goes in and out."),
+    "completion": ("transfer_gate.cli.completion", "completion", "Print the script for completion in a shell."),
     "kafka": ("transfer_gate.cli.kafka", "kafka", "Run a real single-node Apache Kafka for development."),
     "demo": ("transfer_gate.cli.demo", "demo", "Watch transfers flow through the gate, end to end."),
 }
@@ -48,14 +51,37 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands that begin so, without importing them, and options of the program itself."""
+        named = [
+            CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands with their one-line helps, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
+def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from transfer_gate.policy.written import is_compiled
+
+    click.echo(f"transfer-gate, version {__version__} ({'compiled' if is_compiled() else 'interpreted'})")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, "--version", prog_name="transfer-gate")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version, and whether the decision is compiled.",
+)
 def cli() -> None:
     """Route prospects to partners only where the law lets them go.
 

@@ -18,15 +18,21 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=_PATH)
+@click.option(
+    "--registry",
+    metavar="DIR",
+    type=_PATH,
+    help="A registry folder under what the case files say: they then hold your own registry.",
+)
 @click.option("--junit", metavar="FILE", type=_PATH, help="Write the outcome as JUnit XML too.")
-def test(paths: tuple[Path, ...], junit: Path | None) -> None:
+def test(paths: tuple[Path, ...], registry: Path | None, junit: Path | None) -> None:
     """Run the cases in the files and folders PATH... and say what differs.
 
     Exit 0 when all pass, 1 when one fails, 2 when a file is wrong, 3 when there is no case.
     """
     from transfer_gate import cases
 
-    outcomes = [cases.run(case) for file in cases.read(paths) for case in file.cases]
+    outcomes = [cases.run(case) for file in cases.read(paths, registry) for case in file.cases]
     for line in cases.lines(outcomes):
         echo(line)
     if junit is not None:

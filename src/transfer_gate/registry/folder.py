@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Notice, Partner, Policy, Registry
@@ -59,6 +59,19 @@ def inspect(folder: Path) -> Inspection:
     registry = assemble(partners, notices, policy)
     reading.report("warning", warnings_in(registry))
     return Inspection(registry, (), tuple(sorted(reading.warnings)))
+
+
+def objects_in(folder: Path) -> dict[str, Any]:
+    """What the files of a valid registry say, as plain objects: `partners` and `notices` by id, and `policy`.
+
+    Raises InvalidInput like load_registry.
+    """
+    registry = load_registry(folder)
+    objects: dict[str, Any] = {
+        kind: {name: load(folder / kind / (name + _YAML)).value for name in names}
+        for kind, names in (("partners", registry.partners), ("notices", registry.notices))
+    }
+    return objects | {"policy": load(folder / ("policy" + _YAML)).value}
 
 
 class _Reading:
