@@ -64,9 +64,11 @@ NEED_A_BROKER: Final = (
 )
 #: Those that never ask a cluster, or start one.
 NEED_NONE: Final = (
+    "completion ",
     "demo",
     # The service itself waits for the brokers: tests/faults/test_ingest.py.
     "ingest test",
+    "init ",
     "kafka ",
     "key new",
     "policy test",
