@@ -10,17 +10,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-import msgspec
-from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.kafka.clients import broker_errors, client_options, connected
-from transfer_gate.kafka.reader import bounds, committed_records
-from transfer_gate.records.audit_events import Act, decode_act, encode_act
+from transfer_gate.kafka.session import Session
+from transfer_gate.records.audit_events import Act, encode_act
 from transfer_gate.settings import PREFIX, Settings
 
-__all__ = ["Act", "Ending", "acts_of", "audited", "operator", "record_acts"]
+__all__ = ["Act", "Ending", "audited", "operator", "record_acts"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +39,15 @@ def operator(settings: Settings) -> str:
         raise InvalidInput("nobody knows who you are", do=f"set {PREFIX}OPERATOR") from None
 
 
-async def record_acts(settings: Settings, *acts: Act) -> None:
+async def record_acts(session: Session, *acts: Act) -> None:
     """Append to the audit topic and wait until every in-sync replica has it. Raises BrokerUnavailable."""
-    await record_all(settings, acts)
+    await record_all(session, acts)
 
 
-async def record_all(settings: Settings, acts: Iterable[Act]) -> None:
+async def record_all(session: Session, acts: Iterable[Act]) -> None:
     """The same, for many: each is made when it is written."""
-    async with broker_errors(settings):
-        options = client_options(settings)
-        async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:
-            for act in acts:
-                await producer.send_and_wait(settings.topics.audit, encode_act(act), partition=0)
+    for act in acts:
+        await session.producer.write(session.settings.topics.audit, 0, None, encode_act(act))
 
 
 class Ending:
@@ -65,31 +59,31 @@ class Ending:
 
 
 @asynccontextmanager
-async def audited(settings: Settings, act: Act) -> AsyncIterator[Ending]:
+async def audited(session: Session, act: Act) -> AsyncIterator[Ending]:
     """Write to the audit topic that an act is `started`, and at its end, whatever it is, how it ended: `done`, `failed`
     (with the kind of error), or `interrupted` (Ctrl-C, SIGTERM). An act without an end was killed.
 
     `act` says who does what and why; its outcome and its time are set here. Nothing is done that can't be written: the
     start raises BrokerUnavailable. SIGTERM raises KeyboardInterrupt inside, as Ctrl-C does.
     """
-    await record_acts(settings, replace(act, outcome="started", at=_now()))
+    await record_acts(session, replace(act, outcome="started", at=_now()))
     ending = Ending()
     try:
         with _interrupted_by_sigterm():
             yield ending
     except (asyncio.CancelledError, KeyboardInterrupt):
-        await _record_failure(settings, act, "interrupted", ending.details)
+        await _record_failure(session, act, "interrupted", ending.details)
         raise
     except BaseException as error:
-        await _record_failure(settings, act, "failed", ending.details | {"error": type(error).__name__})
+        await _record_failure(session, act, "failed", ending.details | {"error": type(error).__name__})
         raise
-    await record_acts(settings, _ended(act, ending.outcome, ending.details))
+    await record_acts(session, _ended(act, ending.outcome, ending.details))
 
 
-async def _record_failure(settings: Settings, act: Act, outcome: str, details: dict[str, Any]) -> None:
+async def _record_failure(session: Session, act: Act, outcome: str, details: dict[str, Any]) -> None:
     """Write how an act failed; what it failed of matters more than that this could not be written."""
     try:
-        await asyncio.wait_for(record_acts(settings, _ended(act, outcome, details)), _ENDING_SECONDS)
+        await asyncio.wait_for(record_acts(session, _ended(act, outcome, details)), _ENDING_SECONDS)
     except Exception:  # noqa: BLE001 - see above
         logger.warning("the end of %s could not be written to the audit topic: it %s", act.action, outcome)
 
@@ -126,17 +120,3 @@ def _interrupted_by_sigterm() -> Iterator[None]:
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
-
-
-async def acts_of(settings: Settings, plan_id: str | None = None) -> AsyncIterator[Act]:
-    """Every act on the audit topic in order, or those about one plan. Records that are no acts are passed over."""
-    async with broker_errors(settings):
-        _, ends = await bounds(settings, {settings.topics.audit: 1}, committed_only=True)
-        async for records in committed_records(settings, ends):
-            for record in records:
-                try:
-                    act = decode_act(record.value)
-                except msgspec.DecodeError:
-                    continue
-                if plan_id is None or act.plan_id == plan_id:
-                    yield act

@@ -17,6 +17,7 @@ from tests.faults.conftest import Figures
 from tests.support.quarantine_backlog import Backlog, keep_times
 from tests.support.quarantine_gate import settings_at
 from tests.support.workers import Installation
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.search import Filter, look
 
 _SPAN: Final = dt.timedelta(hours=48)
@@ -84,7 +85,8 @@ async def test_quarantine_of_any_size_is_looked_through_in_little_memory(
     passed = {int(total) for total in _TOTAL.findall(latest.err)}
     assert passed == {_PARTITIONS * len(recent)}, "more than the tail was read"
     assert {int(total) for total in _TOTAL.findall(lines.err)} == {backlog.records}
-    view = await look(settings_at(place), Filter(since=now - _SINCE))
+    async with open_session(settings_at(place)) as session:
+        view = await look(session, Filter(since=now - _SINCE))
     older = sum(told_ms < _ms(now - _SINCE - _CLOCKS) for told_ms in backlog.told_ms())
     assert view.ledger_starts == dict.fromkeys(range(_PARTITIONS), older)
     assert older > 0.9 * backlog.each / 2

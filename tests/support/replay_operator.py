@@ -16,11 +16,12 @@ from tests.support.events import CHANNELS
 from tests.support.registry import PARTNERS
 from tests.support.stream_gate import StreamGate
 from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.search import Filter
 from transfer_gate.records import ids
 from transfer_gate.registry import load_registry
 from transfer_gate.replay.plan import Plan
-from transfer_gate.replay.plan_store import publish
+from transfer_gate.replay.plan_store import cancel, publish
 from transfer_gate.replay.planning import make_plan
 from transfer_gate.replay.progress import Status, status_of
 from transfer_gate.replay.runner import Report, RunOptions, run_plan
@@ -87,18 +88,26 @@ class Operator:
     async def plan(self, wanted: Iterable[str] = (), **given: Any) -> Plan:
         """Plan and publish; `wanted` are quarantine ids."""
         registry = load_registry(self.settings.registry)
-        plan = await make_plan(self.settings, registry, Filter(ids=frozenset(wanted), **given))
-        await publish(self.settings, plan)
+        async with open_session(self.settings) as session:
+            plan = await make_plan(session, registry, Filter(ids=frozenset(wanted), **given))
+            await publish(session, plan)
         return plan
 
     async def run(self, plan: Plan, screen: Watching | None = None, **options: Any) -> Report:
         """Run a plan in this process."""
         asked = replace(RunOptions(breaker=1.0), **options)
-        return await run_plan(self.settings, plan.plan_id, asked, screen or Watching())
+        async with open_session(self.settings) as session:
+            return await run_plan(session, plan.plan_id, asked, screen or Watching())
 
-    async def status(self, plan: Plan) -> Status:
+    async def status(self, plan_id: str) -> Status:
         """Status of a plan."""
-        return await status_of(self.settings, plan.plan_id)
+        async with open_session(self.settings) as session:
+            return await status_of(session, plan_id)
+
+    async def cancel(self, plan_id: str, why: str) -> None:
+        """Cancel a plan."""
+        async with open_session(self.settings) as session:
+            await cancel(session, plan_id, why)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -5,7 +5,8 @@ from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.search import quarantine_ends
 from transfer_gate.records.ledger import LedgerIndex, may_be_replayed
 from transfer_gate.records.quarantined import MalformedHeaders, held_of
@@ -31,32 +32,29 @@ class OldestOpen:
 
         Raises InvalidInput without the topics, BrokerUnavailable.
         """
-        ends = await quarantine_ends(self._settings)
-        await self._follow_ledger(len(ends))
-        oldest: int | None = None
-        for place, end in ends.items():
-            found = await self._first_open(place, end)
-            if found is not None and (oldest is None or found < oldest):
-                oldest = found
-        return oldest
+        async with open_session(self._settings) as session:
+            ends = await quarantine_ends(session)
+            await self._follow_ledger(session.reader, len(ends))
+            found = [await self._first_open(session.reader, place, end) for place, end in ends.items()]
+        return min((since for since in found if since is not None), default=None)
 
-    async def _follow_ledger(self, partitions: int) -> None:
+    async def _follow_ledger(self, reader: Reader, partitions: int) -> None:
         """Read the ledger on to its end."""
-        _, ends = await bounds(self._settings, {self._settings.topics.ledger: partitions}, committed_only=False)
+        _, ends = await reader.bounds({self._settings.topics.ledger: partitions}, committed_only=False)
         left = {place: end for place, end in ends.items() if self._read.get(place, 0) < end}
         starts = {place: self._read.get(place, 0) for place in left}
-        async with aclosing(committed_records(self._settings, left, starts)) as batches:
+        async with aclosing(reader.records(left, starts)) as batches:
             async for records in batches:
                 for record in records:
                     if record.key is not None and record.value is not None:
                         self._ledger.put(record.key, record.value)
         self._read.update(left)
 
-    async def _first_open(self, place: TopicPartition, end: int) -> int | None:
+    async def _first_open(self, reader: Reader, place: TopicPartition, end: int) -> int | None:
         settled = self._settled.get(place, 0)
         if settled >= end:
             return None
-        reading = committed_records(self._settings, {place: end}, {place: settled})
+        reading = reader.records({place: end}, {place: settled})
         async with aclosing(reading) as batches:
             async for records in batches:
                 for record in records:

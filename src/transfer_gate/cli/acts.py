@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.kafka.session import Session
 from transfer_gate.operators import Act, Ending, operator, record_acts
 from transfer_gate.operators import audited as audited_act
 from transfer_gate.settings import Settings
@@ -42,13 +43,13 @@ def reason_given(why: str | None, to_do: str) -> str:
     return text
 
 
-async def record(settings: Settings, action: str, outcome: str, *, why: str | None, details: Mapping[str, Any]) -> None:
+async def record(session: Session, action: str, outcome: str, *, why: str | None, details: Mapping[str, Any]) -> None:
     """Write one act of the operator to the audit topic, and wait until it is there. Raises BrokerUnavailable."""
-    await record_acts(settings, _act(settings, action, outcome, why=why, details=dict(details)))
+    await record_acts(session, _act(session.settings, action, outcome, why=why, details=dict(details)))
 
 
 def audited(
-    settings: Settings,
+    session: Session,
     action: str,
     *,
     why: str | None = None,
@@ -57,8 +58,8 @@ def audited(
     details: Mapping[str, Any],
 ) -> AbstractAsyncContextManager[Ending]:
     """What a command does, with its start and its end on the audit topic: see `operators.audited`."""
-    act = _act(settings, action, "started", why=why, ticket=ticket, digest=digest, details=dict(details))
-    return audited_act(settings, act)
+    act = _act(session.settings, action, "started", why=why, ticket=ticket, digest=digest, details=dict(details))
+    return audited_act(session, act)
 
 
 def _act(settings: Settings, action: str, outcome: str, **more: Any) -> Act:

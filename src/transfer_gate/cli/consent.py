@@ -1,6 +1,5 @@
 """`transfer-gate consent`: consent events: watch them, import them, settle those that can't be read."""
 
-import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,8 +12,10 @@ from transfer_gate.cli.consent_import import import_command
 from transfer_gate.cli.consent_tail import tail
 from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
 from transfer_gate.operators import Ending, operator
 from transfer_gate.quarantine import search
@@ -23,7 +24,6 @@ from transfer_gate.quarantine.discard import choose, discard
 from transfer_gate.quarantine.export import prospect, time_of
 from transfer_gate.quarantine.payloads import Payload, payloads_of
 from transfer_gate.quarantine.search import Filter, Found
-from transfer_gate.quarantine.sending import applied
 from transfer_gate.quarantine.unreadable import (
     UnreadableEvent,
     end_of_strays,
@@ -64,18 +64,18 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
     text = acts.reason_given(why, "showing who is blocked") if reveal else None
     wanted = Filter(stage="consent", open_only=True)
 
-    async def run() -> list[dict[str, Any]]:
-        view = await search.look(settings, wanted)
+    async def run(session: Session) -> list[dict[str, Any]]:
+        view = await search.look(session, wanted)
         with passing("quarantine", progress, view.offsets) as seen:
-            found = [one async for one in search.found_in(settings, wanted, view, seen)]
-        payloads = await payloads_of(settings, found)
+            found = [one async for one in search.found_in(session, wanted, view, seen)]
+        payloads = await payloads_of(session, found)
         if text is not None:
-            await acts.record(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
+            await acts.record(session, "consent unreadable", "revealed", why=text, details={"records": len(found)})
         both = zip(found, payloads, strict=True)
         nobody = _nobody(settings)
         return [_row(one, payload, nobody, reveal=reveal) for one, payload in both if not _came_home(one, payload)]
 
-    rows = asyncio.run(run())
+    rows = in_session(settings, run)
     if not rows:
         raise NothingMatched("no consent event waits to be settled", do="nothing is to be done")
     _print(rows, output, reveal=reveal)
@@ -117,64 +117,70 @@ def resolve(
     if history:
         if prospect_id is None or offsets or quarantine_id:
             raise click.UsageError("name the prospect of the history by --prospect, and nothing else")
-        asyncio.run(_resolve_history(settings, prospect_id.encode(), text, ticket, wait_seconds, yes=yes))
+        key = prospect_id.encode()
+        in_session(settings, lambda session: _resolve_history(session, key, text, ticket, wait_seconds, yes=yes))
         return
     if (quarantine_id is None) == (prospect_id is None or not offsets):
         raise click.UsageError("name the events by --prospect and --offset, or by --quarantine-id")
-    asyncio.run(_resolve(settings, prospect_id, offsets, quarantine_id, text, ticket, wait_seconds, yes=yes))
+    in_session(
+        settings,
+        lambda session: _resolve(session, prospect_id, offsets, quarantine_id, text, ticket, wait_seconds, yes=yes),
+    )
 
 
 async def _resolve(
-    settings: Settings,
+    session: Session,
     prospect_id: str | None,
     offsets: Sequence[int],
     quarantine_id: str | None,
     why: str,
     ticket: str | None,
-    patience: float,
+    timeout: float,
     *,
     yes: bool,
 ) -> None:
     key = None if prospect_id is None else prospect_id.encode()
     if quarantine_id is not None:
-        copy = (await search.life_of(settings, acts.as_id(quarantine_id))).attempts[-1]
+        copy = (await search.life_of(session, acts.as_id(quarantine_id))).attempts[-1]
         if copy.held.stage != "consent":
             raise NothingMatched(
                 f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
             )
         key, offsets = copy.record.key, [copy.held.source.offset]
-        if not nameable(key, _nobody(settings)):
+        if not nameable(key, _nobody(session.settings)):
             about = {"quarantine_id": copy.held.quarantine_id}
-            async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=about) as ending:
-                await _settle_copies(settings, [copy.held.quarantine_id], copy.record.partition, why, patience, ending)
+            async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=about) as ending:
+                await _settle_copies(session, [copy.held.quarantine_id], copy.record.partition, why, timeout, ending)
             echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
             return
-    events = await unreadable_at(settings, key or b"", offsets, _nobody(settings))
+    events = await unreadable_at(session, key or b"", offsets, _nobody(session.settings))
     for line in _about(events):
         echo(line, err=True)
     _ask(events, yes)
     partition = events[0].partition
     numbers = [event.offset for event in events]
-    details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
-    async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=details) as ending:
-        reached = await publish_resolution(settings, key or b"", partition, numbers, by=operator(settings), why=why)
-        home = await home_of(settings, key or b"", partition)
-        if not await _applied(settings, partition, reached, home, patience):
+    details = {"topic": session.settings.topics.consents, "partition": partition, "offsets": numbers}
+    async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+        reached = await publish_resolution(
+            session, key or b"", partition, numbers, by=operator(session.settings), why=why
+        )
+        home = await home_of(session, key or b"", partition)
+        if not await _applied(session, partition, reached, home, timeout):
             raise PartiallyFailed(
                 "the resolution is published, but no gate has applied it yet",
                 do="start a worker, then run this command again to clear the copies from quarantine",
             )
         ending.details = {"applied": True}
-        await _settle_copies(settings, await _copies_of(settings, events), partition, why, patience, ending)
-    await _say_what_blocks(settings, key or b"", home)
+        await _settle_copies(session, await _copies_of(session, events), partition, why, timeout, ending)
+    await _say_what_blocks(session, key or b"", home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
 
 
 async def _resolve_history(
-    settings: Settings, key: bytes, why: str, ticket: str | None, patience: float, *, yes: bool
+    session: Session, key: bytes, why: str, ticket: str | None, timeout: float, *, yes: bool
 ) -> None:
-    home = await home_of(settings, key, 0)
-    state = (await states_of(settings, {home: {key}})).get((home, key), EMPTY)
+    home = await home_of(session, key, 0)
+    state = (await states_of(session, {home: {key}})).get((home, key), EMPTY)
     if not state.overflowed:
         raise NothingMatched(
             "no history of this prospect exceeds its bounds", do="see: transfer-gate quarantine list, and its reasons"
@@ -182,41 +188,47 @@ async def _resolve_history(
     oppositions = len(state.withdrawals) + len(state.objections)
     echo(f"forgets {len(state.consents)} versions of consents, keeps {oppositions} oppositions", err=True)
     _confirm(yes)
-    details = {"topic": settings.topics.consents, "partition": home, "history": True}
-    async with acts.audited(settings, "consent resolve", why=why, ticket=ticket, details=details) as ending:
-        reached = await publish_resolution(settings, key, home, [], by=operator(settings), why=why, history=True)
-        if not await applied(settings, settings.topics.consents, {home: reached}, patience):
+    details = {"topic": session.settings.topics.consents, "partition": home, "history": True}
+    async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+        reached = await publish_resolution(session, key, home, [], by=operator(session.settings), why=why, history=True)
+        if not await _committed(session, session.settings.topics.consents, {home: reached}, timeout):
             raise PartiallyFailed("the resolution is published, but no gate has applied it yet", do="start a worker")
         ending.details = {"applied": True}
-    await _say_what_blocks(settings, key, home)
+    await _say_what_blocks(session, key, home)
     echo("resolved the history; have what the person consents to now sent again")
 
 
-async def _applied(settings: Settings, partition: int, reached: int, home: int, patience: float) -> bool:
+async def _applied(session: Session, partition: int, reached: int, home: int, timeout: float) -> bool:
     """Whether the resolution counts where its prospect is decided: what stands elsewhere has to come home first."""
-    if not await applied(settings, settings.topics.consents, {partition: reached}, patience):
+    if not await _committed(session, session.settings.topics.consents, {partition: reached}, timeout):
         return False
     if partition == home:
         return True
-    return await applied(settings, settings.topics.strays, {home: await end_of_strays(settings, home)}, patience)
+    return await _committed(
+        session, session.settings.topics.strays, {home: await end_of_strays(session, home)}, timeout
+    )
 
 
-async def _copies_of(settings: Settings, events: Sequence[UnreadableEvent]) -> list[str]:
+async def _committed(session: Session, topic: str, reached: dict[int, int], timeout: float) -> bool:
+    return await session.cluster.await_commits(session.settings.app_id, topic, reached, timeout)
+
+
+async def _copies_of(session: Session, events: Sequence[UnreadableEvent]) -> list[str]:
     """Ids of the open copies of these events of one partition. Place and time tell them from copies of events that
     stood there before the topic was made anew.
     """
     partition = events[0].partition
     wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
-    view = await search.look(settings, wanted, partition=partition)
+    view = await search.look(session, wanted, partition=partition)
     return [
         one.held.quarantine_id
-        async for one in search.found_in(settings, wanted, view)
+        async for one in search.found_in(session, wanted, view)
         if (one.held.source.offset, one.held.source_timestamp_ms) in stood
     ]
 
 
-async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> None:
-    state = (await states_of(settings, {partition: {key}})).get((partition, key), EMPTY)
+async def _say_what_blocks(session: Session, key: bytes, partition: int) -> None:
+    state = (await states_of(session, {partition: {key}})).get((partition, key), EMPTY)
     left = sorted(set(state.unreadable) - set(state.resolved))
     if left:
         places = ", ".join(str(search.Place(*place_known_as(name, partition))) for name in left)
@@ -224,14 +236,14 @@ async def _say_what_blocks(settings: Settings, key: bytes, partition: int) -> No
 
 
 async def _settle_copies(
-    settings: Settings, copies: Sequence[str], partition: int, why: str, patience: float, ending: Ending
+    session: Session, copies: Sequence[str], partition: int, why: str, timeout: float, ending: Ending
 ) -> None:
     """Discard the copies in quarantine, so that nobody looks at them again; those that are gone by age are settled."""
     wanted = Filter(ids=frozenset(copies))
-    chosen = await choose(settings, wanted, partition=partition, consents=True) if copies else None
+    chosen = await choose(session, wanted, partition=partition, consents=True) if copies else None
     ending.details |= {"copies": chosen.count if chosen else 0}
     if chosen and chosen.count:
-        outcome = await discard(settings, wanted, chosen, why, patience, consents=True)
+        outcome = await discard(session, wanted, chosen, why, timeout, consents=True)
         if outcome.discarded < chosen.count:
             ending.details |= {"discarded": outcome.discarded}
             raise PartiallyFailed(

@@ -22,7 +22,7 @@ from transfer_gate.imports.rejects import Reject
 from transfer_gate.imports.rows import FORMATS, Format
 from transfer_gate.imports.run import Import, Source, job_of, open_source
 from transfer_gate.imports.writing import open_writer
-from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.session import open_session
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
 
@@ -103,7 +103,7 @@ async def _import(
     restart: bool,
 ) -> None:
     with open_source(source, nobody) as read:
-        async with broker_errors(settings), open_writer(settings) as writer:
+        async with open_session(settings) as session, open_writer(session) as writer:
             size = source.file.stat().st_size
             with passing(f"hash of {source.file.name}, bytes", progress, size) as seen:
                 job = job_of(source, settings, writer, seen)
@@ -117,7 +117,7 @@ async def _import(
                 }
                 if import_.resumed_after:
                     echo(f"goes on after row {import_.resumed_after:,}", err=True)
-                async with acts.audited(settings, "consent import", why=why, ticket=ticket, details=details) as ending:
+                async with acts.audited(session, "consent import", why=why, ticket=ticket, details=details) as ending:
                     try:
                         what = f"{source.file.name}, {read.rows.unit}"
                         with passing(what, progress, read.rows.total) as seen:
@@ -144,7 +144,8 @@ async def _dry_run(
                 seen(read.rows.position - read_to)
                 read_to = read.rows.position
         read.require_unchanged()
-        await book.take_states(settings)
+        async with open_session(settings) as session:
+            await book.take_states(session)
         forecast = book.forecast()
     if output == "json":
         echo_json(_counted(counts) | {"prospects": asdict(forecast), "faults": faults.listed()})

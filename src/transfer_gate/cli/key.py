@@ -15,6 +15,7 @@ from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import open_session
 from transfer_gate.printable import one_line
 from transfer_gate.quarantine import master_keys as keys
 from transfer_gate.quarantine.master_keys import RunningWorker, require_key, running_workers
@@ -71,8 +72,11 @@ def promote(name: str, why: str | None, ticket: str | None) -> None:
 
     async def run() -> None:
         details = {"master_id": name, "before": masters.current}
-        async with acts.audited(settings, "key promote", why=why, ticket=ticket, details=details) as ending:
-            workers = await running_workers(settings)
+        async with (
+            open_session(settings) as session,
+            acts.audited(session, "key promote", why=why, ticket=ticket, details=details) as ending,
+        ):
+            workers = await running_workers(session)
             ending.details = {"workers": len(workers)}
             if not workers:
                 raise RefusedByGuard(
@@ -98,8 +102,9 @@ def status(output: Literal["table", "json"], progress: bool | None) -> None:
     masters = master_keys(settings)
 
     async def run() -> tuple[Counter[str], list[RunningWorker]]:
-        with passing("changelog", progress) as seen:
-            return await keys.keys_by_master(settings, seen), await running_workers(settings)
+        async with open_session(settings) as session:
+            with passing("changelog", progress) as seen:
+                return await keys.keys_by_master(session, seen), await running_workers(session)
 
     counts, workers = asyncio.run(run())
     if output == "json":
@@ -152,10 +157,13 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
 
     async def run() -> None:
         details = {"master_id": masters.current}
-        async with acts.audited(settings, "key rotate", ticket=ticket, details=details) as ending:
-            require_key(await running_workers(settings), masters.current)
+        async with (
+            open_session(settings) as session,
+            acts.audited(session, "key rotate", ticket=ticket, details=details) as ending,
+        ):
+            require_key(await running_workers(session), masters.current)
             with passing("changelog", progress) as seen:
-                outcome = await keys.rotate(settings, masters, wait_seconds, seen)
+                outcome = await keys.rotate(session, masters, wait_seconds, seen)
             ending.details = {"rewrapped": outcome.rewrapped, "left": outcome.left, "foreign": dict(outcome.foreign)}
             echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
             _raise_for(outcome.foreign, outcome.left)

@@ -1,6 +1,5 @@
 """`transfer-gate quarantine`: look at what is held back, explain it, export it, give it up."""
 
-import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +11,14 @@ from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.cli.quarantine_discard import discard_records
 from transfer_gate.cli.selection import filter_of, with_filter
+from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine import search
 from transfer_gate.quarantine.export import shared_domains
 from transfer_gate.quarantine.search import filter_details
-from transfer_gate.settings import Settings, load_settings
+from transfer_gate.settings import load_settings
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
 _PAGE = 100
@@ -68,13 +69,15 @@ def list_command(
     named_ones = reveal or wanted.prospect_id is not None
     most = limit or (None if output == "jsonl" or counts else _PAGE)
 
-    async def run() -> None:
-        if reveal:
-            text = acts.reason_given(why, "showing who is in quarantine")
-            await acts.record(settings, "quarantine list", "revealed", why=text, details=filter_details(wanted))
-        view = await search.look(settings, wanted, after=_place(after), partition=partition)
+    text = acts.reason_given(why, "showing who is in quarantine") if reveal else None
+    behind = _position(after)
+
+    async def run(session: Session) -> None:
+        if text is not None:
+            await acts.record(session, "quarantine list", "revealed", why=text, details=filter_details(wanted))
+        view = await search.look(session, wanted, after=behind, partition=partition)
         with passing("quarantine", progress, view.offsets) as seen:
-            async with aclosing(search.found_in(settings, wanted, view, seen)) as found:
+            async with aclosing(search.found_in(session, wanted, view, seen)) as found:
                 if counts:
                     quarantine_text.print_tally(await quarantine_text.tally(found), output)
                     return
@@ -82,7 +85,7 @@ def list_command(
         if following is not None and output != "json":
             echo(f"there is more: --after {following}", err=True)
 
-    asyncio.run(run())
+    in_session(settings, run)
 
 
 @quarantine.command()
@@ -113,11 +116,11 @@ def show(
     text = acts.reason_given(why, "showing a payload") if reveal else None
     wanted = acts.as_id(quarantine_id)
 
-    async def run() -> None:
-        life = await _life(settings, wanted, partition, offset, progress)
-        await show_record(settings, life, text, output)
+    async def run(session: Session) -> None:
+        life = await _life(session, wanted, partition, offset, progress)
+        await show_record(session, life, text, output)
 
-    asyncio.run(run())
+    in_session(settings, run)
 
 
 @quarantine.command()
@@ -149,11 +152,11 @@ def explain(
     text = acts.reason_given(why, "showing the facts about a person") if reveal else None
     wanted = acts.as_id(quarantine_id)
 
-    async def run() -> None:
-        life = await _life(settings, wanted, partition, offset, progress)
-        await explain_record(settings, life.attempts[-1], text, output)
+    async def run(session: Session) -> None:
+        life = await _life(session, wanted, partition, offset, progress)
+        await explain_record(session, life.attempts[-1], text, output)
 
-    asyncio.run(run())
+    in_session(settings, run)
 
 
 @quarantine.command()
@@ -184,17 +187,17 @@ def export(
     settings = load_settings()
     wanted = filter_of(given, open_only=open_only)
 
-    async def run() -> int:
+    async def run(session: Session) -> int:
         details = filter_details(wanted) | {"to": file.name}
-        async with acts.audited(settings, "quarantine export", why=why, ticket=ticket, details=details) as ending:
-            view = await search.look(settings, wanted, partition=partition)
+        async with acts.audited(session, "quarantine export", why=why, ticket=ticket, details=details) as ending:
+            view = await search.look(session, wanted, partition=partition)
             with passing("quarantine", progress, view.offsets) as seen:
                 domains = shared_domains(settings)
-                count = await export_records(settings, wanted, view, file, file_format, domains=domains, seen=seen)
+                count = await export_records(session, wanted, view, file, file_format, domains=domains, seen=seen)
             ending.details = {"records": count}
         return count
 
-    count = asyncio.run(run())
+    count = in_session(settings, run)
     if not count:
         raise NothingMatched("nothing in quarantine matches", do="widen the filter")
     echo(f"{file}: {count:,} records, masked", err=True)
@@ -231,9 +234,10 @@ def discard_command(
     if not ids and not any(given.values()):
         raise click.UsageError("name records by ID or by a filter, such as --partner")
     text = why or "" if dry_run else acts.reason_given(why, "discarding")
-    asyncio.run(
-        discard_records(
-            settings,
+
+    async def run(session: Session) -> None:
+        await discard_records(
+            session,
             wanted,
             text,
             ticket,
@@ -243,19 +247,20 @@ def discard_command(
             yes=yes,
             progress=progress,
         )
-    )
+
+    in_session(settings, run)
 
 
 async def _life(
-    settings: Settings, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
+    session: Session, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
 ) -> search.Life:
     if offset and partition is None:
         raise click.UsageError("--offset needs --partition")
     with passing("quarantine", progress) as seen:
-        return await search.life_of(settings, quarantine_id, partition=partition, offset=offset, seen=seen)
+        return await search.life_of(session, quarantine_id, partition=partition, offset=offset, seen=seen)
 
 
-def _place(text: str | None) -> search.Place | None:
+def _position(text: str | None) -> search.Place | None:
     if text is None:
         return None
     partition, _, offset = text.partition(":")

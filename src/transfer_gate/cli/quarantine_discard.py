@@ -4,13 +4,14 @@ from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.discard import Outcome, choose, discard
 from transfer_gate.quarantine.search import Filter, filter_details
 from transfer_gate.settings import PREFIX, Settings
 
 
 async def discard_records(
-    settings: Settings,
+    session: Session,
     wanted: Filter,
     text: str,
     ticket: str | None,
@@ -26,20 +27,20 @@ async def discard_records(
     Raises NothingMatched, RefusedByGuard, PartiallyFailed, BrokerUnavailable.
     """
     with passing("quarantine", progress) as seen:
-        chosen = await choose(settings, wanted, seen, partition=partition, consents=False)
+        chosen = await choose(session, wanted, seen, partition=partition, consents=False)
     _say_missed(chosen.missed, chosen.left)
     if not chosen.count:
         raise NothingMatched("nothing open in quarantine matches", do="see: transfer-gate quarantine list")
     if dry_run:
         echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
         return
-    _guard_size(settings, chosen.count, yes)
+    _guard_size(session.settings, chosen.count, yes)
     details = filter_details(wanted) | {"records": chosen.count}
     async with acts.audited(
-        settings, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details
+        session, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details
     ) as ending:
         with passing("discard", progress, chosen.view.offsets) as seen:
-            outcome = await discard(settings, wanted, chosen, text, wait_seconds, seen)
+            outcome = await discard(session, wanted, chosen, text, wait_seconds, seen)
         ending.details = {
             "run": outcome.run,
             "sent": outcome.sent,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from transfer_gate.cli import acts
 from transfer_gate.cli.explanation import as_json, as_text
 from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.quarantine.consent_states import states_of
@@ -15,21 +16,20 @@ from transfer_gate.quarantine.redecide import Afresh, decide_afresh, decision_be
 from transfer_gate.quarantine.search import Found
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import Settings
 
 _TITLES: Mapping[str, str] = {str(rule.id): f"{rule.title} [{rule.reference}]" for rule in RULES}
 _NEVER_A_DECISION = "an unreadable consent event is no transfer: settle it with `transfer-gate consent resolve`"
 
 
-async def explain_record(settings: Settings, one: Found, why: str | None, output: Literal["table", "json"]) -> None:
+async def explain_record(session: Session, one: Found, why: str | None, output: Literal["table", "json"]) -> None:
     """Print the rules then and now; `why` adds the facts, once that stands in the audit topic."""
-    registry = load_registry(settings.registry)
+    registry = load_registry(session.settings.registry)
     now = dt.datetime.now(dt.UTC)
-    evidence = await decision_behind(settings, one)
+    evidence = await decision_behind(session, one)
     afresh, unknown = None, _NEVER_A_DECISION
     if one.held.stage != "consent":
-        states = await states_of(settings, owners([one]))
-        payload = await with_original(settings, one, payload_of(one, states, master_keys(settings)))
+        states = await states_of(session, owners([one]))
+        payload = await with_original(session, one, payload_of(one, states, master_keys(session.settings)))
         unknown = f"the payload is {payload.condition}: {payload.why}"
         if payload.readable:
             key = one.record.key if payload.original is None else payload.original.key
@@ -37,7 +37,7 @@ async def explain_record(settings: Settings, one: Found, why: str | None, output
             afresh = decide_afresh(one.held, key, payload, state, registry, now)
     if why is not None:
         details = {"quarantine_id": one.held.quarantine_id, "facts": afresh is not None}
-        await acts.record(settings, "quarantine explain", "revealed", why=why, details=details)
+        await acts.record(session, "quarantine explain", "revealed", why=why, details=details)
     told = {
         "quarantine_id": one.held.quarantine_id,
         "state": one.state,

@@ -8,22 +8,22 @@ import msgspec
 
 from transfer_gate.cli import acts
 from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.export import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of, with_original
 from transfer_gate.quarantine.search import Life
 from transfer_gate.records.masking import MASK
-from transfer_gate.settings import Settings
 
 
-async def show_record(settings: Settings, life: Life, why: str | None, output: Literal["table", "json"]) -> None:
+async def show_record(session: Session, life: Life, why: str | None, output: Literal["table", "json"]) -> None:
     """Print a record; `why` reveals it, once that stands in the audit topic."""
     newest = life.attempts[-1]
-    (kept,) = await payloads_of(settings, [newest])
-    payload = await with_original(settings, newest, kept)
+    (kept,) = await payloads_of(session, [newest])
+    payload = await with_original(session, newest, kept)
     if why is not None:
         details = {"quarantine_id": newest.held.quarantine_id, "payload": payload.condition}
-        await acts.record(settings, "quarantine show", "revealed", why=why, details=details)
-    told = _told(life, payload, shared_domains(settings), reveal=why is not None)
+        await acts.record(session, "quarantine show", "revealed", why=why, details=details)
+    told = _told(life, payload, shared_domains(session.settings), reveal=why is not None)
     if output == "json":
         echo_json(told)
     else:

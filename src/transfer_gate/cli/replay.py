@@ -1,6 +1,5 @@
 """`transfer-gate replay`: plan, approve, run, watch and cancel fresh decisions about quarantined records."""
 
-import asyncio
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +12,10 @@ from transfer_gate.cli.printing import Page, echo, echo_json
 from transfer_gate.cli.replay_options import Rate
 from transfer_gate.cli.replay_screen import RunScreen, print_plan, print_report, print_status
 from transfer_gate.cli.selection import filter_of, with_filter
+from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import PartiallyFailed
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.search import Filter
 from transfer_gate.registry import load_registry
 from transfer_gate.replay.plan import Plan, plan_file, save_plan
@@ -50,13 +51,14 @@ def plan_command(ids: tuple[str, ...], ticket: str | None, output: Output, file:
     """
     settings = load_settings()
     wanted = filter_of(given, ids=map(as_id, ids), open_only=True)
-    asyncio.run(_plan(settings, wanted, ticket, output, file))
+    in_session(settings, lambda session: _plan(session, wanted, ticket, output, file))
 
 
-async def _plan(settings: Settings, wanted: Filter, ticket: str | None, output: Output, file: Path | None) -> None:
+async def _plan(session: Session, wanted: Filter, ticket: str | None, output: Output, file: Path | None) -> None:
+    settings = session.settings
     registry = load_registry(settings.registry)
-    plan = await make_plan(settings, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
-    digest = await publish(settings, plan)
+    plan = await make_plan(session, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
+    digest = await publish(session, plan)
     if file is not None:
         save_plan(file, plan, digest)
     approval = needs_approval(settings, len(plan.items))
@@ -88,7 +90,7 @@ def approve_command(plan_id: str, ticket: str | None) -> None:
     Exit 5 for a plan of one's own, 3 when it was approved before.
     """
     settings = load_settings()
-    known = asyncio.run(approve(settings, plan_id, ticket=ticket))
+    known = in_session(settings, lambda session: approve(session, plan_id, ticket=ticket))
     echo(f"approved: {len(known.plan.items):,} records, digest {known.digest[:12]}…")
 
 
@@ -111,7 +113,7 @@ def run_command(plan_id: str, yes: bool, output: Output, breaker: float | None, 
     options = RunOptions(breaker=settings.replay_breaker_share if breaker is None else breaker, **given)
     screen = RunScreen(yes=yes)
     try:
-        report = asyncio.run(run_plan(settings, plan_id, options, screen))
+        report = in_session(settings, lambda session: run_plan(session, plan_id, options, screen))
     finally:
         screen.end()
     if output == "json":
@@ -140,7 +142,7 @@ def _raise_for(report: Report) -> None:
 def status_command(plan_id: str, output: Output) -> None:
     """What became of a plan's records so far, and who did what about it."""
     settings = load_settings()
-    status = asyncio.run(status_of(settings, plan_id))
+    status = in_session(settings, lambda session: status_of(session, plan_id))
     if output == "json":
         echo_json(status)
     else:
@@ -153,5 +155,6 @@ def status_command(plan_id: str, output: Output) -> None:
 def cancel_command(plan_id: str, why: str | None) -> None:
     """Cancel a plan for good. A run of it stops within about a second; what it has sent is decided."""
     settings = load_settings()
-    known = asyncio.run(cancel(settings, plan_id, reason_given(why, "cancelling a plan")))
+    text = reason_given(why, "cancelling a plan")
+    known = in_session(settings, lambda session: cancel(session, plan_id, text))
     echo(f"cancelled: plan {known.plan.plan_id}")

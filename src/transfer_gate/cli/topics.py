@@ -14,6 +14,7 @@ from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
 from transfer_gate.growth.run import Grown, grow
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import Difference, TopicReport, apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
@@ -90,7 +91,10 @@ async def _grow(
     settings: Settings, registry: Registry, partitions: int, despite_verify: bool, why: str | None, ticket: str | None
 ) -> Grown:
     about = {"partitions": partitions}
-    async with acts.audited(settings, "topics grow", why=why, ticket=ticket, details=about) as ending:
+    async with (
+        open_session(settings) as session,
+        acts.audited(session, "topics grow", why=why, ticket=ticket, details=about) as ending,
+    ):
         grown = await grow(
             settings, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
         )

@@ -5,8 +5,9 @@ import asyncio
 import click
 
 from transfer_gate.cli import acts
+from transfer_gate.kafka.session import open_session
 from transfer_gate.observe.logs import configure_logs
-from transfer_gate.settings import load_settings
+from transfer_gate.settings import Settings, load_settings
 
 
 @click.command()
@@ -26,7 +27,7 @@ def worker(allow_older_registry: bool, why: str | None) -> None:
     configure_logs(settings.log_format, settings.log_level)
     if allow_older_registry:
         text = acts.reason_given(why, "a rollback of the registry")
-        asyncio.run(acts.record(settings, "worker", "allow-older-registry", why=text, details={}))
+        asyncio.run(_record(settings, text))
     from transfer_gate.gate.worker import run_worker
 
     try:
@@ -35,3 +36,8 @@ def worker(allow_older_registry: bool, why: str | None) -> None:
         asyncio.run(run_worker(settings, allow_older_registry=allow_older_registry))
     else:
         uvloop.run(run_worker(settings, allow_older_registry=allow_older_registry))
+
+
+async def _record(settings: Settings, why: str) -> None:
+    async with open_session(settings) as session:
+        await acts.record(session, "worker", "allow-older-registry", why=why, details={})

@@ -18,12 +18,11 @@ from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.gate.inbox import Record
-from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import measured, weight
 from transfer_gate.records import headers as names
 from transfer_gate.records.quarantined import Held, MalformedHeaders, Reference, held_of
 from transfer_gate.records.replay_requests import restored
-from transfer_gate.settings import Settings
 
 #: Originals of one round, and their bytes: the round waits for each.
 MOST: Final = 20
@@ -46,9 +45,10 @@ Found = Mapping[int, Original]
 NOTHING_FOUND: Final[Found] = {}
 
 
-def originals_of(settings: Settings) -> "Originals":
+def originals_of(session: Session) -> "Originals":
     """A reader of the originals of an installation, for commands."""
-    return Originals(client_options(settings), (settings.topics.transfers, settings.topics.replay))
+    topics = session.settings.topics
+    return Originals(session.options, (topics.transfers, topics.replay))
 
 
 class Originals:

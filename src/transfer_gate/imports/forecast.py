@@ -16,15 +16,12 @@ from zlib import crc32
 from aiokafka import TopicPartition
 from msgspec import Struct
 
-from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.mapper import MappedEvent
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.reader import Offsets, bounds, committed_records
+from transfer_gate.kafka.reader import Offsets, Reader
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import Bounds, OneState
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.state import decode_state, received_at
-from transfer_gate.settings import Settings
 
 #: Bits that stand for the keys of the file: at 10 million keys one of seven others is taken for one of them, and its
 #: state is kept in vain.
@@ -62,28 +59,19 @@ class ForecastBook:
             keys[bit >> 3] |= 1 << (bit & 7)
         self._add([(event.key, _NEW, 0, event.value, None) for event in events])
 
-    async def take_states(self, settings: Settings) -> None:
+    async def take_states(self, session: Session) -> None:
         """Add what is known of their prospects: the consent changelog, and events that no gate has applied yet.
 
         Waits for open transactions there, as the gate does. Raises InvalidInput when a topic is missing,
         BrokerUnavailable, AccessDenied.
         """
-        topics = settings.topics
-        async with open_cluster(settings) as cluster, broker_errors(settings):
-            found = await cluster.topics()
-            for topic in (topics.changelog, topics.consents):
-                if topic not in found:
-                    raise InvalidInput(
-                        f"no topic {topic} on this cluster, or no right to see it",
-                        do="run: transfer-gate topics apply; rights: docs/reference/access.md",
-                    )
-            committed = await cluster.committed(settings.app_id)
-            counts = {topic: found[topic].partitions for topic in (topics.changelog, topics.consents)}
-            begins, ends = await bounds(settings, counts, committed_only=False)
-            await self._read(settings, _of(topics.changelog, ends), begins, _STATE)
-            applied = {place: committed.get((place.topic, place.partition), 0) for place in ends}
-            starts = {place: max(applied[place], begins[place]) for place in ends}
-            await self._read(settings, _of(topics.consents, ends), starts, _BEFORE)
+        topics = session.settings.topics
+        counts = await session.cluster.partitions(topics.changelog, topics.consents)
+        committed = await session.cluster.committed(session.settings.app_id)
+        begins, ends = await session.reader.bounds(counts, committed_only=False)
+        await self._read(session.reader, _of(topics.changelog, ends), begins, _STATE)
+        starts = {place: max(committed.get(place, 0), begins[place]) for place in ends}
+        await self._read(session.reader, _of(topics.consents, ends), starts, _BEFORE)
 
     def forecast(self) -> Forecast:
         """Fold, prospect by prospect."""
@@ -111,9 +99,9 @@ class ForecastBook:
             new += differs and fresh
         return Forecast(prospects=prospects, changed=changed, new=new)
 
-    async def _read(self, settings: Settings, ends: Offsets, starts: Offsets, kind: int) -> None:
+    async def _read(self, reader: Reader, ends: Offsets, starts: Offsets, kind: int) -> None:
         behind = {place: end for place, end in ends.items() if starts[place] < end}
-        async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
+        async for records in reader.records(behind, starts):
             self._add(
                 [
                     (record.key, kind, record.offset, record.value, record.timestamp)

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.imports.writing import require_topic
 from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.records.partitioner import Placement
 from transfer_gate.settings import Settings
@@ -110,6 +111,8 @@ class Publisher:
 
     async def _connect(self) -> None:
         options: dict[str, Any] = client_options(self._settings)
+        async with open_cluster(self._settings) as cluster:
+            _, partitions = await require_topic(cluster, self._settings)
         async with broker_errors(options):
             producer = AIOKafkaProducer(
                 **options,
@@ -122,7 +125,6 @@ class Publisher:
             )
             try:
                 await producer.start()
-                _, partitions = await require_topic(producer, self._settings)
                 await producer.partitions_for(self._topic)
             except BaseException:
                 await _stop(producer)

@@ -234,6 +234,19 @@ class Cluster:
         async with self._admin() as admin:
             return await groups.committed(admin._send_request, group)
 
+    async def await_commits(self, group: str, topic: str, reached: Mapping[int, int], timeout: float) -> bool:
+        """Whether the group has committed every record of a topic below `reached` (by partition), after up to `timeout`
+        seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            committed = await self.committed(group)
+            if all(committed.get((topic, partition), 0) >= offset for partition, offset in reached.items()):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(_POLL_SECONDS)
+
     async def placements(self, settings: Settings, partitions: int | None) -> Placements:
         """Where keys belong under `partitions`, and where records of the inputs were placed before the topics grew."""
         if partitions is None:

@@ -9,15 +9,12 @@ from collections.abc import Set as AbstractSet
 
 from aiokafka import TopicPartition
 
-from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.integrity.commit_note import note_of
-from transfer_gate.gate.integrity.identity import TopicWatch
+from transfer_gate.gate.integrity.identity import identities_of
 from transfer_gate.gate.strays import event_of
-from transfer_gate.kafka.clients import broker_errors, client_options
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.groups import GroupOffset
-from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.requests import TopicIds
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.records.consents import ConsentFold
@@ -25,7 +22,6 @@ from transfer_gate.records.partitioner import OWN_LIFE_AT
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.sealing import is_key_of_day
 from transfer_gate.records.state import decode_state, encode_state, received_at
-from transfer_gate.settings import Settings
 
 States = dict[tuple[int, bytes], ProspectState]
 """State by partition and record key; what is not there is empty."""
@@ -34,27 +30,27 @@ PackedStates = dict[int, dict[bytes, bytes]]
 """The same as the changelog holds it, by partition: a third of the memory."""
 
 
-async def states_of(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]) -> States:
+async def states_of(session: Session, wanted: Mapping[int, AbstractSet[bytes]]) -> States:
     """States of the wanted keys of each partition, by every consent event acknowledged before the call.
 
     Reads the whole changelog of these partitions, and keeps what is wanted. Waits for open transactions on
     `consent-events`, as the gate does. Raises BrokerUnavailable.
     """
-    packed = await packed_states_of(settings, wanted)
+    packed = await packed_states_of(session, wanted)
     return {(partition, key): decode_state(raw) for partition, states in packed.items() for key, raw in states.items()}
 
 
-async def packed_states_of(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
+async def packed_states_of(session: Session, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
     """As `states_of`, for many prospects. Where the topics have grown, a state is taken from its key's partition."""
     if not any(wanted.values()):
         return {partition: {} for partition in wanted}
-    async with open_cluster(settings) as cluster:
-        found = (await cluster.topics()).get(settings.topics.changelog)
-        placements = await cluster.placements(settings, found.partitions if found else None)
+    settings, cluster = session.settings, session.cluster
+    found = (await cluster.topics()).get(settings.topics.changelog)
+    placements = await cluster.placements(settings, found.partitions if found else None)
     if not placements.grown:
-        return await _states_in(settings, wanted)
+        return await _states_in(session, wanted)
     count = found.partitions if found else 0
-    at_home = await _states_in(settings, dict.fromkeys(range(count), _AnyOf(wanted.values())))
+    at_home = await _states_in(session, dict.fromkeys(range(count), _AnyOf(wanted.values())))
     states: PackedStates = {partition: {} for partition in wanted}
     for home, of_home in at_home.items():
         for key, raw in of_home.items():
@@ -85,57 +81,46 @@ def _home(placements: Placements, key: bytes, partition: int) -> int:
     return partition if home is None else home
 
 
-async def _states_in(settings: Settings, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
+async def _states_in(session: Session, wanted: Mapping[int, AbstractSet[bytes]]) -> PackedStates:
+    settings, cluster, reader = session.settings, session.cluster, session.reader
     topics = settings.topics
     states: PackedStates = {partition: {} for partition in wanted}
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        offsets = await cluster.group_offsets(settings.app_id)
-        found = await cluster.topics()
-        counts = {name: found[name].partitions for name in (topics.changelog, *_events(settings)) if name in found}
-        begins, ends = await bounds(settings, counts, committed_only=False)
-        changelog = {place: end for place, end in ends.items() if place.topic == topics.changelog}
-        async for records in committed_records(settings, _of(changelog, wanted)):
-            keep, kept = wanted[records[-1].partition], states[records[-1].partition]
-            for record in records:
-                if record.key in keep:
-                    if record.value is None:
-                        kept.pop(record.key, None)
-                    else:
-                        kept[record.key] = record.value
-        events = _of({place: end for place, end in ends.items() if place.topic in _events(settings)}, wanted)
-        starts = {place: max(offsets[place].offset if place in offsets else 0, begins[place]) for place in events}
-        behind = {place: end for place, end in events.items() if starts[place] < end}
-        if behind:
-            bases = await _bases(settings, offsets)
-            async for records in committed_records(settings, behind, {place: starts[place] for place in behind}):
-                number = records[-1].partition
-                stray = records[-1].topic == topics.strays
-                known = [event_of(record) for record in records] if stray else records
-                consents = ConsentFold(settings.bounds, base=bases.get(number, 0))
-                changing = _Wanted(states[number], wanted[number])
-                for record in known:
-                    consents.apply(changing, record.key, record.value, record.offset, received_at(record.timestamp))
-                changing.pack()
+    offsets = await cluster.group_offsets(settings.app_id)
+    found = await cluster.topics()
+    of_events = (topics.consents, topics.strays)
+    counts = {name: found[name].partitions for name in (topics.changelog, *of_events) if name in found}
+    begins, ends = await reader.bounds(counts, committed_only=False)
+    async for records in reader.records(_of(ends, wanted, topics.changelog)):
+        keep, kept = wanted[records[-1].partition], states[records[-1].partition]
+        for record in records:
+            if record.key in keep:
+                if record.value is None:
+                    kept.pop(record.key, None)
+                else:
+                    kept[record.key] = record.value
+    events = _of(ends, wanted, *of_events)
+    starts = {place: max(offsets[place].offset if place in offsets else 0, begins[place]) for place in events}
+    behind = {place: end for place, end in events.items() if starts[place] < end}
+    if behind:
+        bases = await _bases(session, offsets)
+        async for records in reader.records(behind, starts):
+            number = records[-1].partition
+            stray = records[-1].topic == topics.strays
+            known = [event_of(record) for record in records] if stray else records
+            consents = ConsentFold(settings.bounds, base=bases.get(number, 0))
+            changing = _Wanted(states[number], wanted[number])
+            for record in known:
+                consents.apply(changing, record.key, record.value, record.offset, received_at(record.timestamp))
+            changing.pack()
     return states
 
 
-def _events(settings: Settings) -> tuple[str, str]:
-    return settings.topics.consents, settings.topics.strays
-
-
-async def _bases(settings: Settings, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
+async def _bases(session: Session, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
     """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
     (`gate.integrity.commit_note`), as a worker will that reads what is behind the offsets of the group.
     """
-    consents = settings.topics.consents
-    watch = TopicWatch(client_options(settings), (consents,))
-    try:
-        await watch.start()
-        topic_id = (await watch.look())[consents].topic_id
-    except RoundFailed as error:
-        raise BrokerUnavailable(str(error), do="look at the brokers' logs, then run the command again") from None
-    finally:
-        await watch.close()
+    consents = session.settings.topics.consents
+    topic_id = identities_of(await session.cluster.send(TopicIds((consents,))))[consents].topic_id
     committed: dict[int, dict[str, Committed]] = {}
     for (topic, number), found in offsets.items():
         committed.setdefault(number, {})[topic] = Committed(found.offset, found.note)
@@ -147,8 +132,11 @@ async def _bases(settings: Settings, offsets: Mapping[tuple[str, int], GroupOffs
     return bases
 
 
-def _of(ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[bytes]]) -> dict[TopicPartition, int]:
-    return {place: end for place, end in ends.items() if wanted.get(place.partition)}
+def _of(
+    ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[bytes]], *topics: str
+) -> dict[TopicPartition, int]:
+    """Ends of the partitions of some topics of which anything is wanted."""
+    return {place: end for place, end in ends.items() if place.topic in topics and wanted.get(place.partition)}
 
 
 class _Wanted:

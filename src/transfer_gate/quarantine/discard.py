@@ -7,12 +7,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.ledger_index import read_standings
 from transfer_gate.quarantine.search import Filter, Found, View, found_in, look
-from transfer_gate.quarantine.sending import applied, open_sender
 from transfer_gate.records.ledger import DISCARDED, OPEN
 from transfer_gate.records.replay_requests import asking
-from transfer_gate.settings import Settings
 
 Seen = Callable[[int], None]
 
@@ -43,13 +42,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 async def choose(
-    settings: Settings, wanted: Filter, seen: Seen = lambda _: None, *, partition: int | None = None, consents: bool
+    session: Session, wanted: Filter, seen: Seen = lambda _: None, *, partition: int | None = None, consents: bool
 ) -> Chosen:
     """Fix what a filter means now, of what is open. `consents`: unreadable consent events too."""
-    view = await look(settings, wanted, partition=partition)
+    view = await look(session, wanted, partition=partition)
     count = left = 0
     digest, missed = sha256(), set(wanted.ids)
-    async for one in found_in(settings, wanted, view, seen):
+    async for one in found_in(session, wanted, view, seen):
         if one.state != OPEN:
             continue
         if one.held.stage == "consent" and not consents:
@@ -63,36 +62,38 @@ async def choose(
 
 
 async def discard(
-    settings: Settings,
+    session: Session,
     wanted: Filter,
     chosen: Chosen,
     why: str,
-    patience: float,
+    timeout: float,
     seen: Seen = lambda _: None,
     *,
     consents: bool = False,
 ) -> Outcome:
-    """Ask the gate to discard what was chosen, and wait up to `patience` seconds until the ledger says so.
+    """Ask the gate to discard what was chosen, and wait up to `timeout` seconds until the ledger says so.
 
     Raises BrokerUnavailable; what was sent by then will still be discarded, and asking again changes nothing.
     """
     run = f"discard-{secrets.token_hex(6)}"
     sent: dict[int, list[UUID]] = {}
-    async with open_sender(settings) as sender:
-        async for one in found_in(settings, wanted, chosen.view, seen):
+    async with session.producer.sender(session.settings.topics.replay) as sender:
+        async for one in found_in(session, wanted, chosen.view, seen):
             if one.state == OPEN and (consents or one.held.stage != "consent"):
                 partition = chosen.view.to.of(one.record)
                 await sender.send(partition, one.record.key, None, _asked(one, run, why))
                 sent.setdefault(partition, []).append(UUID(one.held.quarantine_id))
         await sender.flush()
-    in_time = await applied(settings, settings.topics.replay, sender.reached, patience)
+    in_time = await session.cluster.await_commits(
+        session.settings.app_id, session.settings.topics.replay, sender.reached, timeout
+    )
     count = sum(map(len, sent.values()))
     if not in_time:
         return Outcome(run=run, sent=count, discarded=0, pending=count)
-    ends = (await look(settings, wanted)).ledger_ends
+    ends = (await look(session, wanted)).ledger_ends
     discarded = 0
     for partition, ids in sent.items():
-        standings = await read_standings(settings, partition, ends[partition])
+        standings = await read_standings(session, partition, ends[partition])
         standing = (standings.get(str(quarantine_id)) for quarantine_id in ids)
         discarded += sum(entry is not None and entry.state == DISCARDED for entry in standing)
     return Outcome(run=run, sent=count, discarded=discarded, pending=0)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol, Self
 import msgspec
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.session import Session
 from transfer_gate.printable import json_text, without_contacts
 from transfer_gate.quarantine.payloads import Payload, payloads_of
 from transfer_gate.quarantine.search import Filter, Found, Place, View, found_in
@@ -102,7 +103,7 @@ class Rows(Protocol):
 
 
 async def export(
-    settings: Settings,
+    session: Session,
     wanted: Filter,
     view: View,
     file: Path,
@@ -124,8 +125,8 @@ async def export(
         raise _not_writable(file, error) from None
     try:
         with open_rows(unfinished) as rows:
-            async for chunk in _chunks(found_in(settings, wanted, view, seen)):
-                payloads = await payloads_of(settings, chunk)
+            async for chunk in _chunks(found_in(session, wanted, view, seen)):
+                payloads = await payloads_of(session, chunk)
                 rows.write(
                     described(one) | {"payload_condition": payload.condition, "payload": shown(payload, domains)}
                     for one, payload in zip(chunk, payloads, strict=True)

@@ -6,35 +6,36 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from transfer_gate.kafka.reader import committed_records, offsets_at
+from transfer_gate.kafka.session import Session
 from transfer_gate.records.ledger import LedgerIndex
-from transfer_gate.settings import Settings
 
 #: How far the clocks of workers (they stamp the ledger) and of brokers (they stamp quarantine) may be apart.
 _CLOCKS: Final = dt.timedelta(hours=1)
 
 
-async def starts_of(settings: Settings, ends: Mapping[int, int], since: dt.datetime | None) -> dict[int, int]:
+async def starts_of(session: Session, ends: Mapping[int, int], since: dt.datetime | None) -> dict[int, int]:
     """By partition, from which offset of the ledger on it tells of every record that was quarantined from `since` on.
 
     An entry is written with the quarantine record that it tells of, or later, so older ones tell of older records.
     """
     if since is None:
         return {}
-    places = {TopicPartition(settings.topics.ledger, partition): partition for partition, end in ends.items() if end}
+    places = {
+        TopicPartition(session.settings.topics.ledger, partition): partition for partition, end in ends.items() if end
+    }
     if not places:
         return {}
-    found = await offsets_at(settings, places, int((since - _CLOCKS).timestamp() * 1000))
+    found = await session.reader.offsets_at(places, int((since - _CLOCKS).timestamp() * 1000))
     return {partition: found.get(place, ends[partition]) for place, partition in places.items()}
 
 
-async def read_standings(settings: Settings, partition: int, end: int, start: int = 0) -> LedgerIndex:
+async def read_standings(session: Session, partition: int, end: int, start: int = 0) -> LedgerIndex:
     """The standings of one partition of quarantine, by its ledger partition (they have one number) from `start` to
     `end`, where it ends."""
     standings = LedgerIndex()
     if start < end:
-        place = TopicPartition(settings.topics.ledger, partition)
-        async for records in committed_records(settings, {place: end}, {place: start} if start else None):
+        place = TopicPartition(session.settings.topics.ledger, partition)
+        async for records in session.reader.records({place: end}, {place: start} if start else None):
             for record in records:
                 if record.key is not None:
                     standings.put(record.key, record.value)
@@ -48,8 +49,8 @@ class StandingsOf:
     it is read whole, once.
     """
 
-    def __init__(self, settings: Settings, ends: Mapping[int, int], starts: Mapping[int, int], *, grown: bool) -> None:
-        self._settings = settings
+    def __init__(self, session: Session, ends: Mapping[int, int], starts: Mapping[int, int], *, grown: bool) -> None:
+        self._session = session
         self._ends = ends
         self._starts = starts
         self._grown = grown
@@ -67,4 +68,4 @@ class StandingsOf:
 
     async def _read(self, partition: int) -> LedgerIndex:
         start, end = self._starts.get(partition, 0), self._ends.get(partition, 0)
-        return await read_standings(self._settings, partition, end, start)
+        return await read_standings(self._session, partition, end, start)

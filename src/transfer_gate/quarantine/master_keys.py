@@ -14,14 +14,11 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.gate.members import published_in
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.groups import Member
-from transfer_gate.kafka.reader import Offsets, bounds, committed_records
-from transfer_gate.quarantine.sending import applied, open_sender
+from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.session import Session
 from transfer_gate.records.replay_requests import asking
 from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, load_master_keys, master_key_id
-from transfer_gate.settings import Settings
 
 _OWNER_ONLY: Final = 0o600
 _HEAD: Final = """\
@@ -118,15 +115,15 @@ class RunningWorker(Struct, frozen=True):
     master_keys: tuple[str, ...] | None
 
 
-async def running_workers(settings: Settings) -> list[RunningWorker]:
+async def running_workers(session: Session) -> list[RunningWorker]:
     """The workers of the group, idle ones too, by name. Raises RefusedByGuard while the group rebalances,
     BrokerUnavailable.
     """
-    async with open_cluster(settings) as cluster:
-        members = await cluster.settled_members(settings.app_id)
+    group = session.settings.app_id
+    members = await session.cluster.settled_members(group)
     if members is None:
         raise RefusedByGuard(
-            f"the group {settings.app_id} is rebalancing, so the keys of its workers are not known",
+            f"the group {group} is rebalancing, so the keys of its workers are not known",
             do="wait until /readyz of every worker answers 200, then run the command again",
         )
     return sorted((_worker(member) for member in members), key=lambda worker: worker.name)
@@ -183,32 +180,32 @@ class Rotation(Struct, frozen=True, kw_only=True):
     foreign: Mapping[str, int]
 
 
-async def keys_by_master(settings: Settings, seen: Seen = lambda _: None) -> Counter[str]:
+async def keys_by_master(session: Session, seen: Seen = lambda _: None) -> Counter[str]:
     """How many keys of prospects and days each master key wraps now, by its id."""
     counts: Counter[str] = Counter()
-    ends = await _changelog(settings)
+    ends = await _changelog(session)
     for place in sorted(ends):
-        counts.update((await _wrapped(settings, place, ends[place], seen)).values())
+        counts.update((await _wrapped(session, place, ends[place], seen)).values())
     return counts
 
 
-async def rotate(settings: Settings, masters: MasterKeys, patience: float, seen: Seen = lambda _: None) -> Rotation:
+async def rotate(session: Session, masters: MasterKeys, timeout: float, seen: Seen = lambda _: None) -> Rotation:
     """Have the gate wrap every key by the current master key; partition by partition, until none is left.
 
     Done again, it goes on where it was stopped. A key that no master key of the file opens is left alone: a worker
     that is asked to rewrap it would stop. Raises BrokerUnavailable.
     """
-    ends = await _changelog(settings)
+    ends = await _changelog(session)
     rewrapped = left = 0
     foreign: Counter[str] = Counter()
     for place in sorted(ends):
-        found = await _wrapped(settings, place, ends[place], seen)
+        found = await _wrapped(session, place, ends[place], seen)
         foreign.update(master for master in found.values() if master not in masters.ids)
         old = _old(found, masters)
         if not old:
             continue
-        if await _ask(settings, place.partition, old, patience):
-            again = await _wrapped(settings, place, (await _changelog(settings))[place], lambda _: None)
+        if await _ask(session, place.partition, old, timeout):
+            again = await _wrapped(session, place, (await _changelog(session))[place], lambda _: None)
             still = len(set(old) & set(_old(again, masters)))
         else:
             still = len(old)
@@ -221,41 +218,35 @@ def _old(found: Mapping[bytes, str], masters: MasterKeys) -> list[bytes]:
     return [key for key, master in found.items() if master != masters.current and master in masters.ids]
 
 
-async def _ask(settings: Settings, partition: int, keys: Iterable[bytes], patience: float) -> bool:
-    async with open_sender(settings) as sender:
+async def _ask(session: Session, partition: int, keys: Iterable[bytes], timeout: float) -> bool:
+    settings = session.settings
+    async with session.producer.sender(settings.topics.replay) as sender:
         for key in keys:
             await sender.send(partition, key, None, asking("rewrap", None, None))
-        await sender.flush()
-        reached = dict(sender.reached)
-    return await applied(settings, settings.topics.replay, reached, patience)
+    return await session.cluster.await_commits(settings.app_id, settings.topics.replay, sender.reached, timeout)
 
 
-async def _changelog(settings: Settings) -> Offsets:
-    topic = settings.topics.changelog
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        found = (await cluster.topics()).get(topic)
-        if found is None:
-            raise InvalidInput(f"no topic {topic} on this cluster", do="run: transfer-gate topics apply")
-        _, ends = await bounds(settings, {topic: found.partitions}, committed_only=True)
-        return ends
+async def _changelog(session: Session) -> Offsets:
+    partitions = await session.cluster.partitions(session.settings.topics.changelog)
+    _, ends = await session.reader.bounds(partitions, committed_only=True)
+    return ends
 
 
-async def _wrapped(settings: Settings, place: TopicPartition, end: int, seen: Seen) -> dict[bytes, str]:
+async def _wrapped(session: Session, place: TopicPartition, end: int, seen: Seen) -> dict[bytes, str]:
     """Key of the consent table to the id of the master key that wraps its key, of one partition."""
     found: dict[bytes, str] = {}
     names: dict[str, str] = {}
     reached = 0
     if end == 0:
         return found
-    async with broker_errors(settings):
-        async for records in committed_records(settings, {place: end}):
-            seen(records[-1].offset + 1 - reached)
-            reached = records[-1].offset + 1
-            for record in records:
-                kept = _DECODER.decode(record.value).sealing_key if record.value is not None else None
-                if kept is None:
-                    found.pop(record.key, None)
-                else:
-                    # One text for all, or a million keys would hold a million copies of it.
-                    found[record.key] = names.setdefault(kept.master_id, kept.master_id)
+    async for records in session.reader.records({place: end}):
+        seen(records[-1].offset + 1 - reached)
+        reached = records[-1].offset + 1
+        for record in records:
+            kept = _DECODER.decode(record.value).sealing_key if record.value is not None else None
+            if kept is None:
+                found.pop(record.key, None)
+            else:
+                # One text for all, or a million keys would hold a million copies of it.
+                found[record.key] = names.setdefault(kept.master_id, kept.master_id)
     return found

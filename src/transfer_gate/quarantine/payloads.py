@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import originals_of
-from transfer_gate.kafka.clients import broker_errors
+from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.consent_states import States, states_of
@@ -39,7 +40,7 @@ class Payload(Struct, frozen=True):
         return self.condition in ("plain", "decrypted") or self.original is not None
 
 
-async def payloads_of(settings: Settings, found: Sequence[Found]) -> list[Payload]:
+async def payloads_of(session: Session, found: Sequence[Found]) -> list[Payload]:
     """The payload of each record, in order, by the keys that exist now.
 
     Reads the changelog of the partitions of those that are sealed. Raises InvalidInput for an unusable key file,
@@ -49,8 +50,8 @@ async def payloads_of(settings: Settings, found: Sequence[Found]) -> list[Payloa
     for one in found:
         if one.held.encryption is not None:
             wanted.setdefault(one.record.partition, set()).add(owner(one))
-    states = await states_of(settings, wanted) if wanted else {}
-    masters = master_keys(settings) if wanted else None
+    states = await states_of(session, wanted) if wanted else {}
+    masters = master_keys(session.settings) if wanted else None
     return [payload_of(one, states, masters) for one in found]
 
 
@@ -72,11 +73,11 @@ def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payloa
         return Payload("locked", why=f"{error}{do}")
 
 
-async def with_original(settings: Settings, one: Found, payload: Payload) -> Payload:
+async def with_original(session: Session, one: Found, payload: Payload) -> Payload:
     """A payload by reference with what stands in the source topic. Raises BrokerUnavailable."""
     if one.held.reference is None:
         return payload
-    async with broker_errors(settings), originals_of(settings) as originals:
+    async with originals_of(session) as originals, broker_errors(session.options):
         _, found = await originals.of([one.record])
     original = found[one.record.offset]
     if original.record is None:

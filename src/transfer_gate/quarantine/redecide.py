@@ -8,8 +8,7 @@ from aiokafka import TopicPartition
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.reader import bounds, committed_records, offsets_at
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
@@ -19,10 +18,9 @@ from transfer_gate.quarantine.search import Found
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
 from transfer_gate.records.quarantined import Held
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
-from transfer_gate.settings import Settings
 
 
-async def decision_behind(settings: Settings, one: Found) -> DecisionRecord | None:
+async def decision_behind(session: Session, one: Found) -> DecisionRecord | None:
     """The decision that held this record; None for an unreadable consent event, or when it is not kept any more.
 
     Evidence and quarantine are written in one transaction, to partitions of one number: reading begins at the time of
@@ -30,20 +28,19 @@ async def decision_behind(settings: Settings, one: Found) -> DecisionRecord | No
     """
     if one.held.decision_id is None:
         return None
-    topic = settings.topics.decisions
+    topic = session.settings.topics.decisions
     place = TopicPartition(topic, one.record.partition)
     at_ms = int(dt.datetime.fromisoformat(one.held.quarantined_at).timestamp() * 1000)
-    async with broker_errors(settings):
-        _, ends = await bounds(settings, {topic: one.record.partition + 1}, committed_only=True)
-        starts = await offsets_at(settings, [place], at_ms)
-        if starts.get(place, ends[place]) >= ends[place]:
-            return None
-        async with aclosing(committed_records(settings, {place: ends[place]}, starts)) as batches:
-            async for records in batches:
-                for record in records:
-                    decision = _decision(record.value)
-                    if decision is not None and decision.decision_id == one.held.decision_id:
-                        return decision
+    _, ends = await session.reader.bounds({topic: one.record.partition + 1}, committed_only=True)
+    starts = await session.reader.offsets_at([place], at_ms)
+    if starts.get(place, ends[place]) >= ends[place]:
+        return None
+    async with aclosing(session.reader.records({place: ends[place]}, starts)) as batches:
+        async for records in batches:
+            for record in records:
+                decision = _decision(record.value)
+                if decision is not None and decision.decision_id == one.held.decision_id:
+                    return decision
     return None
 
 

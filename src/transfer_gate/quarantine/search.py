@@ -10,9 +10,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.reader import Offsets, bounds, committed_records, offsets_at
+from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.terms import Channel
 from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
 from transfer_gate.records import headers as names
@@ -21,7 +20,6 @@ from transfer_gate.records.ledger import OPEN, LedgerEntry, LedgerStatus, Record
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
 from transfer_gate.records.sealing import owner_of
-from transfer_gate.settings import Settings
 
 Ranges = Mapping[TopicPartition, tuple[int, int]]
 """First and end offset (exclusive) by partition."""
@@ -87,53 +85,47 @@ class Found(Struct, frozen=True, kw_only=True):
     state: RecordState
 
 
-async def quarantine_ends(settings: Settings) -> Offsets:
+async def quarantine_ends(session: Session) -> Offsets:
     """Where each partition of the quarantine topic ends now. Raises InvalidInput when there is no such topic."""
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        found = (await cluster.topics()).get(settings.topics.quarantine)
-        if found is None:
-            raise InvalidInput(
-                f"no topic {settings.topics.quarantine} on this cluster", do="run: transfer-gate topics apply"
-            )
-        _, ends = await bounds(settings, {found.name: found.partitions}, committed_only=True)
-        return ends
+    partitions = await session.cluster.partitions(session.settings.topics.quarantine)
+    _, ends = await session.reader.bounds(partitions, committed_only=True)
+    return ends
 
 
-async def read_entry(settings: Settings, ends: Mapping[int, int], quarantine_id: str) -> LedgerEntry | None:
+async def read_entry(session: Session, ends: Mapping[int, int], quarantine_id: str) -> LedgerEntry | None:
     """The newest entry of one quarantine id in some partitions of the ledger, which end there; None if it has none."""
     entries: dict[int, bytes | None] = {}
-    left = {TopicPartition(settings.topics.ledger, partition): end for partition, end in ends.items() if end}
-    async with broker_errors(settings):
-        async for records in committed_records(settings, left):
-            for record in records:
-                if record.key == quarantine_id.encode():
-                    entries[record.partition] = record.value
+    left = {TopicPartition(session.settings.topics.ledger, partition): end for partition, end in ends.items() if end}
+    async for records in session.reader.records(left):
+        for record in records:
+            if record.key == quarantine_id.encode():
+                entries[record.partition] = record.value
     newest: bytes | None = None
     for entry in entries.values():
         newest = newest if entry is None else newest_of(newest, entry)
     return None if newest is None else decode_entry(newest)
 
 
-async def ranges(settings: Settings, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:
+async def ranges(session: Session, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:
     """First and end offset of what has to be read of each partition; one of which nothing has to be is left out.
 
     `begins`: the first offsets, where they are known already.
     """
     if wanted.since is not None:
-        starts = await offsets_at(settings, ends, _ms(wanted.since))
+        starts = await session.reader.offsets_at(ends, _ms(wanted.since))
     elif begins is not None:
         starts = dict(begins)
     else:
         topics = {place.topic: 1 + max(place.partition for place in ends) for place in ends}
-        starts = dict((await bounds(settings, topics, committed_only=True))[0])
+        starts = dict((await session.reader.bounds(topics, committed_only=True))[0])
     if wanted.until is not None:
-        stops = await offsets_at(settings, ends, _ms(wanted.until))
+        stops = await session.reader.offsets_at(ends, _ms(wanted.until))
         ends = {place: min(end, stops.get(place, end)) for place, end in ends.items()}
     return {place: (starts[place], end) for place, end in ends.items() if place in starts and starts[place] < end}
 
 
 async def found_between(
-    settings: Settings,
+    session: Session,
     wanted: Filter,
     within: Ranges,
     ledger: Ledger,
@@ -144,7 +136,7 @@ async def found_between(
         return
     ids = frozenset(quarantine_id.encode() for quarantine_id in wanted.ids)
     reached = {place: start for place, (start, _) in within.items()}
-    read = committed_records(settings, {place: end for place, (_, end) in within.items()}, dict(reached))
+    read = session.reader.records({place: end for place, (_, end) in within.items()}, dict(reached))
     async with aclosing(read) as batches:  # who has found enough leaves a consumer behind otherwise
         async for records in batches:
             last = records[-1]
@@ -210,11 +202,10 @@ def _sealed_by_day(record: ConsumerRecord) -> bool:
     return bool(owner != record.key)
 
 
-async def destinations_of(settings: Settings) -> Destinations:
-    """As the topics and the group's commits say now. Raises BrokerUnavailable."""
-    async with open_cluster(settings) as cluster:
-        found = (await cluster.topics()).get(settings.topics.replay)
-        return Destinations(await cluster.placements(settings, found.partitions if found else None))
+async def destinations_of(session: Session) -> Destinations:
+    """By the topics and the group's commits of now. Raises BrokerUnavailable."""
+    found = (await session.cluster.topics()).get(session.settings.topics.replay)
+    return Destinations(await session.cluster.placements(session.settings, found.partitions if found else None))
 
 
 class Place(NamedTuple):
@@ -244,32 +235,30 @@ class View(Struct, frozen=True):
         return sum(end - start for start, end in self.ranges.values())
 
 
-async def look(settings: Settings, wanted: Filter, *, after: Place | None = None, partition: int | None = None) -> View:
+async def look(session: Session, wanted: Filter, *, after: Place | None = None, partition: int | None = None) -> View:
     """What has to be read to find what a filter means, behind `after`, or in one partition alone.
 
     Raises InvalidInput when there is no such topic or partition, BrokerUnavailable.
     """
-    topics = settings.topics
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        found = await cluster.topics()
-        if topics.quarantine not in found:
-            raise InvalidInput(f"no topic {topics.quarantine} on this cluster", do="run: transfer-gate topics apply")
-        count = found[topics.quarantine].partitions
-        for number in (partition, after.partition if after else None):
-            if number is not None and number >= count:
-                raise InvalidInput(f"no partition {number} of {topics.quarantine}", do=f"it has {count}, from 0")
-        ours = {name: found[name].partitions for name in (topics.quarantine, topics.ledger) if name in found}
-        begins, ends = await bounds(settings, ours, committed_only=True)
-        held = {
-            place: end
-            for place, end in ends.items()
-            if place.topic == topics.quarantine and partition in (None, place.partition)
-        }
-        within = await ranges(settings, wanted, held, begins)
-        told = {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
-        starts = await starts_of(settings, told, wanted.since)
-        to = Destinations(await cluster.placements(settings, count))
-    return View(_behind(within, after), told, starts, to)
+    topics = session.settings.topics
+    partitions = await session.cluster.partitions(topics.quarantine, topics.ledger)
+    count = partitions[topics.quarantine]
+    for number in (partition, after.partition if after else None):
+        if number is not None and number >= count:
+            raise InvalidInput(f"no partition {number} of {topics.quarantine}", do=f"it has {count}, from 0")
+    begins, ends = await session.reader.bounds(partitions, committed_only=True)
+    within = {
+        place: end
+        for place, end in ends.items()
+        if place.topic == topics.quarantine and partition in (None, place.partition)
+    }
+    ledger_ends = {place.partition: end for place, end in ends.items() if place.topic == topics.ledger}
+    return View(
+        ranges=_behind(await ranges(session, wanted, within, begins), after),
+        ledger_ends=ledger_ends,
+        ledger_starts=await starts_of(session, ledger_ends, wanted.since),
+        to=Destinations(await session.cluster.placements(session.settings, count)),
+    )
 
 
 def _behind(within: Ranges, after: Place | None) -> Ranges:
@@ -284,18 +273,17 @@ def _behind(within: Ranges, after: Place | None) -> Ranges:
 
 
 async def found_in(
-    settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None] = lambda _: None
+    session: Session, wanted: Filter, view: View, seen: Callable[[int], None] = lambda _: None
 ) -> AsyncGenerator[Found, None]:
     """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
-    async with broker_errors(settings):
-        ledger = StandingsOf(settings, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
-        for place in sorted(view.ranges):
-            standings = await ledger.of(place.partition)
-            within = {place: view.ranges[place]}
-            async with aclosing(found_between(settings, wanted, within, standings, seen)) as batches:
-                async for found in batches:
-                    for one in found:
-                        yield one
+    ledger = StandingsOf(session, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
+    for place in sorted(view.ranges):
+        standings = await ledger.of(place.partition)
+        within = {place: view.ranges[place]}
+        async with aclosing(found_between(session, wanted, within, standings, seen)) as batches:
+            async for found in batches:
+                for one in found:
+                    yield one
 
 
 class Life(NamedTuple):
@@ -306,7 +294,7 @@ class Life(NamedTuple):
 
 
 async def life_of(
-    settings: Settings,
+    session: Session,
     quarantine_id: str,
     *,
     partition: int | None = None,
@@ -320,8 +308,8 @@ async def life_of(
     """
     wanted = Filter(ids=frozenset({quarantine_id}))
     after = Place(partition, offset - 1) if partition is not None and offset > 0 else None
-    view = await look(settings, wanted, after=after, partition=partition)
-    first = await _first(settings, wanted, view, seen)
+    view = await look(session, wanted, after=after, partition=partition)
+    first = await _first(session, wanted, view, seen)
     if first is None:
         raise NothingMatched(
             f"no record {quarantine_id} in quarantine",
@@ -332,15 +320,14 @@ async def life_of(
     rest = {place: (first.record.offset, view.ranges[place][1])}
     if view.to.grown:  # later attempts stand where its prospect is decided now
         ends, rest = dict(view.ledger_ends), {**view.ranges, **rest}
-    entry = await read_entry(settings, ends, quarantine_id)
-    async with broker_errors(settings):
-        found = found_between(settings, wanted, rest, {} if entry is None else {quarantine_id: entry})
-        attempts = [one async for batch in found for one in batch]
-        return Life(sorted(attempts, key=lambda one: one.held.attempt), entry)
+    entry = await read_entry(session, ends, quarantine_id)
+    found = found_between(session, wanted, rest, {} if entry is None else {quarantine_id: entry})
+    attempts = [one async for batch in found for one in batch]
+    return Life(sorted(attempts, key=lambda one: one.held.attempt), entry)
 
 
-async def _first(settings: Settings, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:
-    async with broker_errors(settings), aclosing(found_between(settings, wanted, view.ranges, {}, seen)) as batches:
+async def _first(session: Session, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:
+    async with aclosing(found_between(session, wanted, view.ranges, {}, seen)) as batches:
         async for found in batches:
             return found[0]
     return None

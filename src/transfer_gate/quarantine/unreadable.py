@@ -3,24 +3,21 @@
 import datetime as dt
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 import msgspec
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
-from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.kafka.clients import broker_errors, client_options, connected
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.errors import NothingMatched
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.forms import is_nobody
 from transfer_gate.records.input_json import without_values
 from transfer_gate.records.partitioner import Placement
-from transfer_gate.settings import Settings
 
 #: Every type of consent event that the contract knows; those that take something away from nobody come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
@@ -50,7 +47,7 @@ class UnreadableEvent(Struct, frozen=True, kw_only=True):
 
 
 async def unreadable_at(
-    settings: Settings, key: bytes, offsets: Iterable[int], nobody: AbstractSet[str] = frozenset()
+    session: Session, key: bytes, offsets: Iterable[int], nobody: AbstractSet[str] = frozenset()
 ) -> list[UnreadableEvent]:
     """The unreadable events at these offsets that mark a prospect, as their record key or as the one whom they name, in
     order; `nobody`: see `decode_consent`.
@@ -59,21 +56,16 @@ async def unreadable_at(
     there is none.
     """
     wanted = sorted(set(offsets))
-    topic = settings.topics.consents
-    async with open_cluster(settings) as cluster, broker_errors(settings):
-        found = (await cluster.topics()).get(topic)
-        if found is None:
-            raise InvalidInput(f"no topic {topic} on this cluster", do="run: transfer-gate topics apply")
-        begins, ends = await bounds(settings, {topic: found.partitions}, committed_only=True)
-        for place in sorted(begins):
-            within = [offset for offset in wanted if begins[place] <= offset < ends[place]]
-            records = [record async for record in _records(settings, place, within)]
-            events = [event for record in records if (event := as_unreadable(record, key, nobody)) is not None]
-            if events:
-                missing = set(wanted) - {event.offset for event in events}
-                break
-        else:
-            events, missing = [], set(wanted)
+    consents = session.settings.topics.consents
+    begins, ends = await session.reader.bounds(await session.cluster.partitions(consents), committed_only=True)
+    events: list[UnreadableEvent] = []
+    for place in sorted(begins):
+        within = [offset for offset in wanted if begins[place] <= offset < ends[place]]
+        async for picked in session.reader.pick({place: within}):
+            events += [event for record in picked.records if (event := as_unreadable(record, key, nobody)) is not None]
+        if events:
+            break
+    missing = set(wanted) - {event.offset for event in events}
     if missing:
         listed = ", ".join(map(str, sorted(missing)))
         raise NothingMatched(
@@ -83,30 +75,21 @@ async def unreadable_at(
     return events
 
 
-async def home_of(settings: Settings, key: bytes, partition: int) -> int:
+async def home_of(session: Session, key: bytes, partition: int) -> int:
     """The partition in which this prospect (record key) is decided; `partition` where its key may stand anywhere.
 
     Raises BrokerUnavailable.
     """
-    async with open_cluster(settings) as cluster:
-        found = (await cluster.topics()).get(settings.topics.consents)
-    home = Placement(settings.partitioner, found.partitions if found else None).home(key)
+    found = (await session.cluster.topics()).get(session.settings.topics.consents)
+    home = Placement(session.settings.partitioner, found.partitions if found else None).home(key)
     return partition if home is None else home
 
 
-async def end_of_strays(settings: Settings, home: int) -> int:
+async def end_of_strays(session: Session, home: int) -> int:
     """The offset below which all events stand that are committed on their way to this partition, or were."""
-    topic = settings.topics.strays
-    async with broker_errors(settings):
-        _, ends = await bounds(settings, {topic: home + 1}, committed_only=True)
+    topic = session.settings.topics.strays
+    _, ends = await session.reader.bounds({topic: home + 1}, committed_only=True)
     return ends[TopicPartition(topic, home)]
-
-
-async def _records(settings: Settings, place: TopicPartition, offsets: list[int]) -> AsyncIterator[ConsumerRecord]:
-    for offset in offsets:
-        async for records in committed_records(settings, {place: offset + 1}, {place: offset}):
-            for record in records:
-                yield record
 
 
 def as_unreadable(record: ConsumerRecord, key: bytes, nobody: AbstractSet[str] = frozenset()) -> UnreadableEvent | None:
@@ -142,7 +125,7 @@ def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
 
 
 async def publish_resolution(
-    settings: Settings, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str, history: bool = False
+    session: Session, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str, history: bool = False
 ) -> int:
     """Write the event that settles these offsets, beside them, or with `history` a history that exceeded its bounds;
     returns the offset after it.
@@ -160,10 +143,5 @@ async def publish_resolution(
     }
     if history:
         event["history"] = True
-    async with broker_errors(settings):
-        options = client_options(settings)
-        async with connected(AIOKafkaProducer(**options, acks="all", enable_idempotence=True)) as producer:
-            written = await producer.send_and_wait(
-                settings.topics.consents, msgspec.json.encode(event), key, partition=partition
-            )
-    return int(written.offset) + 1
+    topic, value = session.settings.topics.consents, msgspec.json.encode(event)
+    return await session.producer.write(topic, partition, key, value)

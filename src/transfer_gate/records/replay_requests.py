@@ -44,10 +44,10 @@ _RAW: Final = msgspec.json.Decoder(RawHeader)
 
 
 def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
-    """Headers of a quarantine record, with what is asked of the gate."""
+    """Headers of a quarantine record with a request to the gate, as any producer takes them."""
     asked = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
     kept = [header for header in headers if header[0] not in _OURS]
-    return kept + [(name, text.encode()) for name, text in asked if text is not None]
+    return portable(kept + [(name, text.encode()) for name, text in asked if text is not None])
 
 
 def portable(headers: Headers) -> list[tuple[str, bytes | None]]:

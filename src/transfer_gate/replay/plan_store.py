@@ -9,8 +9,8 @@ from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.follow import Follower, replay_partitions
+from transfer_gate.kafka.reader import Follower
+from transfer_gate.kafka.session import Session
 from transfer_gate.operators import Act, operator, record_acts, record_all
 from transfer_gate.replay.plan import (
     Item,
@@ -77,7 +77,7 @@ def is_cancel(act: Act) -> bool:
     return act.action == CANCELLED and act.outcome == "cancelled"
 
 
-async def publish(settings: Settings, plan: Plan) -> str:
+async def publish(session: Session, plan: Plan) -> str:
     """Write a plan to the audit topic, then its file; returns the digest. Raises BrokerUnavailable, InvalidInput.
 
     The act itself comes last: without it, parts of a plan are nothing.
@@ -106,22 +106,31 @@ async def publish(settings: Settings, plan: Plan) -> str:
         act(PART, "planned", part=number, **{name: getattr(plan, name)[at]}) for number, (name, at) in enumerate(places)
     )
     planned = act(PLANNED, "planned", records=len(plan.items), parts=len(places), forecast=plan.outcomes(), plan=head)
-    await record_all(settings, chain(parts, (planned,)))
-    save_plan(plan_file(settings.data_dir, plan.plan_id), plan, digest)
+    await record_all(session, chain(parts, (planned,)))
+    save_plan(plan_file(session.settings.data_dir, plan.plan_id), plan, digest)
     return digest
 
 
-async def find_plan(settings: Settings, plan_id: str, acts: Follower | None = None) -> KnownPlan:
+async def find_plan(session: Session, plan_id: str, acts: Follower | None = None) -> KnownPlan:
     """The plan of an id, from its file here or else from the audit topic; `acts` follows the audit topic, unread.
 
     Raises InvalidInput when nobody made such a plan, RefusedByGuard when it is not the one that was made.
     """
     checked_id(plan_id)
     if acts is not None:
-        return await _find(settings, plan_id, acts)
-    await replay_partitions(settings)
-    async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as follower:
-        return await _find(settings, plan_id, follower)
+        return await _find(session.settings, plan_id, acts)
+    await replay_partitions(session)
+    async with session.reader.follow(session.settings.topics.audit, 1) as follower:
+        return await _find(session.settings, plan_id, follower)
+
+
+async def replay_partitions(session: Session, *more: str) -> int:
+    """How many partitions quarantine, replay and ledger share. Raises InvalidInput when one of them, the audit topic or
+    one of `more` is missing; BrokerUnavailable.
+    """
+    topics = session.settings.topics
+    found = await session.cluster.partitions(topics.quarantine, topics.replay, topics.ledger, topics.audit, *more)
+    return found[topics.quarantine]
 
 
 async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPlan:
@@ -216,14 +225,14 @@ def needs_approval(settings: Settings, records: int) -> bool:
     return records > settings.replay_approval_records
 
 
-async def check_may_run(settings: Settings, known: KnownPlan, action: str) -> None:
+async def check_may_run(session: Session, known: KnownPlan, action: str) -> None:
     """Raises RefusedByGuard naming the guard: the plan was cancelled, or lacks the approval of a second person."""
-    plan, cancelled = known.plan, known.cancelled
+    settings, plan, cancelled = session.settings, known.plan, known.cancelled
     if cancelled is not None:
-        await _refuse(settings, known, action, f"cancelled by {cancelled.by}: {cancelled.why}", "make a new plan")
+        await _refuse(session, known, action, f"cancelled by {cancelled.by}: {cancelled.why}", "make a new plan")
     if needs_approval(settings, len(plan.items)) and not known.approvals:
         await _refuse(
-            settings,
+            session,
             known,
             action,
             f"approval: {len(plan.items):,} records are more than {PREFIX}REPLAY_APPROVAL_RECORDS "
@@ -232,30 +241,30 @@ async def check_may_run(settings: Settings, known: KnownPlan, action: str) -> No
         )
 
 
-async def approve(settings: Settings, plan_id: str, *, ticket: str | None = None) -> KnownPlan:
+async def approve(session: Session, plan_id: str, *, ticket: str | None = None) -> KnownPlan:
     """Approve exactly this plan. Raises RefusedByGuard for one's own and for a cancelled one, NothingMatched when this
     operator approved it before."""
-    known = await find_plan(settings, plan_id)
-    by = operator(settings)
+    known = await find_plan(session, plan_id)
+    by = operator(session.settings)
     if known.cancelled is not None:
-        await _refuse(settings, known, APPROVED, f"cancelled by {known.cancelled.by}", "make a new plan")
+        await _refuse(session, known, APPROVED, f"cancelled by {known.cancelled.by}", "make a new plan")
     if by == known.plan.by:
-        await _refuse(settings, known, APPROVED, f"own approval: {by} made this plan", "ask a second person")
+        await _refuse(session, known, APPROVED, f"own approval: {by} made this plan", "ask a second person")
     if any(act.by == by for act in known.approvals):
         raise NothingMatched(f"{by} approved this plan before", do=f"run: transfer-gate replay run {plan_id}")
-    await record_acts(settings, act_on(known, settings, APPROVED, "approved", ticket=ticket))
+    await record_acts(session, act_on(known, session.settings, APPROVED, "approved", ticket=ticket))
     return known
 
 
-async def cancel(settings: Settings, plan_id: str, why: str) -> KnownPlan:
+async def cancel(session: Session, plan_id: str, why: str) -> KnownPlan:
     """Cancel a plan for good; a run of it stops. Raises NothingMatched when it was cancelled before."""
-    known = await find_plan(settings, plan_id)
+    known = await find_plan(session, plan_id)
     if known.cancelled is not None:
         raise NothingMatched(f"{known.cancelled.by} cancelled this plan before")
-    await record_acts(settings, act_on(known, settings, CANCELLED, "cancelled", why=why))
+    await record_acts(session, act_on(known, session.settings, CANCELLED, "cancelled", why=why))
     return known
 
 
-async def _refuse(settings: Settings, known: KnownPlan, action: str, message: str, do: str) -> None:
-    await record_acts(settings, act_on(known, settings, action, "refused", details={"guard": message}))
+async def _refuse(session: Session, known: KnownPlan, action: str, message: str, do: str) -> None:
+    await record_acts(session, act_on(known, session.settings, action, "refused", details={"guard": message}))
     raise RefusedByGuard(message, do=do)

@@ -19,9 +19,9 @@ from transfer_gate.gate.originals import Found as FoundOriginals
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.follow import replay_partitions
-from transfer_gate.kafka.reader import Offsets, bounds
+from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.operators import operator
 from transfer_gate.quarantine.consent_states import packed_states_of
@@ -40,9 +40,8 @@ from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
 from transfer_gate.records.quarantined import Held, held_of
 from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.replay.plan import Item, Items, Move, Plan, Result, fingerprint_of, result_of
-from transfer_gate.replay.plan_store import now
-from transfer_gate.replay.planned_records import FrozenRecords
-from transfer_gate.settings import Settings
+from transfer_gate.replay.plan_store import now, replay_partitions
+from transfer_gate.replay.planned_records import planned_records
 
 #: In a forecast by channel: the payload is sealed, and there is no key for it here.
 NOT_OPENABLE: Final = "not-openable"
@@ -154,21 +153,21 @@ class _Selection:
         self._within: dict[int, range] = {}
         self.not_replayable = 0
 
-    async def fill(self, settings: Settings, wanted: Filter, ends: Offsets, say: Say) -> None:
+    async def fill(self, session: Session, wanted: Filter, ends: Offsets, say: Say) -> None:
         """Read headers; payloads are looked at, and let go."""
-        ledger = settings.topics.ledger
-        _, bound = await bounds(settings, {ledger: len(ends)}, committed_only=False)
+        ledger = session.settings.topics.ledger
+        _, bound = await session.reader.bounds({ledger: len(ends)}, committed_only=False)
         told = {place.partition: end for place, end in bound.items()}
-        starts = await starts_of(settings, told, wanted.since)
-        grown = (await destinations_of(settings)).grown
-        standings_of = StandingsOf(settings, told, starts, grown=grown)
-        within = await ranges(settings, wanted, ends)
+        starts = await starts_of(session, told, wanted.since)
+        grown = (await destinations_of(session)).grown
+        standings_of = StandingsOf(session, told, starts, grown=grown)
+        within = await ranges(session, wanted, ends)
         scan = _Scan(sum(end - start for start, end in within.values()), say, lambda: len(self.items))
         for place in sorted(within):
             number, first = place.partition, len(self.items)
             standings = await standings_of.of(number)
             open_ones = replace(wanted, open_only=True)
-            async for found in found_between(settings, open_ones, {place: within[place]}, standings, scan.passed):
+            async for found in found_between(session, open_ones, {place: within[place]}, standings, scan.passed):
                 self._add(found)
             self._within[number] = range(first, len(self.items))
 
@@ -247,7 +246,7 @@ class _Scan:
 
 
 async def make_plan(
-    settings: Settings,
+    session: Session,
     registry: Registry,
     wanted: Filter,
     *,
@@ -258,14 +257,14 @@ async def make_plan(
 
     Raises NothingMatched, InvalidInput when a topic is missing or the key file is none, BrokerUnavailable.
     """
+    settings = session.settings
     by, at = operator(settings), now()
     masters = master_keys(settings)
     sealing = UNSEALED if masters is None else Sealing(masters)
-    await replay_partitions(settings, settings.topics.changelog, settings.topics.consents)
-    ends = await quarantine_ends(settings)
+    await replay_partitions(session, settings.topics.changelog, settings.topics.consents)
+    ends = await quarantine_ends(session)
     selection = _Selection()
-    async with broker_errors(settings):
-        await selection.fill(settings, wanted, ends, say)
+    await selection.fill(session, wanted, ends, say)
     if not selection.items:
         beside = f"; {selection.not_replayable} unreadable consent events do" if selection.not_replayable else ""
         raise NothingMatched(
@@ -276,7 +275,7 @@ async def make_plan(
         )
     say(f"{len(selection.items):,} open records match; deciding them as of now")
     book = Rulebook.of(settings.topics, registry)
-    forecasts = await _forecast(settings, book, sealing, selection, say)
+    forecasts = await _forecast(session, book, sealing, selection, say)
     known = forecasts.numbers
     items = selection.items.forecast_as((number for number in selection.in_order() if known[number] >= 0), known)
     if not items:
@@ -314,19 +313,16 @@ class _Forecasts:
         self.numbers[number] = kind
 
 
-async def _forecast(
-    settings: Settings, book: Rulebook, sealing: Sealing, selection: _Selection, say: Say
-) -> _Forecasts:
+async def _forecast(session: Session, book: Rulebook, sealing: Sealing, selection: _Selection, say: Say) -> _Forecasts:
     forecasts = _Forecasts(len(selection.items))
-    frozen = FrozenRecords(settings, settings.topics.quarantine)
     done = 0
     for group in selection.groups():
         at = now()
-        states = await packed_states_of(settings, group.wanted)
+        states = await packed_states_of(session, group.wanted)
         deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in states}
         items = ((number, selection.items[number]) for number in group.numbers)
-        async with broker_errors(settings), originals_of(settings) as originals:
-            async for reading in frozen.read(items):
+        async with originals_of(session) as originals, broker_errors(session.options):
+            async for reading in planned_records(session.reader, session.settings.topics.quarantine, items):
                 left = reading.records
                 while left:
                     records = [record for _, record in left]

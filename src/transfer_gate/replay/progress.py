@@ -8,13 +8,10 @@ from typing import Any, Literal
 from aiokafka import ConsumerRecord
 from msgspec import Struct
 
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.follow import Follower, replay_partitions
-from transfer_gate.kafka.reader import bounds
+from transfer_gate.kafka.session import Session
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.replay.plan import STANDINGS, Plan, Result, Standing, result_by
-from transfer_gate.replay.plan_store import RUN, find_plan, needs_approval
-from transfer_gate.settings import Settings
+from transfer_gate.replay.plan_store import RUN, find_plan, needs_approval, replay_partitions
 
 #: Records named by id for each kind of difference; all are counted.
 _NAMED = 20
@@ -160,16 +157,15 @@ class Status(Struct, frozen=True, kw_only=True):
     acts: list[ActSeen]
 
 
-async def status_of(settings: Settings, plan_id: str) -> Status:
+async def status_of(session: Session, plan_id: str) -> Status:
     """Status of a plan. Raises as `find_plan` does."""
-    known, partitions = await find_plan(settings, plan_id), await replay_partitions(settings)
+    known, partitions = await find_plan(session, plan_id), await replay_partitions(session)
     plan, journal = known.plan, Journal(known.plan)
-    async with broker_errors(settings):
-        begins, _ = await bounds(settings, {plan.topic: partitions}, committed_only=True)
-        async with Follower(settings, settings.topics.ledger, partitions) as ledger:
-            async for records in ledger.so_far():
-                for record in records:
-                    journal.take(record)
+    begins, _ = await session.reader.bounds({plan.topic: partitions}, committed_only=True)
+    async with session.reader.follow(session.settings.topics.ledger, partitions) as ledger:
+        async for records in ledger.so_far():
+            for record in records:
+                journal.take(record)
     first = {place.partition: begin for place, begin in begins.items()}
     left = [plan.items[number] for number in journal.open_items()]
     gone = sum(item.offset < first.get(item.partition, 0) for item in left)
@@ -194,7 +190,7 @@ async def status_of(settings: Settings, plan_id: str) -> Status:
         forecast=plan.outcomes(),
         outcomes=journal.counts(),
         differences=journal.differences(),
-        approval_needed=needs_approval(settings, len(plan.items)) and not known.approvals,
+        approval_needed=needs_approval(session.settings, len(plan.items)) and not known.approvals,
         approvals=[act.by for act in known.approvals],
         acts=[
             ActSeen(action=act.action, by=act.by, at=act.at, outcome=act.outcome, why=act.why, ticket=act.ticket)

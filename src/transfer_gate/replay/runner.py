@@ -10,19 +10,25 @@ from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.errors import CheckFailed, NothingMatched
-from transfer_gate.kafka.clients import broker_errors
-from transfer_gate.kafka.cluster import Cluster, open_cluster
-from transfer_gate.kafka.follow import Follower, replay_partitions
-from transfer_gate.kafka.reader import bounds
+from transfer_gate.kafka.producer import Sender
+from transfer_gate.kafka.reader import Follower
+from transfer_gate.kafka.session import Session
 from transfer_gate.operators import audited
 from transfer_gate.quarantine.search import Destinations
-from transfer_gate.quarantine.sending import Sender, open_sender
 from transfer_gate.records.replay_requests import asking
 from transfer_gate.replay.plan import BACK, checked_id
-from transfer_gate.replay.plan_store import RUN, KnownPlan, act_about, act_on, check_may_run, find_plan, is_cancel
-from transfer_gate.replay.planned_records import FrozenRecords, Reading
+from transfer_gate.replay.plan_store import (
+    RUN,
+    KnownPlan,
+    act_about,
+    act_on,
+    check_may_run,
+    find_plan,
+    is_cancel,
+    replay_partitions,
+)
+from transfer_gate.replay.planned_records import Reading, planned_records
 from transfer_gate.replay.progress import Difference, Journal
-from transfer_gate.settings import Settings
 
 #: How long nobody may be in the gate's group while records are in flight, seconds: a worker that is started again needs
 #: a while.
@@ -125,14 +131,13 @@ class Run:
     """One run of a plan. Everything that it knows stands on the broker, so another run may go on from there."""
 
     def __init__(
-        self, settings: Settings, known: KnownPlan, options: RunOptions, screen: Screen, sender: PacedSender
+        self, session: Session, known: KnownPlan, options: RunOptions, screen: Screen, sender: PacedSender
     ) -> None:
-        self._settings = settings
+        self._session = session
         self._known = known
         self._options = options
         self._screen = screen
         self._sender = sender
-        self._frozen = FrozenRecords(settings, known.plan.topic)
         self._moved = asyncio.Event()
         self._began = time.monotonic()
         self._sent = 0
@@ -183,9 +188,10 @@ class Run:
             self.stop(f"limit: {options.limit:,} records")
 
     async def _leg(self, numbers: Sequence[int]) -> None:
-        items = self._known.plan.items
-        wanted = ((number, items[number]) for number in numbers)
-        async with contextlib.aclosing(self._frozen.read(wanted, self._sender.packet)) as readings:
+        plan = self._known.plan
+        wanted = ((number, plan.items[number]) for number in numbers)
+        reading_of = planned_records(self._session.reader, plan.topic, wanted, self._sender.packet)
+        async with contextlib.aclosing(reading_of) as readings:
             async for reading in readings:
                 await self._pass_on(reading)
                 if self.stopped is not None:
@@ -244,68 +250,69 @@ class Run:
                 if act is not None and is_cancel(act):
                     self.stop(f"cancelled by {act.by}: {act.why}")
 
-    async def watch_gate(self, cluster: Cluster) -> None:
+    async def watch_gate(self) -> None:
         """Stop when records are in flight and nobody is there to decide them."""
         there_at = time.monotonic()
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            if not self.journal.in_flight or await cluster.group_members(self._settings.app_id):
+            if not self.journal.in_flight or await self._session.cluster.group_members(self._session.settings.app_id):
                 there_at = time.monotonic()
             elif time.monotonic() - there_at > self._options.away_seconds:
                 self._alone, self.stopped = True, None
                 self.stop(f"no gate is running: {self.journal.in_flight:,} records wait to be decided")
 
 
-async def run_plan(settings: Settings, plan_id: str, options: RunOptions, screen: Screen) -> Report:
+async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: Screen) -> Report:
     """Run a plan by its id, or go on with it.
 
     Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
     InvalidInput, BrokerUnavailable.
     """
     checked_id(plan_id)
-    partitions = await replay_partitions(settings)
-    async with broker_errors(settings), Follower(settings, settings.topics.audit, 1) as acts:
-        known = await find_plan(settings, plan_id, acts)
-        await check_may_run(settings, known, RUN)
-        async with open_cluster(settings) as cluster, contextlib.AsyncExitStack() as stack:
-            ledger = await stack.enter_async_context(Follower(settings, settings.topics.ledger, partitions))
-            sender = await stack.enter_async_context(open_sender(settings))
-            to = Destinations(await cluster.placements(settings, partitions))
-            run = Run(settings, known, options, screen, PacedSender(sender, to, plan_id, options.rate))
-            async for records in ledger.so_far():
-                for record in records:
-                    run.journal.take(record)
-            if run.journal.settled == len(known.plan.items):
-                raise NothingMatched("every record of this plan is settled", do=f"see replay status {plan_id}")
-            run.journal.count_from_here()
-            screen.begin(len(known.plan.items))
-            if not await cluster.group_members(settings.app_id):
-                raise CheckFailed(
-                    f"no gate is running: group {settings.app_id} has no members; nothing was sent",
-                    do="start one with: transfer-gate worker",
-                )
-            watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate(cluster))
-            begins, _ = await bounds(settings, {known.plan.topic: partitions}, committed_only=True)
-            work = run.go({place.partition: begin for place, begin in begins.items()})
-            await _audited(settings, known, run, options, _together(work, watchers))
-            report = run.report()
-            if not report.sent and not report.undecided and not run.journal.fresh:
-                raise NothingMatched(
-                    f"nothing is left that could be sent: {report.gone:,} records were deleted by retention, "
-                    f"{report.altered:,} are not those that were planned",
-                    do=f"see: transfer-gate replay status {plan_id}",
-                )
-            return report
+    partitions = await replay_partitions(session)
+    settings, cluster, reader = session.settings, session.cluster, session.reader
+    async with contextlib.AsyncExitStack() as stack:
+        acts = await stack.enter_async_context(reader.follow(settings.topics.audit, 1))
+        known = await find_plan(session, plan_id, acts)
+        await check_may_run(session, known, RUN)
+        ledger = await stack.enter_async_context(reader.follow(settings.topics.ledger, partitions))
+        sender = await stack.enter_async_context(session.producer.sender(settings.topics.replay))
+        to = Destinations(await cluster.placements(settings, partitions))
+        run = Run(session, known, options, screen, PacedSender(sender, to, plan_id, options.rate))
+        async for records in ledger.so_far():
+            for record in records:
+                run.journal.take(record)
+        if run.journal.settled == len(known.plan.items):
+            raise NothingMatched("every record of this plan is settled", do=f"see replay status {plan_id}")
+        run.journal.count_from_here()
+        screen.begin(len(known.plan.items))
+        if not await cluster.group_members(settings.app_id):
+            raise CheckFailed(
+                f"no gate is running: group {settings.app_id} has no members; nothing was sent",
+                do="start one with: transfer-gate worker",
+            )
+        watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate())
+        begins, _ = await reader.bounds({known.plan.topic: partitions}, committed_only=True)
+        work = run.go({place.partition: begin for place, begin in begins.items()})
+        await _audited(session, known, run, options, _together(work, watchers))
+        report = run.report()
+        if not report.sent and not report.undecided and not run.journal.fresh:
+            raise NothingMatched(
+                f"nothing is left that could be sent: {report.gone:,} records were deleted by retention, "
+                f"{report.altered:,} are not those that were planned",
+                do=f"see: transfer-gate replay status {plan_id}",
+            )
+        return report
 
 
 async def _audited(
-    settings: Settings, known: KnownPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
+    session: Session, known: KnownPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
 ) -> None:
     """Work, and write to the audit topic that it begins and how it ends."""
     asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
     details = {"open": len(run.journal.open_items()), **asked}
-    act = act_on(known, settings, RUN, "started", ticket=options.ticket, details=details)
-    async with audited(settings, act) as ending:
+    act = act_on(known, session.settings, RUN, "started", ticket=options.ticket, details=details)
+    async with audited(session, act) as ending:
         try:
             await work
         finally:

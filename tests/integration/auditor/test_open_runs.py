@@ -4,6 +4,7 @@ import datetime as dt
 
 from tests.support.topics import make_topics
 from transfer_gate.auditor.runs import OpenRuns
+from transfer_gate.kafka.session import open_session
 from transfer_gate.operators import Act, record_acts
 from transfer_gate.settings import Settings
 
@@ -24,6 +25,7 @@ async def test_a_run_is_open_from_its_start_to_its_end_or_cancellation(settings:
         ("quarantine list", "revealed", None, 0),
     ):
         act = Act(action=action, by="ops", at=dt.datetime.now(dt.UTC), outcome=outcome, plan_id=plan_id)
-        await record_acts(settings, act)
+        async with open_session(settings) as session:
+            await record_acts(session, act)
         assert await runs.count() == open_after, (action, outcome, plan_id)
     assert await OpenRuns(settings).count() == 0

@@ -24,6 +24,7 @@ from tests.support.stream_gate import Sent, StreamGate, open_gate
 from tests.support.topics import admin_of, delete_records, remake_topic
 from tests.support.workers import Installation, Worker
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.consent_states import states_of
 
 PROSPECT = "p-1"
@@ -129,7 +130,8 @@ async def test_a_resolution_of_a_former_topic_settles_no_event_of_the_new_one(ga
     again = await gate.send(gate.topics.consents, b"{", KEY)
     assert again.place == first.place
     # Commands, which fold what the gate has not applied yet, know the same.
-    assert (await states_of(Operator(gate).settings, {0: {KEY}}))[0, KEY].blocked()
+    async with open_session(Operator(gate).settings) as session:
+        assert (await states_of(session, {0: {KEY}}))[0, KEY].blocked()
     gate.worker.thaw()
     held = await transfer(gate, "t-2")
     decision = (await gate.outputs()).decided(held)[0]

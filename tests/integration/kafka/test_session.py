@@ -66,7 +66,7 @@ async def test_a_session_reads_ranges_picks_records_and_follows(session: Session
     async with reader.follow(topic, 2) as follower:
         so_far = [record.offset async for records in follower.so_far() for record in records]
         assert so_far == COMMITTED
-        await (await session.producer()).send_and_wait(topic, b"new", partition=1)
+        assert await session.producer.write(topic, 1, None, b"new") == 1
         while not (new := await follower.more()):
             pass
     assert [(record.partition, record.offset) for record in new] == [(1, 0)]
@@ -107,6 +107,10 @@ async def test_an_error_of_a_reader_is_that_of_the_cluster_and_one_of_its_user_i
         await list_into_a_closed_pipe()
     nowhere = session.settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     async with open_session(nowhere) as absent:
-        for call in (absent.cluster.topics(), absent.reader.bounds({topic: 1}, committed_only=True), absent.producer()):
+        for call in (
+            absent.cluster.topics(),
+            absent.reader.bounds({topic: 1}, committed_only=True),
+            absent.producer.write(topic, 0, None, b""),
+        ):
             with pytest.raises(BrokerUnavailable, match="connection refused"):
                 await call

@@ -22,7 +22,7 @@ from tests.support.quarantine_gate import (
     settings_of,
 )
 from tests.support.stream_gate import StreamGate
-from transfer_gate.quarantine.sending import applied, open_sender
+from transfer_gate.kafka.session import open_session
 from transfer_gate.records.ledger import decode_entry
 
 #: The producer of the gate belongs to the loop of the session.
@@ -77,10 +77,11 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
     await gate.consent("ac-anna")
     (held,) = (await gate.outputs()).held(sent)
     settings = settings_of(gate)
-    async with open_sender(settings) as sender:
-        await sender.send(held.partition, held.key, held.value, held.headers)
-        await sender.flush()
-        assert await applied(settings, settings.topics.replay, sender.reached, 30)
+    replay = settings.topics.replay
+    async with open_session(settings) as session:
+        async with session.producer.sender(replay) as sender:
+            await sender.send(held.partition, held.key, held.value, held.headers)
+        assert await session.cluster.await_commits(settings.app_id, replay, sender.reached, 30)
     outputs = await gate.outputs()
     assert outputs.released_to("acme", "ac-anna") == []
     assert len(outputs.held(sent)) == len(await entries_of(gate, quarantine_id)) == 1

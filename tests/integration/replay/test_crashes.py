@@ -18,16 +18,16 @@ async def test_kill_9_of_the_replayer_and_of_the_worker_midway(operator: Operato
 
     replayer = operator.start("replay", "run", plan.plan_id, "--rate", "10/s")
     try:
-        while (await operator.status(plan)).settled < 5:
+        while (await operator.status(plan.plan_id)).settled < 5:
             assert replayer.poll() is None
     finally:
         replayer.kill()
         await asyncio.to_thread(replayer.wait)
-    assert (await operator.status(plan)).state == "started"
+    assert (await operator.status(plan.plan_id)).state == "started"
 
     going = asyncio.create_task(operator.run(plan, rate=10.0, away_seconds=1.0))
-    settled = (await operator.status(plan)).settled
-    while (await operator.status(plan)).settled < settled + 5:
+    settled = (await operator.status(plan.plan_id)).settled
+    while (await operator.status(plan.plan_id)).settled < settled + 5:
         assert not going.done()
     operator.gate.worker.kill()
     report = await asyncio.wait_for(going, 60)

@@ -9,8 +9,6 @@ from msgspec.structs import replace
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import CheckFailed, InvalidInput, RefusedByGuard
 from transfer_gate.replay.plan import load_plan, plan_file, save_plan
-from transfer_gate.replay.plan_store import cancel
-from transfer_gate.replay.progress import status_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,10 +29,10 @@ async def test_many_records_need_a_second_person_who_saw_exactly_this_plan(opera
     second = careful.called("pascal")
     assert (await second.command("replay", "approve", plan.plan_id, "--ticket", "T-9")).returncode == 0
     assert (await second.command("replay", "approve", plan.plan_id)).returncode == 3
-    assert (await careful.status(plan)).approvals == ["pascal"]
+    assert (await careful.status(plan.plan_id)).approvals == ["pascal"]
     assert await careful.released(people) == []
     assert (await careful.run(plan)).outcomes == {"released": 4}
-    told = [(act.action, act.by, act.outcome) for act in (await careful.status(plan)).acts]
+    told = [(act.action, act.by, act.outcome) for act in (await careful.status(plan.plan_id)).acts]
     assert told[:5] == [
         ("replay plan", "odile", "planned"),
         ("replay run", "odile", "refused"),
@@ -69,14 +67,14 @@ async def test_a_cancel_stops_a_run_and_every_later_one(operator: Operator) -> N
     while watching.settled < 4:
         assert not running.done()
         await asyncio.sleep(0.02)
-    await cancel(operator.called("pascal").settings, plan.plan_id, "wrong ticket")
+    await operator.called("pascal").cancel(plan.plan_id, "wrong ticket")
     report = await asyncio.wait_for(running, 10)
     assert report.stopped == "cancelled by pascal: wrong ticket"
     assert 4 <= report.sent == report.outcomes["released"] < 70
     assert len(await operator.released(people)) == 2 * report.sent
     with pytest.raises(RefusedByGuard, match="cancelled by pascal"):
         await operator.run(plan)
-    assert (await operator.status(plan)).state == "cancelled"
+    assert (await operator.status(plan.plan_id)).state == "cancelled"
 
 
 async def test_the_breaker_stops_a_run_whose_records_are_held_again(operator: Operator) -> None:
@@ -104,11 +102,11 @@ async def test_without_the_topics_every_command_says_what_to_run(operator: Opera
     with pytest.raises(InvalidInput, match="missing topics"):
         await nowhere.plan()
     plan_id = "0f8b7f3e-5f7e-4a55-9b0e-3f1f7a1f2b11"
-    for asked in (status_of(nowhere.settings, plan_id), cancel(nowhere.settings, plan_id, "no")):
+    for asked in (nowhere.status(plan_id), nowhere.cancel(plan_id, "no")):
         with pytest.raises(InvalidInput, match="topics apply"):
             await asked
     with pytest.raises(InvalidInput, match="no plan"):
-        await status_of(operator.settings, plan_id)
+        await operator.status(plan_id)
 
 
 async def test_the_report_names_what_came_out_otherwise_than_forecast(operator: Operator) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.replay_operator import Operator, Watching, everything
 from transfer_gate.errors import NothingMatched
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.search import Filter
 from transfer_gate.registry import load_registry
 from transfer_gate.replay import planning
@@ -45,7 +46,7 @@ async def test_what_consent_allows_is_released_once_and_the_rest_is_held_again_a
 
     with pytest.raises(NothingMatched, match="settled"):
         await operator.run(plan)
-    status = await operator.status(plan)
+    status = await operator.status(plan.plan_id)
     assert (status.state, status.outcomes) == ("finished", {"released": 20, "held": 20})
     code, counts = await asyncio.to_thread(operator.gate.place.verify)
     assert code == 0, counts
@@ -68,7 +69,7 @@ async def test_two_runs_of_one_plan_and_of_overlapping_plans_release_each_record
     )
     assert all(report.undecided == 0 and report.stopped is None for report in reports)
     assert sorted(await operator.released(people)) == everything(people)
-    told = [(await operator.status(one)).outcomes for one in (plan, overlapping)]
+    told = [(await operator.status(one.plan_id)).outcomes for one in (plan, overlapping)]
     assert sum(outcomes.get("released", 0) for outcomes in told) == 60
 
 
@@ -141,7 +142,8 @@ async def test_a_partition_of_more_prospects_than_are_held_at_a_time_is_decided_
     monkeypatch.setattr(planning, "_LINE_OFFSETS", 1)
     lines: list[str] = []
     registry = load_registry(operator.settings.registry)
-    plan = await planning.make_plan(operator.settings, registry, Filter(ids=frozenset(held)), say=lines.append)
+    async with open_session(operator.settings) as session:
+        plan = await planning.make_plan(session, registry, Filter(ids=frozenset(held)), say=lines.append)
     assert plan.outcomes() == {"released": 4, "held": 5}
     assert sorted(item.quarantine_id for item in plan.items) == sorted(held)
     assert lines[0].startswith("reading quarantine: ")

@@ -86,7 +86,7 @@ async def test_records_that_retention_deleted_are_told_of_and_the_rest_is_sent(k
     assert (report.undecided, report.stopped) == (0, None)
     with pytest.raises(NothingMatched, match="2 records were deleted by retention"):
         await keeper.run(plan)
-    status = await keeper.status(plan)
+    status = await keeper.status(plan.plan_id)
     assert (status.state, status.gone) == ("finished", 2)
     told = await keeper.command("replay", "run", plan.plan_id)
     assert told.returncode == 3, told.stderr

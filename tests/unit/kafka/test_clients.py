@@ -97,8 +97,11 @@ async def test_a_session_reads_its_secrets_once(tmp_path: Path) -> None:
     given = sasl(secret, "SASL_PLAINTEXT").model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     async with open_session(given) as session:
         secret.unlink()
-        reader = session.reader
-        for call in (session.cluster.topics(), reader.bounds({"topic": 1}, committed_only=True), session.producer()):
+        for call in (
+            session.cluster.topics(),
+            session.reader.bounds({"topic": 1}, committed_only=True),
+            session.producer.write("topic", 0, None, b""),
+        ):
             with pytest.raises(BrokerUnavailable, match="connection refused"):
                 await call
 
