@@ -20,7 +20,7 @@ from benchmarks.events import Events
 from benchmarks.figures import Reading
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.local.kafka import LocalKafka
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 

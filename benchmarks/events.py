@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 from msgspec import Struct
 
-from transfer_gate.local.demo.registry import sample_registry
+from transfer_gate.local.demo.run import sample_registry
 from transfer_gate.local.sample import Message, Sample
 from transfer_gate.registry import load_registry
 

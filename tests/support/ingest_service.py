@@ -14,7 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from transfer_gate.ingest import standard_webhooks
-from transfer_gate.local.ports import LOOPBACK, free_port
+from transfer_gate.local.loopback import LOOPBACK, free_port
 
 SOURCES: Final = Path(__file__).parents[2] / "examples" / "ingest"
 PATIENCE: Final = 60.0

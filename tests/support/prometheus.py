@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 
 RULES: Final = Path(__file__).parents[2] / "deploy" / "monitoring" / "rules"
 #: Scrapes and evaluations in the test; in deploy/monitoring they are 15 s apart.

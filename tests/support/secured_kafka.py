@@ -21,10 +21,9 @@ from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.local import kafka_config
-from transfer_gate.local.class_archive import archive_flags, archive_folder
 from transfer_gate.local.jars import cache_folder, kafka_jars, kafka_versions
-from transfer_gate.local.java import find_java
-from transfer_gate.local.ports import LOOPBACK, free_port, is_free
+from transfer_gate.local.java import archive_flags, archive_folder, find_java
+from transfer_gate.local.loopback import LOOPBACK, free_port, is_free
 from transfer_gate.settings import Settings
 
 ADMIN: Final = "admin"

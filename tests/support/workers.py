@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import orjson
 import psutil
 
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 from transfer_gate.model.topics import Topics
 
 #: A program that breaks one thing in the gate and then starts it: proof that the tests can fail. They are run, never

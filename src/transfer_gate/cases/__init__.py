@@ -1,11 +1,10 @@
 """Case files: the rules tested as data, by engineers and lawyers (contract section 8).
 
-`read` finds and checks the files, `run` decides a case through the same decoding, folding and rules as the worker,
-`report` says what differs.
+`read` finds and checks the files, `run` decides a case through the same decoding, folding and rules as the worker.
+
 """
 
 from transfer_gate.cases.files import Case, CaseFile, read
-from transfer_gate.cases.report import junit, lines
-from transfer_gate.cases.run import Outcome, run
+from transfer_gate.cases.run import Outcome, junit, lines, run
 
 __all__ = ["Case", "CaseFile", "Outcome", "junit", "lines", "read", "run"]

@@ -1,4 +1,4 @@
-"""Reading case files: what is in them, merged, and everything that is wrong with them with its place."""
+"""Read case files: deep-merged with their defaults, and everything that is wrong with them with its place."""
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from transfer_gate.cases.merge import merge, without_nulls
 from transfer_gate.cases.stops import WrittenStop
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.reasons import RANK, REASONS, Reason
@@ -20,6 +19,29 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.registry import InvalidRegistry, objects_in, registry_from_objects
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.registry.yamlfile import Document, InvalidFile, Steps, did_you_mean, load
+
+
+def merge(under: Any, over: Any) -> Any:
+    """`over` on top of `under`; a null in a mapping removes the field, in nested mappings too. Neither is changed."""
+    if not isinstance(over, Mapping):
+        return without_nulls(over)
+    merged = dict(under) if isinstance(under, Mapping) else {}
+    for key, value in over.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without the members of mappings that are null, at any depth: null means that there is nothing."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [without_nulls(member) for member in value]
+    return value
+
 
 SUFFIXES: Final = (".yaml", ".yml")
 _MERGED: Final = ("bounds", "consents", "registry", "stops", "transfer")

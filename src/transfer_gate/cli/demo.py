@@ -7,8 +7,7 @@ from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.local.demo import Plan, Result, Stage, run_demo
-from transfer_gate.local.demo.examples import explained
-from transfer_gate.local.demo.screen import Screen, partners_table, reasons_table
+from transfer_gate.local.demo.screen import Screen, explained, partners_table, reasons_table
 from transfer_gate.settings import load_settings
 
 

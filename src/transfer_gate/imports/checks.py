@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from transfer_gate.imports.event_fields import FIELDS, TYPES, fault_of, members_of, required_of
 from transfer_gate.imports.mapping import EventMapping, Fields, ImportMapping, Times, Value, values_of
 from transfer_gate.imports.times import TimeFormat
-from transfer_gate.registry.findings import Problem
+from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.yamlfile import Steps, did_you_mean
 
 #: Fields whose ids may be made of columns. A proof is what the source has: an id that was made up proves nothing.

@@ -6,7 +6,7 @@ from pathlib import Path
 from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.checks import problems_in
 from transfer_gate.imports.mapping import ImportMapping
-from transfer_gate.registry.findings import Problem
+from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.registry.yamlfile import Document, load
 

@@ -24,7 +24,7 @@ from transfer_gate.imports.mapping_file import MappingFile
 from transfer_gate.imports.rejects import RejectsFile, rejects_beside
 from transfer_gate.imports.rows import FileRows, Format, open_rows
 from transfer_gate.imports.writing import EventWriter
-from transfer_gate.registry.findings import Problem
+from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.yamlfile import did_you_mean
 from transfer_gate.settings import Settings
 

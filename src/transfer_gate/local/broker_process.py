@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.local import kafka_config
-from transfer_gate.local.broker_record import BrokerRecord
-from transfer_gate.local.class_archive import archive_flags, archive_folder
 from transfer_gate.local.jars import cache_folder, kafka_versions
+from transfer_gate.local.java import archive_flags, archive_folder
+from transfer_gate.local.kafka_config import BrokerRecord
 
 #: What Java itself says, and Kafka before its log is set up; relative to the folder of the broker.
 CONSOLE: Final = Path("logs", "console.log")

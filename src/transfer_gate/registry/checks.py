@@ -1,4 +1,4 @@
-"""Cross-checks of a registry: errors that no single field shows, and doubts worth a look (warnings never fail).
+"""Checks of a registry: what is wrong or doubtful in it, and where (warnings never fail).
 
 Paths start with the kind and the name of an object: `("partners", "acme", "topic")`.
 """
@@ -6,15 +6,60 @@ Paths start with the kind and the name of an object: `("partners", "acme", "topi
 import datetime as dt
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Final
+from typing import Final, Literal
 
+from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Notice, Partner, Registry
 from transfer_gate.model.topics import Topics
-from transfer_gate.registry.findings import Problem
-from transfer_gate.registry.words import in_paris
-from transfer_gate.registry.yamlfile import Steps, did_you_mean
+from transfer_gate.registry.diff import in_paris
+from transfer_gate.registry.yamlfile import Steps, did_you_mean, dotted
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong at `path`: the steps from the top of the objects, such as `("partners", "acme", "status")`."""
+
+    path: Steps
+    what: str
+
+    def under(self, *steps: str | int) -> "Problem":
+        """The same problem, seen from further up."""
+        return Problem((*steps, *self.path), self.what)
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {self.what}" if self.path else self.what
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """A problem with its place in a file; `line` counts from 1, `field` is empty when the whole file is meant."""
+
+    file: str
+    line: int
+    field: str
+    what: str
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}:{self.line}: {self.field}: {self.what}"
+            if self.field
+            else f"{self.file}:{self.line}: {self.what}"
+        )
+
+
+class InvalidRegistry(InvalidInput):
+    """Objects that are no registry; `problems` tells the places, for a caller that knows their lines."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(("the registry is wrong:", *(f"  {problem}" for problem in problems))))
+        self.problems = tuple(problems)
+
 
 _LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)

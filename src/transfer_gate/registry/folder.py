@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Notice, Partner, Policy, Registry
-from transfer_gate.registry.checks import errors_in, warnings_in
-from transfer_gate.registry.findings import Finding, Problem, Severity
+from transfer_gate.registry.checks import Finding, Problem, Severity, errors_in, warnings_in
 from transfer_gate.registry.parse import KINDS, assemble, parse_named, parse_object
 from transfer_gate.registry.yamlfile import Document, InvalidFile, did_you_mean, dotted, load
 

@@ -28,7 +28,7 @@ from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.kafka.topics import apply_topics, check_topics
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings

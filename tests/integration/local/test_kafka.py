@@ -15,11 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.conftest import KAFKA_VERSION, FreshKafka, Namespace
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.local.broker_record import BrokerRecord
 from transfer_gate.local.jars import kafka_versions
 from transfer_gate.local.kafka import LocalKafka
-from transfer_gate.local.ports import free_port
-from transfer_gate.local.ready import answers
+from transfer_gate.local.kafka_config import BrokerRecord
+from transfer_gate.local.loopback import answers, free_port
 
 
 async def create(bootstrap_servers: str, topic: str) -> None:
@@ -139,7 +138,7 @@ def test_odd_folder_names_and_a_damaged_class_archive_do_no_harm(
     tmp_path: Path, kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kafka.running  # so the jars are in the cache
-    from transfer_gate.local import class_archive, jars
+    from transfer_gate.local import jars, java
 
     cache = tmp_path / "cache"
     cache.mkdir()
@@ -150,7 +149,7 @@ def test_odd_folder_names_and_a_damaged_class_archive_do_no_harm(
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     with LocalKafka(tmp_path / "a, b=é \\ #1", version=KAFKA_VERSION) as broker:
         first = broker.pid
-    archives = list(cache.rglob(class_archive._ALL))
+    archives = list(cache.rglob(java._ALL))
     assert [archive.stat().st_size > 1 << 20 for archive in archives] == [True]
 
     archives[0].write_bytes(b"damaged" * 1000)
@@ -238,7 +237,7 @@ class TestCommand:
         )
 
     def test_start_status_stop(self, command: list[str], environment: dict[str, str], tmp_path: Path) -> None:
-        from transfer_gate.local.ports import free_port
+        from transfer_gate.local.loopback import free_port
 
         port = free_port()
         try:
@@ -275,7 +274,7 @@ class TestCommand:
     ) -> None:
         import signal as signals
 
-        from transfer_gate.local.ports import free_port
+        from transfer_gate.local.loopback import free_port
 
         broker = LocalKafka(tmp_path / "kafka")
         arguments = [*command, "kafka", "start", "--foreground", "--port", str(free_port())]

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from transfer_gate.local.demo.examples import explained
-from transfer_gate.local.demo.registry import sample_registry
-from transfer_gate.local.demo.watch import Held
+from transfer_gate.local.demo.run import sample_registry
+from transfer_gate.local.demo.screen import explained
+from transfer_gate.local.demo.streams import Held
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.registry import load_registry
 

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from transfer_gate.local.ports import free_port, is_free
-from transfer_gate.local.ready import answers
+from transfer_gate.local.loopback import answers, free_port, is_free
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import pytest
 from tests.support.registry_sample import objects
 from transfer_gate.model.topics import Topics
 from transfer_gate.registry import registry_from_objects
-from transfer_gate.registry.checks import errors_in, warnings_in
-from transfer_gate.registry.findings import Problem
+from transfer_gate.registry.checks import Problem, errors_in, warnings_in
 
 SAMPLE = objects()
 

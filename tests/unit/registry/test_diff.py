@@ -10,7 +10,7 @@ from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.registry import Control, Notice, Partner, Period, Policy
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.registry import Change, InvalidRegistry, compare, registry_from_objects
-from transfer_gate.registry.words import FIELDS
+from transfer_gate.registry.diff import FIELDS
 
 SAMPLE = objects()
 

@@ -1,4 +1,4 @@
-"""The course of the demo, and what it leaves behind: nothing, unless it was asked to."""
+"""The course of the demo, and what it leaves behind: nothing, unless `--keep` is given."""
 
 import asyncio
 import contextlib
@@ -8,28 +8,41 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from transfer_gate.errors import GateError
+from transfer_gate.errors import GateError, InvalidInput
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.topics import apply_topics
-from transfer_gate.local.demo.feed import Feed, send_histories, send_transfers
-from transfer_gate.local.demo.registry import sample_registry
 from transfer_gate.local.demo.screen import Screen
-from transfer_gate.local.demo.watch import Watch
-from transfer_gate.local.demo.worker import WorkerProcess
+from transfer_gate.local.demo.streams import Feed, Watch, send_histories, send_transfers
+from transfer_gate.local.demo.worker_process import WorkerProcess
 from transfer_gate.local.download_display import shown_download
 from transfer_gate.local.kafka import LocalKafka
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 from transfer_gate.local.sample import Sample
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 from transfer_gate.verify import Account, verify
+
+
+def sample_registry() -> Path:
+    """The folder of `examples/registry`. Raises InvalidInput when neither place has it."""
+    package = files("transfer_gate.local").joinpath("registry")
+    with as_file(package) as installed:
+        places = (installed, Path(__file__).parents[4] / "examples" / "registry")
+    for place in places:
+        if (place / "policy.yaml").is_file():
+            return place
+    raise InvalidInput(
+        "the sample registry is not installed", do="install transfer-gate again, or run from its source tree"
+    )
+
 
 PARTITIONS: Final = 4
 #: How long the transfers take to send, seconds: long enough to watch, short enough to wait.
