@@ -33,17 +33,17 @@ def headers_of(record: Record, life: int, *, whole: bool = True) -> list[tuple[s
 def event_of(record: Record) -> Record:
     """A stray as the consent event that it is: received when it first was, under an offset of its own."""
     ours = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
-    life = 0
     try:
         partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
         received, life = int(ours[names.SOURCE_TIMESTAMP_MS]), int(ours.get(names.SOURCE_LIFE, b"0"))
+        name = stray_offset(partition, offset, life)
     except (KeyError, ValueError):
         # Not written by a gate. It may all the same have been a withdrawal.
-        partition, offset, received, life = _UNKNOWN_PARTITION, record.offset, record.timestamp, 0
+        name, received = stray_offset(_UNKNOWN_PARTITION, record.offset), record.timestamp
     return ConsumerRecord(
         topic=record.topic,
         partition=record.partition,
-        offset=stray_offset(partition, offset, life),
+        offset=name,
         timestamp=received,
         timestamp_type=record.timestamp_type,
         key=record.key,

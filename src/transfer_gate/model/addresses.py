@@ -10,16 +10,23 @@ import idna
 _NOT_PLAIN: Final = ("..", ".-", "-.", "--")
 _MAX_DOMAIN: Final = 253
 _MAX_LABEL: Final = 63
+#: More characters than this become no A-labels of 253: composition makes one of a few, nothing one of many.
+_MAX_WRITTEN: Final = 4 * _MAX_DOMAIN
 #: Brackets, comments and separators of lists: an address in one of these is more than an address.
 _SPECIAL: Final = frozenset("()<>[],;:")
 
 
-@lru_cache(maxsize=8192)
 def canonical_domain(domain: str) -> str | None:
     """The domain in IDNA A-labels (UTS 46, non-transitional, STD3 rules), lower case, without a trailing dot.
 
     None when it has no such form.
     """
+    # Looked for before anything is remembered: what 8,192 records name as their domain would be gigabytes.
+    return None if len(domain) > _MAX_WRITTEN else _canonical_domain(domain)
+
+
+@lru_cache(maxsize=8192)
+def _canonical_domain(domain: str) -> str | None:
     if domain.isascii():
         plain = domain.lower().removesuffix(".")
         if _is_plain(plain):

@@ -55,6 +55,7 @@ _LIFE_AT: Final = 40
 _PARTITION_AT: Final = 48
 _STRAY: Final = 1 << 62
 _LATEST_LIFE: Final = (1 << _PARTITION_AT - _LIFE_AT) - 1
+_PARTITIONS: Final = 1 << 62 - _PARTITION_AT
 
 
 def stray_offset(partition: int, offset: int, life: int = 0) -> int:
@@ -62,8 +63,11 @@ def stray_offset(partition: int, offset: int, life: int = 0) -> int:
     the prospect's own partition, also those of later topics of the name (`gate.integrity.commit_note`).
 
     `life`: how many topics of the name stood before the event's own, as its partition counts them. From the 255th on
-    they share a name.
+    they share a name. Raises ValueError for a place that no event has: its name would be that of another, or too large
+    for a state.
     """
+    if not (0 <= partition < _PARTITIONS and 0 <= offset < 1 << _LIFE_AT and life >= 0):
+        raise ValueError("no event stands there")
     return _STRAY | partition << _PARTITION_AT | min(life, _LATEST_LIFE) << _LIFE_AT | offset
 
 

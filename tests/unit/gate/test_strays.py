@@ -1,0 +1,58 @@
+"""Records on the topic of strays: every one has a name that a state can hold, whoever wrote it."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Final
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from tests.support.events import Events
+from tests.support.registry import write_registry
+from transfer_gate.gate.round import Round
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.table import MemorySlice, Tables
+from transfer_gate.model.topics import Topics
+from transfer_gate.records.partitioner import stray_offset
+from transfer_gate.records.state import decode_state
+from transfer_gate.registry import load_registry
+
+NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
+#: Partition, offset, timestamp and life as headers say them, which no gate wrote.
+FORGED: Final = [
+    (b"0", b"-1", b"1", b"0"),
+    (b"-1", b"0", b"1", b"0"),
+    (b"99999999999", b"0", b"1", b"0"),
+    (b"1", b"9" * 30, b"1", b"0"),
+    (b"1", b"1", b"1", b"-7"),
+    (b"1", b"9" * 5000, b"1", b"0"),
+    (b"", b"1", b"1", b"0"),
+]
+
+
+@pytest.mark.parametrize(("partition", "offset", "timestamp", "life"), FORGED)
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_stray_whose_headers_name_no_place_blocks_or_counts_and_can_be_kept(
+    tmp_path: Path, partition: bytes, offset: bytes, timestamp: bytes, life: bytes, readable: bool
+) -> None:
+    book = Rulebook.of(Topics(), load_registry(write_registry(tmp_path, NOW)))
+    work = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
+    headers = (
+        ("tg-source-partition", partition),
+        ("tg-source-offset", offset),
+        ("tg-source-timestamp-ms", timestamp),
+        ("tg-source-life", life),
+    )
+    value = Events(NOW).against("objection", "p-1", "o-1") if readable else b"{"
+    sent = int(NOW.timestamp() * 1000)
+    record = ConsumerRecord(book.strays, 0, 5, sent, 0, b"p-1", value, None, 0, 0, headers)
+    work.fold_strays([record])
+    work.close()
+    state = decode_state(work.changes[b"p-1"])
+    assert state.objections if readable else state.unreadable
+
+
+@pytest.mark.parametrize(("partition", "offset", "life"), [(-1, 0, 0), (1 << 14, 0, 0), (0, -1, 0), (0, 1 << 40, 0)])
+def test_a_place_that_no_event_has_has_no_name(partition: int, offset: int, life: int) -> None:
+    with pytest.raises(ValueError, match="no event stands there"):
+        stray_offset(partition, offset, life)
