@@ -122,3 +122,13 @@ def test_a_consent_event_shows_what_it_is() -> None:
     """Enough to see that it was a withdrawal, and of what."""
     event = {"type": "withdrawal", "scope": {"channels": "all"}, "event_time": "2026-10-05T09:59:00+00:00"}
     assert masked(json.dumps(event | {"prospect_id": "p-1"}).encode()) == event | {"prospect_id": MASK}
+
+
+@pytest.mark.parametrize("member", ["partner_ids", "scope", "attributes"])
+@pytest.mark.parametrize("depth", [100, 600, 950])
+def test_a_payload_that_nests_deeply_is_masked(member: str, depth: int) -> None:
+    """The decoder follows more levels than a walk in Python."""
+    value = f'{"[" * depth}"claire@courriel.example"{"]" * depth}'
+    within = f'{{"party_ids": {value}}}' if member == "scope" else value
+    shown = masked(f'{{"{member}": {within}}}'.encode())
+    assert "claire" not in str(shown)

@@ -65,8 +65,16 @@ def is_email(text: str) -> bool:
 
 def is_nobody(prospect_id: str, more: AbstractSet[str] = frozenset()) -> bool:
     """Whether the id stands for nobody; `more` are further such ids, trimmed and case-folded (contract section 2)."""
-    word = prospect_id.strip().casefold()
+    word = _trimmed(prospect_id).casefold()
     return word in NOBODY or word in more
+
+
+def _trimmed(text: str) -> str:
+    """The text without white space at its ends, nor characters that nobody sees (controls, byte order marks)."""
+    if text.isprintable():
+        return text.strip()
+    seen = [place for place, character in enumerate(text) if character.isprintable() and not character.isspace()]
+    return text[seen[0] : seen[-1] + 1] if seen else ""
 
 
 def is_phone(text: str) -> bool:

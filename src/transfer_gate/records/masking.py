@@ -58,7 +58,10 @@ def masked(payload: bytes, domains: frozenset[str] = frozenset()) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
         return f"{MASK} ({len(payload)} bytes that are not JSON)"
     hidden: set[str] = set()
-    return _without(_shown(value, _PAYLOAD, hidden, domains), hidden)
+    try:
+        return _without(_shown(value, _PAYLOAD, hidden, domains), hidden)
+    except RecursionError:  # the decoder follows lists deeper than this does
+        return f"{MASK} ({len(payload)} bytes of JSON that nest too deeply)"
 
 
 class _Open(str):

@@ -180,7 +180,10 @@ def test_an_event_about_another_prospect_than_its_key_marks_both() -> None:
 
 
 @pytest.mark.parametrize("nobody", ["undefined", "NULL", " N/A ", "0", "-1", "[object Object]", "  ", "visiteur"])
-def test_an_event_of_nobody_is_unreadable_and_ties_to_nobody(nobody: str) -> None:
+@pytest.mark.parametrize("around", ["", "\u00a0", "\u2003", "\ufeff", "\u200b", "\x00", "\x1f"])
+def test_an_event_of_nobody_is_unreadable_and_ties_to_nobody(nobody: str, around: str) -> None:
+    """What stands around the word and can't be seen, changes nothing."""
+    nobody = f"{around}{nobody}{around}"
     with pytest.raises(Unreadable) as caught:
         decode_consent(_raw(OBJECTION | {"prospect_id": nobody}), nobody.encode(), frozenset({"visiteur"}))
     assert caught.value.prospects == ()
