@@ -5,23 +5,21 @@ Contract section 6, promise 5: where the source is gone, the decision record alo
 
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
-from typing import Final
 
-import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from msgspec import Struct
-from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.identity import lives_of
+from transfer_gate.gate.judge import Only
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.kafka.sizes import measured
 from transfer_gate.model.state import EMPTY, OneState, ProspectState
-from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.consents import ConsentFold
-from transfer_gate.records.decisions import DecisionRecord
+from transfer_gate.records.decisions import DecisionRecord, decode_decision
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.partitioner import stray_offset
 from transfer_gate.records.placements import Placements
@@ -29,18 +27,17 @@ from transfer_gate.records.state import received_at
 from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.settings import Settings
 
-_DECODER: Final = msgspec.json.Decoder(DecisionRecord)
-
 
 class Evidence(Struct, frozen=True, kw_only=True):
     """A decision record, and what it was taken on.
 
-    `transfer` is the part of the source that the decision is about: its partner, its channels. It is None when the
-    source can't be had or read; then `state` is empty. `doubts` are sentences on what is missing.
+    `source` is the input record, `only` the part of it that the decision is about. None when it can't be had or read;
+    then `state` is empty. `doubts` are sentences on what is missing.
     """
 
     record: DecisionRecord
-    transfer: Transfer | None
+    source: Record | None
+    only: Only | None
     state: ProspectState
     doubts: tuple[str, ...]
 
@@ -59,26 +56,26 @@ async def gather(settings: Settings, decision_id: str, nobody: AbstractSet[str])
         record, partition = await _decision(settings, decision_id, counts[topics.decisions])
         place = TopicPartition(record.source.topic, record.source.partition)
         source = await _source(settings, record, place) if place.partition < counts.get(place.topic, 0) else None
-        transfer, doubt = _transfer(record, source)
-        if transfer is None:
-            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
+        only, doubt = _part(record, source)
+        if source is None or only is None:
+            return Evidence(record=record, source=None, only=None, state=EMPTY, doubts=(doubt,))
         # A replay is decided where the prospect is, which is not where it was once, if the topics have grown.
         seen = TopicPartition(topics.consents, partition)
         if seen.partition >= counts.get(seen.topic, 0):
             doubt = f"{seen.topic} has no partition {seen.partition}: its consent events are unknown"
-            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
+            return Evidence(record=record, source=None, only=None, state=EMPTY, doubts=(doubt,))
         own = (await lives_of(cluster, settings)).own(*seen)
         if record.consent.topic_id != own:
             doubt = f"{seen.topic} was deleted and made anew since: the consent events that it saw are gone"
-            return Evidence(record=record, transfer=None, state=EMPTY, doubts=(doubt,))
-        key = transfer.prospect_id.encode()
+            return Evidence(record=record, source=None, only=None, state=EMPTY, doubts=(doubt,))
+        key = source.key or b""
         state, doubts = await _state(settings, seen, counts[seen.topic], record.consent.offset, key, nobody)
         if own is not None:
             doubts = (*doubts, f"{seen.topic} is not the first of its name: what a former one held is missing here")
         placements = await cluster.placements(settings, counts[seen.topic])
         if placements.grown:
             state = await _with_moved(settings, state, seen, counts[seen.topic], key, placements, nobody)
-        return Evidence(record=record, transfer=transfer, state=state, doubts=doubts)
+        return Evidence(record=record, source=source, only=only, state=state, doubts=doubts)
 
 
 async def _decision(settings: Settings, decision_id: str, partitions: int) -> tuple[DecisionRecord, int]:
@@ -90,7 +87,7 @@ async def _decision(settings: Settings, decision_id: str, partitions: int) -> tu
             for record in records:
                 # Decoding every record would take most of the time.
                 if record.value is not None and written in record.value:
-                    decision = _decoded(record.value)
+                    decision = decode_decision(record.value)
                     if decision is not None and decision.decision_id == decision_id:
                         return decision, record.partition
     raise NothingMatched(
@@ -99,16 +96,7 @@ async def _decision(settings: Settings, decision_id: str, partitions: int) -> tu
     )
 
 
-def _decoded(value: bytes) -> DecisionRecord | None:
-    try:
-        return _DECODER.decode(value)
-    except msgspec.DecodeError:  # nobody but the gate should write there
-        return None
-
-
-async def _source(
-    settings: Settings, decision: DecisionRecord, place: TopicPartition
-) -> ConsumerRecord[bytes | None, bytes | None] | None:
+async def _source(settings: Settings, decision: DecisionRecord, place: TopicPartition) -> Record | None:
     begins, ends = await bounds(settings, {place.topic: place.partition + 1}, committed_only=True)
     offset = decision.source.offset
     if not begins[place] <= offset < ends[place]:
@@ -119,9 +107,7 @@ async def _source(
     return None
 
 
-def _transfer(
-    decision: DecisionRecord, source: ConsumerRecord[bytes | None, bytes | None] | None
-) -> tuple[Transfer | None, str]:
+def _part(decision: DecisionRecord, source: Record | None) -> tuple[Only | None, str]:
     """What the decision is about; else a sentence on why it can't be had."""
     place = f"{decision.source.topic}/{decision.source.partition} offset {decision.source.offset}"
     if source is None:
@@ -129,13 +115,13 @@ def _transfer(
     if measured(source)[1] != decision.input_sha256:
         return None, f"another record stands at {place} now: the source is no longer there"
     if decision.partner_id is None:
-        return None, f"the source record, {place}, could not be read, so no rule was asked"
+        return None, f"the source record, {place}, could not be read, so no rule was evaluated"
     try:
         transfer = decode_transfer(source.value)
     except UnreadableRecord:
         return None, f"the source record, {place}, can't be read by this version of the gate"
-    asked = tuple(c for c in transfer.channels if c in decision.released or c in decision.quarantined)
-    return replace(transfer, partner_ids=(decision.partner_id,), channels=asked), ""
+    channels = tuple(c for c in transfer.channels if c in decision.released or c in decision.quarantined)
+    return Only(decision.partner_id, channels), ""
 
 
 async def _state(

@@ -10,16 +10,17 @@ from typing import Final
 
 from aiokafka import ConsumerRecord
 from msgspec import Struct
-from msgspec.structs import replace
 
 from transfer_gate.auditor.evidence import Decision, Released
 from transfer_gate.auditor.outcomes import OK, Verdict
 from transfer_gate.auditor.prohibitions import Way, forbidden
+from transfer_gate.gate import verdict as gate
+from transfer_gate.gate.judge import Only
+from transfer_gate.gate.redecision import decide_again
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Contact, Transfer
-from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
 from transfer_gate.records import headers, ids
 from transfer_gate.records.input_json import UnreadableRecord
@@ -157,9 +158,10 @@ class Judge:
             if beyond:
                 return Verdict("unexplained", f"not in the transfer: {beyond}{_of(case.decision)}")
             return Verdict("revision-unknown", f"registry {case.decision.policy.revision}{_of(case.decision)}")
-        unlike = _unlike(body, asked, case.state, registry, case.decision.decided_at)
+        at = case.decision.decided_at
+        unlike = _unlike(body, decide_again(record, asked, case.state, registry, at), transfer)
         if unlike and case.with_strays is not EMPTY:
-            unlike = _unlike(body, asked, case.with_strays, registry, case.decision.decided_at)
+            unlike = _unlike(body, decide_again(record, asked, case.with_strays, registry, at), transfer)
         if not unlike:
             return OK
         told = f"decided again, it differs in {unlike}"
@@ -168,7 +170,7 @@ class Judge:
         return Verdict("unexplained", f"{told} (gate {case.decision.policy.gate_version}){_of(case.decision)}")
 
 
-def _asked(transfer: Transfer, decision: Decision) -> Transfer | None:
+def _asked(transfer: Transfer, decision: Decision) -> Only | None:
     """The part of the transfer that this decision is about; None when it did not ask for that."""
     if (transfer.event_id, transfer.prospect_id) != (decision.event_id, decision.prospect_id):
         return None
@@ -179,21 +181,21 @@ def _asked(transfer: Transfer, decision: Decision) -> Transfer | None:
     channels = tuple(channel for channel in transfer.channels if channel in about)
     if len(channels) != len(about) or (decision.attempt == 1 and channels != transfer.channels):
         return None
-    return replace(transfer, partner_ids=(decision.partner_id,), channels=channels)
+    return Only(decision.partner_id, channels)
 
 
-def _unlike(body: ReleasedRecord, asked: Transfer, state: ProspectState, registry: Registry, at: dt.datetime) -> str:
+def _unlike(body: ReleasedRecord, verdict: gate.Verdict, transfer: Transfer) -> str:
     """Fields in which the record differs from a fresh decision by the same evidence; empty when there is none."""
-    (fresh,) = decide(asked, state, registry, at)
-    if fresh.release is None:
+    fresh = next(iter(verdict.decisions), None)
+    if fresh is None or fresh.release is None:
         return "channels"
     like = {
         "channels": body.channels == fresh.released,
         "contact": body.contact == fresh.release.contact,
         "attributes": body.attributes == fresh.release.attributes,
         "obligations": body.obligations == fresh.release.obligations,
-        "purpose": body.purpose == asked.purpose,
-        "offer_category": body.offer_category == asked.offer_category,
+        "purpose": body.purpose == transfer.purpose,
+        "offer_category": body.offer_category == transfer.offer_category,
     }
     return ", ".join(name for name, same in like.items() if not same)
 

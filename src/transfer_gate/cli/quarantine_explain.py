@@ -7,12 +7,13 @@ from typing import Any, Literal
 from transfer_gate.cli import acts
 from transfer_gate.cli.explanation import as_json, as_text
 from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.gate.redecision import Redecision
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.payloads import master_keys, owners, payload_of, with_original
-from transfer_gate.quarantine.redecide import Afresh, decide_afresh, decision_behind
+from transfer_gate.quarantine.redecide import decision_behind, redecide
 from transfer_gate.quarantine.search import Found
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.registry import load_registry
@@ -26,7 +27,7 @@ async def explain_record(session: Session, one: Found, why: str | None, output: 
     registry = load_registry(session.settings.registry)
     now = dt.datetime.now(dt.UTC)
     evidence = await decision_behind(session, one)
-    afresh, unknown = None, _NEVER_A_DECISION
+    fresh, unknown = None, _NEVER_A_DECISION
     if one.held.stage != "consent":
         states = await states_of(session, owners([one]))
         payload = await with_original(session, one, payload_of(one, states, master_keys(session.settings)))
@@ -34,25 +35,25 @@ async def explain_record(session: Session, one: Found, why: str | None, output: 
         if payload.readable:
             key = one.record.key if payload.original is None else payload.original.key
             state = states.get((one.record.partition, key or b""), EMPTY)
-            afresh = decide_afresh(one.held, key, payload, state, registry, now)
+            fresh = redecide(one.held, key, payload, state, registry, now)
     if why is not None:
-        details = {"quarantine_id": one.held.quarantine_id, "facts": afresh is not None}
+        details = {"quarantine_id": one.held.quarantine_id, "facts": fresh is not None}
         await acts.record(session, "quarantine explain", "revealed", why=why, details=details)
     told = {
         "quarantine_id": one.held.quarantine_id,
         "state": one.state,
         "attempt": one.held.attempt,
         "then": _then(one, evidence),
-        "now": None if afresh is None else _now(afresh, registry.revision, now, facts=why is not None),
-        "no_now": unknown if afresh is None else None,
+        "now": None if fresh is None else _now(fresh, registry.revision, now, facts=why is not None),
+        "no_now": unknown if fresh is None else None,
     }
     if output == "json":
         echo_json(told)
         return
     for line in _lines(told):
         echo(line)
-    if why is not None and afresh is not None:
-        for line in as_text(afresh.explanations):
+    if why is not None and fresh is not None:
+        for line in as_text(fresh.explanations):
             echo(line)
 
 
@@ -76,8 +77,8 @@ def _then(one: Found, evidence: DecisionRecord | None) -> dict[str, Any]:
     }
 
 
-def _now(afresh: Afresh, revision: str, now: dt.datetime, *, facts: bool) -> dict[str, Any]:
-    partners = as_json(afresh.explanations)
+def _now(fresh: Redecision, revision: str, now: dt.datetime, *, facts: bool) -> dict[str, Any]:
+    partners = as_json(fresh.explanations)
     if not facts:
         for partner in partners:
             for channel in partner["channels"]:
@@ -86,7 +87,7 @@ def _now(afresh: Afresh, revision: str, now: dt.datetime, *, facts: bool) -> dic
     return {
         "at": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "revision": revision,
-        "quarantined": {channel: list(reasons) for channel, reasons in afresh.reasons.items()},
+        "quarantined": {channel: list(reasons) for channel, reasons in fresh.reasons.items()},
         "partners": partners,
     }
 
@@ -102,17 +103,17 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         yield f"now   {now['at']}, registry {now['revision']}"
     if then["released"]:
         yield f"released then: {', '.join(then['released'])}"
-    fresh = _by_channel(now)
+    outcomes = _by_channel(now)
     named: dict[str, None] = {}
-    for partner in sorted({partner for partner, _ in fresh}) or [""]:
+    for partner in sorted({partner for partner, _ in outcomes}) or [""]:
         if partner:
             yield partner
-        channels = [*then["quarantined"], *(channel for of, channel in fresh if of == partner)]
+        channels = [*then["quarantined"], *(channel for of, channel in outcomes if of == partner)]
         for channel in dict.fromkeys(channels):
             before = then["quarantined"].get(channel)
             if before is not None:
                 yield f"  {channel:<16} then  held: {', '.join(before)}"
-            after = fresh.get((partner, channel))
+            after = outcomes.get((partner, channel))
             if after is not None:
                 outcome = f"held: {', '.join(after)}" if after else "released"
                 yield f"  {'' if before else channel:<16} now   {outcome}"

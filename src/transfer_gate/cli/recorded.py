@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from transfer_gate import __version__
 from transfer_gate.cli.explanation import STATUS, as_json, as_text
 from transfer_gate.evidence import Evidence
+from transfer_gate.gate.redecision import explain_again
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.policy.explain import Explanation, explain
+from transfer_gate.policy.explain import Explanation
 from transfer_gate.policy.rule import Rule
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.written import as_written
@@ -44,11 +45,10 @@ class Recorded:
         self._record = record = evidence.record
         self._at = at or record.decided_at
         self._registry = registry
-        self._explanations = (
-            None
-            if evidence.transfer is None
-            else _masked(explain(evidence.transfer, evidence.state, registry, self._at))
-        )
+        self._explanations: tuple[Explanation, ...] | None = None
+        if evidence.source is not None:
+            again = explain_again(evidence.source, evidence.only, evidence.state, registry, self._at)
+            self._explanations = _masked(again.explanations) or None
         self._notes = [*evidence.doubts, *self._differences()]
 
     def _differences(self) -> Iterator[str]:

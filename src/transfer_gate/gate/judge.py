@@ -11,17 +11,18 @@ from transfer_gate.errors import GateError
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.outputs import place_of
 from transfer_gate.gate.overlay import Overlay
-from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.verdict import Verdict
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
+from transfer_gate.model.registry import Registry
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.partitioner import Placement
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 logger = logging.getLogger(__name__)
@@ -38,13 +39,15 @@ class Only(NamedTuple):
 
 
 class Judge:
-    """Gives verdicts by one rulebook on the states of one round of a partition, at one time `at` (UTC)."""
+    """Gives verdicts by one registry on the states of one round of a partition, at one time `at` (UTC)."""
 
-    def __init__(self, book: Rulebook, states: Overlay, at: dt.datetime, partition: int) -> None:
-        self._registry = book.registry
-        self._misplaced = book.placement.misplaced
+    def __init__(
+        self, registry: Registry, placement: Placement, states: Overlay, at: dt.datetime, partition: int
+    ) -> None:
+        self._registry = registry
+        self._misplaced = placement.misplaced
         self._partition = partition
-        self._nobody = view_of(book.registry).nobody
+        self._nobody = view_of(registry).nobody
         self._states = states
         self._at = at
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.

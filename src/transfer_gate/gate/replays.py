@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
-from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.judge import Judge, Only
+from transfer_gate.gate.judge import Judge
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import NOTHING_FOUND, Found
 from transfer_gate.gate.outputs import Output, Outputs
+from transfer_gate.gate.redecision import only_of, source_record
 from transfer_gate.gate.table import Slice
 from transfer_gate.gate.verdict import Again
 from transfer_gate.model.decision import PartnerDecision
@@ -156,23 +156,10 @@ class Replays:
                 raise _NoOriginal(original.why if original is not None else NOT_LOOKED_FOR)
             return original.record
         value = self._opener.open(held, record.key, record.value)
-        place = held.source
-        return ConsumerRecord(
-            topic=place.topic,
-            partition=place.partition,
-            offset=place.offset,
-            timestamp=held.source_timestamp_ms,
-            timestamp_type=0,
-            key=record.key,
-            value=value,
-            checksum=None,
-            serialized_key_size=-1,
-            serialized_value_size=-1,
-            headers=tuple(held.inbound),
-        )
+        return source_record(held, record.key, value)
 
     def _decide(self, source: Record, held: Held, position: int) -> list[Output]:
-        only = Only(held.partner_id, held.channels) if held.partner_id is not None else None
+        only = only_of(held)
         verdict = self._judge.verdict(source, only)
         if verdict.transfer is None and only is not None:
             # It could be read once, so this is a defect of ours; the attempt stays open.

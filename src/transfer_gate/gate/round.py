@@ -94,7 +94,7 @@ class Round:
         self._consents = ConsentFold(book.bounds, self._nobody, origins.consents_base)
         self._consents_life = origins.consents_life
         self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
-        self._judge = Judge(book, self._states, at, partition)
+        self._judge = Judge(book.registry, book.placement, self._states, at, partition)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}

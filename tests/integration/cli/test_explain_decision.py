@@ -128,7 +128,7 @@ async def test_another_time_and_another_registry_are_told_as_such(run: Run, tmp_
 async def test_what_could_not_be_read_is_told_from_the_record(run: Run) -> None:
     told = await run.explain("broken", "")
     assert told["explained_from"] == "decision record"
-    assert "could not be read, so no rule was asked" in told["notes"][0]
+    assert "could not be read, so no rule was evaluated" in told["notes"][0]
     (partner,) = told["partners"]
     assert (partner["partner_id"], partner["quarantined"]) == (None, {"*": ["undecodable"]})
 

@@ -4,13 +4,17 @@ import copy
 import datetime as dt
 from typing import Any, get_args
 
+import msgspec
 import pytest
+from aiokafka.structs import ConsumerRecord
 from msgspec.structs import replace
 
 from tests.property.scenarios import CLEAN, put, world
 from transfer_gate import __version__
 from transfer_gate.cli.recorded import GATE_REASONS, Recorded
 from transfer_gate.evidence import Evidence
+from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.judge import Only
 from transfer_gate.model.reasons import OperationalReason
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide
@@ -36,13 +40,19 @@ RECORD = DecisionRecord(
     replay_run=None,
 )
 
+ONLY = Only("acme", HERE.transfer.channels)
+SOURCE: Record = ConsumerRecord(
+    "prospect-transfers", 3, 14, 0, 0, b"p-1", msgspec.json.encode(HERE.transfer), None, 3, -1, ()
+)
+
 
 def _recorded(
     *, whole: bool = True, at: dt.datetime | None = None, doubts: tuple[str, ...] = (), **changed: Any
 ) -> Any:
     evidence = Evidence(
         record=replace(RECORD, **changed),
-        transfer=HERE.transfer if whole else None,
+        source=SOURCE if whole else None,
+        only=ONLY,
         state=HERE.state if whole else EMPTY,
         doubts=doubts,
     )
