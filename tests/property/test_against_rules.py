@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.property.oracle import Verdict, verdict
 from tests.property.scenarios import CLEAN, KINDS, Objects, put, received_events, scenarios, world
-from transfer_gate.cases.stops import WrittenStop, stops_of
+from transfer_gate.cases.written_stops import WrittenStop, stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.policy.decide import decide
 

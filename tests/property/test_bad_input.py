@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN, CONSENT, Objects
 from transfer_gate.cases import read, run
-from transfer_gate.cases.inputs import events_in, transfer_in
+from transfer_gate.cases.input_files import events_in, transfer_in
 from transfer_gate.errors import InvalidInput
 from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.transfers import SchemaInvalid, decode_transfer

@@ -96,7 +96,7 @@ OF_DECISIONS: Final = (
     " unicodedata zoneinfo"
 )
 #: No part of a decision: one prints the page of the rules, the other reads their sources for whoever explains them.
-ABOUT_DECISIONS: Final = {"policy/table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}
+ABOUT_DECISIONS: Final = {"policy/rule_table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}
 #: Modules that are given the time, and must not ask for it.
 WITHOUT_CLOCK: Final = (
     "model", "policy", "records", "gate/round.py", "gate/judge.py", "gate/outputs.py", "kafka/batches.py",

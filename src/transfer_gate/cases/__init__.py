@@ -5,6 +5,6 @@
 """
 
 from transfer_gate.cases.files import Case, CaseFile, read
-from transfer_gate.cases.run import Outcome, junit, lines, run
+from transfer_gate.cases.run import CaseOutcome, junit, lines, run
 
-__all__ = ["Case", "CaseFile", "Outcome", "junit", "lines", "read", "run"]
+__all__ = ["Case", "CaseFile", "CaseOutcome", "junit", "lines", "read", "run"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from transfer_gate.cases.stops import WrittenStop
+from transfer_gate.cases.written_stops import WrittenStop
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.model.reasons import RANK, REASONS, Reason
 from transfer_gate.model.registry import Registry

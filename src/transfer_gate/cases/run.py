@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from transfer_gate.cases.files import Case, Expectation
-from transfer_gate.cases.stops import stops_of
+from transfer_gate.cases.written_stops import stops_of
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.state import BOUNDS, Bounds, OneState, ProspectState
@@ -105,7 +105,7 @@ def _listed(words: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseOutcome:
     """How a case ended: it passed when there are no `differences`, which are sentences; `seconds` of elapsed time."""
 
     case: Case
@@ -118,11 +118,11 @@ class Outcome:
         return not self.differences
 
 
-def run(case: Case) -> Outcome:
+def run(case: Case) -> CaseOutcome:
     """Decide the case and compare."""
     started = time.perf_counter()
     found = _differences_of(case)
-    return Outcome(case, tuple(found), time.perf_counter() - started)
+    return CaseOutcome(case, tuple(found), time.perf_counter() - started)
 
 
 def folded(
@@ -198,7 +198,7 @@ def _of_unread(case: Case, reason: Reason, why: str) -> list[str]:
     return [*found, why] if found else []
 
 
-def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def lines(outcomes: Sequence[CaseOutcome]) -> Iterator[str]:
     """Each failed case with its place and every difference, then the counts."""
     for outcome in outcomes:
         if not outcome.passed:
@@ -208,7 +208,7 @@ def lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield f"{len(outcomes) - failed} passed, {failed} failed"
 
 
-def junit(outcomes: Sequence[Outcome]) -> bytes:
+def junit(outcomes: Sequence[CaseOutcome]) -> bytes:
     """The same as JUnit XML: a suite for each file."""
     root = ET.Element("testsuites")
     for path, group in _by_file(outcomes).items():
@@ -239,8 +239,8 @@ def junit(outcomes: Sequence[Outcome]) -> bytes:
     return written
 
 
-def _by_file(outcomes: Sequence[Outcome]) -> dict[Path, list[Outcome]]:
-    groups: dict[Path, list[Outcome]] = {}
+def _by_file(outcomes: Sequence[CaseOutcome]) -> dict[Path, list[CaseOutcome]]:
+    groups: dict[Path, list[CaseOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.case.path, []).append(outcome)
     return groups

@@ -6,8 +6,8 @@ from rich.console import Console
 from transfer_gate.cli.printing import echo
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.local.demo import Plan, Result, Stage, run_demo
-from transfer_gate.local.demo.screen import Screen, explained, partners_table, reasons_table
+from transfer_gate.local.demo import DemoPlan, DemoResult, DemoStage, run_demo
+from transfer_gate.local.demo.screen import DemoScreen, explained, partners_table, reasons_table
 from transfer_gate.settings import load_settings
 
 
@@ -25,8 +25,8 @@ def demo(keep: bool, prospects: int, transfers: int, seed: int) -> None:
     silence_clients()
     settings = load_settings()
     own_kafka = "bootstrap_servers" not in settings.model_fields_set
-    plan = Plan(own_kafka=own_kafka, prospects=prospects, transfers=transfers, seed=seed, keep=keep)
-    screen = Screen()
+    plan = DemoPlan(own_kafka=own_kafka, prospects=prospects, transfers=transfers, seed=seed, keep=keep)
+    screen = DemoScreen()
     result, stage = run_demo(settings, plan, screen)
     _report(result, screen)
     _what_next(stage, keep)
@@ -34,7 +34,7 @@ def demo(keep: bool, prospects: int, transfers: int, seed: int) -> None:
         raise CheckFailed("the demo broke a promise", do="this is a defect: please report it with the output above")
 
 
-def _report(result: Result, screen: Screen) -> None:
+def _report(result: DemoResult, screen: DemoScreen) -> None:
     out = Console(highlight=False, soft_wrap=True)
     counts, feed = result.account.counts, result.feed
     out.print()
@@ -60,7 +60,7 @@ def _report(result: Result, screen: Screen) -> None:
     )
 
 
-def _what_next(stage: Stage, keep: bool) -> None:
+def _what_next(stage: DemoStage, keep: bool) -> None:
     settings = stage.settings
     if keep:
         echo()

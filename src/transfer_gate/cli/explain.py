@@ -66,7 +66,7 @@ def explain(
 def _of_event(
     event: Path, consents: Path | None, rulebook: Registry, now: dt.datetime
 ) -> tuple[dict[str, Any], Sequence[str]]:
-    from transfer_gate.cases.inputs import events_in, transfer_in
+    from transfer_gate.cases.input_files import events_in, transfer_in
     from transfer_gate.cases.run import folded
     from transfer_gate.cli.explanation import as_json, as_text
     from transfer_gate.policy.explain import explain as explained

@@ -24,7 +24,7 @@ CLUSTER_HEAP: Final = "384m"
 _POLL: Final = 0.05
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ClusterPlan(msgspec.Struct, frozen=True):
     """Content of `cluster.json`: what the brokers must know of each other before the first of them starts."""
 
     cluster_id: str
@@ -142,7 +142,7 @@ class LocalCluster:
     ) -> None:
         self.stop()
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ClusterPlan:
         if (self.data_dir / "broker.json").exists():
             raise InvalidInput(f"{self.data_dir} belongs to a single broker", do="choose another --data-dir")
         nodes = range(1, (self._wanted or 3) + 1)
@@ -153,17 +153,17 @@ class LocalCluster:
         ports = {node: next(free) for node in nodes}
         if self._wanted_port is not None:
             ports[1] = self._wanted_port
-        return Plan(new_cluster_id(), ports, {node: next(free) for node in nodes})
+        return ClusterPlan(new_cluster_id(), ports, {node: next(free) for node in nodes})
 
-    def _seated(self, plan: Plan) -> Iterator[tuple[int, LocalKafka]]:
+    def _seated(self, plan: ClusterPlan) -> Iterator[tuple[int, LocalKafka]]:
         for node, port in plan.ports.items():
             seat = Seat(node, plan.cluster_id, plan.controllers)
             yield node, LocalKafka(self.data_dir / f"broker-{node}", port, seat=seat, **self._how)  # type: ignore[arg-type]
 
 
-def load(folder: Path) -> Plan | None:
+def load(folder: Path) -> ClusterPlan | None:
     """The plan of the cluster in `folder`; None when there is none."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Plan)
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=ClusterPlan)
     except FileNotFoundError:
         return None

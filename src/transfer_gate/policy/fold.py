@@ -37,7 +37,7 @@ from transfer_gate.model.state import (
 )
 from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, cleared, compacted, fits, history_records, widened
 from transfer_gate.policy.legal_time import utc
-from transfer_gate.policy.records import as_withdrawal
+from transfer_gate.policy.record_versions import as_withdrawal
 
 Word = TypeVar("Word", bound=str)
 Kept = TypeVar("Kept", bound=KeptConsent | KeptEvent)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
 from transfer_gate.model.stops import ContactStop
 from transfer_gate.model.terms import Channel
-from transfer_gate.policy.records import current_records, future_consents
+from transfer_gate.policy.record_versions import current_records, future_consents
 from transfer_gate.policy.view import RegistryView
 
 #: A state of fewer events is gone through each time: that costs less than to remember it.

@@ -4,12 +4,12 @@ import msgspec
 
 from transfer_gate.local.demo.run import sample_registry
 from transfer_gate.local.demo.screen import explained
-from transfer_gate.local.demo.streams import Held
+from transfer_gate.local.demo.streams import QuarantinedTransfer
 from transfer_gate.model.reasons import REASONS
 from transfer_gate.registry import load_registry
 
 
-def held(reason: str) -> Held:
+def held(reason: str) -> QuarantinedTransfer:
     """A quarantined transfer."""
     value = {
         "event_id": f"e-{reason}",
@@ -24,7 +24,7 @@ def held(reason: str) -> Held:
             "postal": {"lines": ["Jeanne Martin", "1 rue Haute"], "postal_code": "75011", "city": "Paris"},
         },
     }
-    return Held(msgspec.json.encode(value), "acme", {"email": (reason,)})
+    return QuarantinedTransfer(msgspec.json.encode(value), "acme", {"email": (reason,)})
 
 
 def test_three_different_reasons_are_explained() -> None:

@@ -7,7 +7,7 @@ from typing import get_args
 
 from transfer_gate.model.reasons import REASONS, OperationalReason, RuleId
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.policy.table import lines
+from transfer_gate.policy.rule_table import lines
 from transfer_gate.policy.written import as_written
 
 #: The table of rules.md section 3: id, status, reference, first day, first day after the last one.
@@ -80,6 +80,6 @@ def test_the_page_is_what_the_code_says() -> None:
 
 
 def test_the_page_is_written_by_the_command_that_it_names() -> None:
-    command = [sys.executable, "-m", "transfer_gate.policy.table"]
+    command = [sys.executable, "-m", "transfer_gate.policy.rule_table"]
     done = subprocess.run(command, capture_output=True, check=True, encoding="utf-8")
     assert done.stdout == "\n".join(lines()) + "\n"

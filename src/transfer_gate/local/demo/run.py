@@ -18,7 +18,7 @@ from transfer_gate.errors import GateError, InvalidInput
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.topics import apply_topics
-from transfer_gate.local.demo.screen import Screen
+from transfer_gate.local.demo.screen import DemoScreen
 from transfer_gate.local.demo.streams import Feed, Watch, send_histories, send_transfers
 from transfer_gate.local.demo.worker_process import WorkerProcess
 from transfer_gate.local.download_display import shown_download
@@ -57,7 +57,7 @@ _POLL_SECONDS: Final = 0.1
 _T = TypeVar("_T")
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class DemoPlan(Struct, frozen=True, kw_only=True):
     """What to run. `own_kafka`: on a Kafka of its own, else on the cluster of the settings, under a unique prefix."""
 
     own_kafka: bool
@@ -67,7 +67,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     keep: bool = False
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class DemoResult(Struct, frozen=True, kw_only=True):
     """How it went. `leaks`: released transfers that were sent after an acknowledged change of mind of their prospect;
     `seconds`: from the first transfer to the end of the check.
     """
@@ -85,7 +85,7 @@ class Result(Struct, frozen=True, kw_only=True):
         return self.account.counts.holds and not self.leaks
 
 
-class Stage(Struct, frozen=True, kw_only=True):
+class DemoStage(Struct, frozen=True, kw_only=True):
     """What a demo runs on."""
 
     settings: Settings
@@ -95,7 +95,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     kafka: LocalKafka | None
 
 
-def run_demo(base: Settings, plan: Plan, screen: Screen) -> tuple[Result, Stage]:
+def run_demo(base: Settings, plan: DemoPlan, screen: DemoScreen) -> tuple[DemoResult, DemoStage]:
     """Run the demo under `base` and stop everything that it started, also when it fails or is interrupted.
 
     With `plan.keep` a demo that went to its end keeps running. SIGTERM counts as Ctrl-C. Raises KeyboardInterrupt,
@@ -126,7 +126,7 @@ def run_demo(base: Settings, plan: Plan, screen: Screen) -> tuple[Result, Stage]
         signal.signal(signal.SIGTERM, before)
 
 
-def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> Stage:
+def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> DemoStage:
     app_id = f"demo-{secrets.token_hex(4)}"
     changes: dict[str, object] = {
         "app_id": app_id,
@@ -149,12 +149,12 @@ def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> Stage:
         }
     settings = base.model_copy(update=changes)
     worker = WorkerProcess(settings, folder / "worker.log")
-    return Stage(
+    return DemoStage(
         settings=settings, registry=load_registry(settings.registry), worker=worker, folder=folder, kafka=kafka
     )
 
 
-async def _perform(stage: Stage, plan: Plan, screen: Screen) -> Result:
+async def _perform(stage: DemoStage, plan: DemoPlan, screen: DemoScreen) -> DemoResult:
     async with contextlib.AsyncExitStack() as stack, broker_errors(stage.settings):
         if stage.kafka is None:
             screen.say(f"using {stage.settings.bootstrap_servers}; topics of the demo: {stage.settings.topic_prefix}*")
@@ -166,7 +166,7 @@ async def _perform(stage: Stage, plan: Plan, screen: Screen) -> Result:
         return result
 
 
-async def _stream(stage: Stage, plan: Plan, screen: Screen) -> Result:
+async def _stream(stage: DemoStage, plan: DemoPlan, screen: DemoScreen) -> DemoResult:
     settings, registry, worker = stage.settings, stage.registry, stage.worker
     failed = [report.error for report in await apply_topics(settings, registry) if report.error]
     if failed:
@@ -188,7 +188,7 @@ async def _stream(stage: Stage, plan: Plan, screen: Screen) -> Result:
         await _while_working(worker, sending)
         account = await _while_working(worker, verify(settings, registry, wait_seconds=_CATCH_UP_SECONDS))
         await _while_working(worker, _until_watched(watch, account))
-    return Result(
+    return DemoResult(
         feed=feed,
         watch=watch,
         account=account,
@@ -230,7 +230,7 @@ async def _until_watched(watch: Watch, account: Account) -> None:
             await watch.until(seen)
 
 
-async def _delete_topics(stage: Stage) -> None:
+async def _delete_topics(stage: DemoStage) -> None:
     """Remove the demo's topics from a cluster that is not its own; the prefix is unique, so nothing else is touched."""
     async with open_cluster(stage.settings) as cluster:
         await cluster.delete([name for name in await cluster.topics() if name.startswith(stage.settings.topic_prefix)])

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from transfer_gate.local.demo.streams import Feed, Held, Watch
+from transfer_gate.local.demo.streams import Feed, QuarantinedTransfer, Watch
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.records import masking
@@ -22,7 +22,7 @@ _LINE_SECONDS: Final = 2.0
 _REASONS_SHOWN: Final = 8
 
 
-class Screen:
+class DemoScreen:
     """Messages and progress. `terminal` None: look whether stderr is one."""
 
     def __init__(self, terminal: bool | None = None) -> None:
@@ -146,13 +146,13 @@ _DOMAINS: Final = frozenset({"courriel.example"})
 _RULES: Final = {str(rule.id): rule for rule in RULES}
 
 
-def explained(examples: Mapping[str, Held], count: int = 3) -> list[list[str]]:
+def explained(examples: Mapping[str, QuarantinedTransfer], count: int = 3) -> list[list[str]]:
     """Up to `count` examples of different reasons, each a few lines; the first one of each is its heading."""
     chosen = [reason for reason in (*_TELLING, *sorted(examples)) if reason in examples]
     return [_explain(examples[reason]) for reason in list(dict.fromkeys(chosen))[:count]]
 
 
-def _explain(held: Held) -> list[str]:
+def _explain(held: QuarantinedTransfer) -> list[str]:
     transfer = decode_transfer(held.value)
     lines = [f"{transfer.event_id} to {held.partner}: {', '.join(held.reasons)} held", f"  about {_masked(transfer)}"]
     for reason in dict.fromkeys(reason for reasons in held.reasons.values() for reason in reasons):

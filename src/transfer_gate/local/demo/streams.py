@@ -96,7 +96,7 @@ _RELEASED: Final = msgspec.json.Decoder(ReleasedRecord)
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 
 
-class Held(Struct, frozen=True):
+class QuarantinedTransfer(Struct, frozen=True):
     """One quarantine record: what the source said, and the reasons by channel."""
 
     value: bytes
@@ -111,7 +111,7 @@ class Watch:
         self.released: Counter[tuple[str, str]] = Counter()
         self.held: Counter[str] = Counter()
         self.released_events: set[str] = set()
-        self.examples: dict[str, Held] = {}
+        self.examples: dict[str, QuarantinedTransfer] = {}
         self._grown = asyncio.Event()
         self._settings = settings
         self._topics = (*partner_topics.values(), settings.topics.quarantine)
@@ -160,4 +160,6 @@ class Watch:
             self.held[of_channel[0]] += 1
         partner = ours.get(names.PARTNER, b"").decode()
         if partner and record.value is not None:
-            self.examples.setdefault(next(iter(reasons.values()))[0], Held(record.value, partner, reasons))
+            self.examples.setdefault(
+                next(iter(reasons.values()))[0], QuarantinedTransfer(record.value, partner, reasons)
+            )

@@ -1,4 +1,4 @@
-"""The table of all rules for docs/reference/rules.md: `python -m transfer_gate.policy.table >
+"""The table of all rules for docs/reference/rules.md: `python -m transfer_gate.policy.rule_table >
 docs/reference/rules.md`."""
 
 import datetime as dt
@@ -13,7 +13,7 @@ from transfer_gate.policy.written import as_written
 _HEAD = """\
 # The rules
 
-Generated from the code by `python -m transfer_gate.policy.table`; do not edit. What the law behind them is, and
+Generated from the code by `python -m transfer_gate.policy.rule_table`; do not edit. What the law behind them is, and
 what is contested, stands in [What the gate checks and why](../explanation/rules.md).
 
 A rule that does not apply holds. A rule that applies and lacks a field fails. *Needs*: the rule applies only
