@@ -18,6 +18,16 @@ _NONE: Final[Sequence[tuple[str, bytes | None]]] = ()
 Builder: TypeAlias = Any
 
 
+class _Open:
+    """A batch that takes records, and how many it has."""
+
+    __slots__ = ("builder", "count")
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.count = 0
+
+
 class Batches:
     """Outputs of a round in the order in which they were added; every record goes to the partition of its input.
 
@@ -32,36 +42,40 @@ class Batches:
         self.partition = partition
         self.timestamp_ms = timestamp_ms
         self.records = 0
-        self._open: dict[str, tuple[Builder, int]] = {}
+        self._open: dict[str, _Open] = {}
         self.full: dict[str, list[tuple[Builder, int]]] = {}
 
     def add(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = _NONE) -> None:
         """Append one record, stamped with the round's time."""
-        builder, count = self._open.get(topic) or (self._builder(topic), 0)
+        begun = self._open.get(topic)
+        if begun is None:
+            begun = self._open[topic] = _Open(self._builder(topic))
         self.records += 1
+        listed = headers if isinstance(headers, list) else list(headers)
         try:
-            if builder.append(count, self.timestamp_ms, key, value, list(headers)) is None:
-                self.full.setdefault(topic, []).append((builder, count))
-                builder, count = self._builder(topic), 0
-                builder.append(0, self.timestamp_ms, key, value, list(headers))
+            if begun.builder.append(begun.count, self.timestamp_ms, key, value, listed) is None:
+                self.full.setdefault(topic, []).append((begun.builder, begun.count))
+                begun.builder, begun.count = self._builder(topic), 0
+                begun.builder.append(0, self.timestamp_ms, key, value, listed)
         except UnicodeEncodeError:  # a header name that is not UTF-8: nothing was appended
-            if count:
-                self._open[topic] = (builder, count)
-            self._add_alone(topic, key, value, headers)
+            self._add_alone(begun, topic, key, value, headers)
             return
-        if count == 0 and builder.size() > self._limits.least and not self._limits.plain(topic, key, value, headers):
-            self._add_alone(topic, key, value, headers)
+        if (
+            begun.count == 0
+            and begun.builder.size() > self._limits.least
+            and not self._limits.plain(topic, key, value, headers)
+        ):
+            self._add_alone(begun, topic, key, value, headers)
             return
-        self._open[topic] = (builder, count + 1)
+        begun.count += 1
 
-    def _add_alone(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    def _add_alone(self, begun: _Open, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         codec = 0 if self._limits.plain(topic, key, value, headers) else self._limits.codecs.get(topic, 1)
         batches = self.full.setdefault(topic, [])
-        begun = self._open.get(topic)
-        if begun is not None and begun[1] and begun not in batches:
-            batches.append(begun)
+        if begun.count:
+            batches.append((begun.builder, begun.count))
         batches.append((alone(codec, self.timestamp_ms, key, value, headers), 1))
-        self._open[topic] = (self._builder(topic), 0)
+        begun.builder, begun.count = self._builder(topic), 0
 
     def topics(self) -> list[str]:
         """Topics that got a record."""
@@ -70,14 +84,13 @@ class Batches:
     def size(self) -> int:
         """Bytes of all batches, before compression."""
         closed: int = sum(builder.size() for batches in self.full.values() for builder, _ in batches)
-        # The open builder may be the last of `full`, empty or not: rather counted twice than not at all.
-        begun: int = sum(builder.size() for builder, _ in self._open.values())
+        begun: int = sum(last.builder.size() for last in self._open.values())
         return closed + begun
 
     def close(self) -> dict[str, list[tuple[Builder, int]]]:
         """Topic to its batches in order, each with its number of records."""
         return {
-            topic: [*self.full.get(topic, ()), last] if last[1] else self.full[topic]
+            topic: [*self.full.get(topic, ()), (last.builder, last.count)] if last.count else self.full[topic]
             for topic, last in self._open.items()
         }
 
