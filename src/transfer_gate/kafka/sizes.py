@@ -57,11 +57,13 @@ def is_prospect(key: bytes | None) -> bool:
 
 def weight(record: ConsumerRecord) -> int:
     """Bytes of an input record's key, value and headers, with what Python needs for each header."""
+    key_size: int = record.serialized_key_size  # -1 where there is none
+    value_size: int = record.serialized_value_size
     size = 0
-    if record.serialized_key_size > 0:
-        size += record.serialized_key_size
-    if record.serialized_value_size > 0:
-        size += record.serialized_value_size
+    if key_size > 0:
+        size += key_size
+    if value_size > 0:
+        size += value_size
     for name, value in record.headers:
         size += HEADER_OVERHEAD + len(name) + len(value or b"")
     return size
@@ -72,12 +74,15 @@ def unheld(record: ConsumerRecord) -> Why | None:
     if type(record) is Withheld:
         why: Why = record.why
         return why
+    key: bytes | None = record.key
+    value: bytes | None = record.value
+    headers: Sequence[tuple[str, bytes | None]] = record.headers
     size = 0
-    if record.value is not None:
-        size += len(record.value)
-    if record.key is not None:
-        size += len(record.key)
-    if size > LARGEST_RECORD or (record.headers and header_bytes(record.headers) > LARGEST_RECORD):
+    if key is not None:
+        size += len(key)
+    if value is not None:
+        size += len(value)
+    if size > LARGEST_RECORD or (headers and header_bytes(headers) > LARGEST_RECORD):
         return "too-large"
     return None
 

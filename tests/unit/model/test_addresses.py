@@ -1,11 +1,13 @@
 """Canonical forms of e-mail addresses (contract section 2)."""
 
+import unicodedata
+
 import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.model.addresses import canonical_domain, canonical_email, stopped_email
+from transfer_gate.model.addresses import canonical_domain, canonical_email, is_local_part, stopped_email
 
 
 @pytest.mark.parametrize(
@@ -96,3 +98,9 @@ def test_a_plain_domain_is_what_idna_makes_of_it(domain: str) -> None:
     except (idna.IDNAError, UnicodeError):
         expected = None
     assert canonical == expected
+
+
+@given(st.text(max_size=20) | st.text(alphabet="az09.-_@+ é(\t", max_size=8))
+def test_a_local_part_is_what_has_no_separator_and_nothing_that_is_not_seen(local: str) -> None:
+    unseen = any(x.isspace() or unicodedata.category(x) in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") for x in local)
+    assert is_local_part(local) is (local != "" and not set(local) & set("@()<>[],;:") and not unseen)
