@@ -19,7 +19,7 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import summary
-from transfer_gate.policy.decide import decide
+from transfer_gate.policy.decide import decide_by
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.forms import is_nobody
 from transfer_gate.records.partitioner import Placement
@@ -44,10 +44,10 @@ class Judge:
     def __init__(
         self, registry: Registry, placement: Placement, states: Overlay, at: dt.datetime, partition: int
     ) -> None:
-        self._registry = registry
-        self._misplaced = placement.misplaced
+        self._placement = placement
         self._partition = partition
-        self._nobody = view_of(registry).nobody
+        self._view = view_of(registry)
+        self._nobody = self._view.nobody
         self._states = states
         self._at = at
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
@@ -55,7 +55,7 @@ class Judge:
 
     def is_misplaced(self, key: bytes | None) -> bool:
         """Whether the prospect of this key is decided in another partition."""
-        return self._misplaced(key, self._partition)
+        return self._placement.misplaced(key, self._partition)
 
     def verdict(self, record: Record, only: Only | None = None) -> Verdict:
         """The verdict on an input record; `only` of one partner and some channels in a replay.
@@ -88,11 +88,11 @@ class Judge:
         key = record.key
         if key is None or transfer.prospect_id.encode() != key:
             return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
-        if self._misplaced(key, self._partition):
+        if self._placement.misplaced(key, self._partition):
             return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
         if is_nobody(transfer.prospect_id, self._nobody):
             return Verdict("schema", transfer, held_alone(transfer, "prospect-unidentified"))
-        decisions = decide(transfer, self._states.get(key), self._registry, self._at)
+        decisions = decide_by(self._view, transfer, self._states.get(key), self._at)
         for decision in decisions:
             if decision.rule_errors:
                 self.rule_errors.update(decision.rule_errors)

@@ -33,6 +33,8 @@ class Keys:
 
     def __init__(self, sealing: Sealing, overlay: Overlay, today: dt.date) -> None:
         self._masters = sealing.masters
+        #: Whether payloads are encrypted: a master key is set.
+        self.seals = sealing.masters is not None
         self._overlay = overlay
         self._today = today
         self._opened: dict[bytes, OpenedKey] = {}

@@ -79,7 +79,7 @@ class Outputs:
         """For each partner: what it gets, what is held back, and the evidence."""
         partition, offset = record.partition, record.offset
         source = self._source(record, again)
-        name = record.topic if source.topic_id is None else source.name
+        name = source.name
         digest = measured(record)[1]
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
@@ -229,12 +229,13 @@ class Outputs:
         if unheld(record) is not None:
             reference, key, inbound = _by_reference(record)
             value = None
-        elif value is not None:
+        elif value is not None and self._keys.seals:
             value, encryption = self._keys.seal(owner, value, ids.quarantine_name(name, partition, offset, partner))
+        quarantine_id = ids.quarantine_id(name, partition, offset, partner)
         while True:
             ours = headers.of_quarantine(
                 inbound,
-                quarantine_id=ids.quarantine_id(name, partition, offset, partner),
+                quarantine_id=quarantine_id,
                 stage=stage,
                 partner_id=partner or None,
                 reasons=reasons,

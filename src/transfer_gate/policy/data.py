@@ -123,10 +123,14 @@ def _has_points_of_released_channels(f: Facts, sent: Payload) -> bool:
 
 def _allowed(f: Facts, sent: Payload) -> dict[str, AttributeValue]:
     allowed: dict[str, AttributeValue] = {}
+    if f.partner is None:
+        return allowed
+    fields, known = f.partner.fields, f.view.known_attributes
+    declared = [frozenset() if notice is None else notice.attributes for notice in sent.notices]
     for name, value in (f.event.attributes or {}).items():
-        if f.partner is not None and name in f.partner.fields and name in f.view.known_attributes:
-            for notice in sent.notices:
-                if notice is None or name not in notice.attributes:
+        if name in fields and name in known:
+            for names in declared:
+                if name not in names:
                     break
             else:
                 allowed[name] = value

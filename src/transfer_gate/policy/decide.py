@@ -17,7 +17,7 @@ from transfer_gate.policy.facts import CALLS, Facts
 from transfer_gate.policy.legal_time import FAR_FUTURE, utc
 from transfer_gate.policy.obligations import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at, use_before
 from transfer_gate.policy.projection import project
-from transfer_gate.policy.view import NoticeFile, view_of
+from transfer_gate.policy.view import NoticeFile, RegistryView, view_of
 
 #: Stands in `PartnerDecision.rule_errors` when what raised is a definition that rules share (rules.md section 1).
 DEFINITIONS: Final = "definitions"
@@ -38,8 +38,19 @@ def decide(
     Total: it never raises. A rule that raises is the reason `rule-error` of its channel, and its id stands in
     `rule_errors`.
     """
+    return decide_by(view_of(registry), transfer, state, now, stops)
+
+
+def decide_by(
+    view: RegistryView,
+    transfer: Transfer,
+    state: ProspectState,
+    now: dt.datetime,
+    stops: ContactStops = NO_STOPS,
+) -> tuple[PartnerDecision, ...]:
+    """The same by a registry that is compiled already, as a round does it."""
     try:
-        facts = Facts(view_of(registry), transfer, state, now, stops)
+        facts = Facts(view, transfer, state, now, stops)
         eras = era(facts.t), era(facts.w)
         decisions = []
         for partner_id in transfer.partner_ids:

@@ -48,11 +48,17 @@ class StateFacts:
         self, channel: Channel, purpose: str, partner_id: str, offer_category: str | None
     ) -> KeptConsent | None:
         """c: among live records for the channel the nearest; `offer_category` is None where it is not looked at."""
-        answers = self._answers
-        asked = ("relevant", channel, purpose, partner_id, offer_category)
-        if answers is not None and asked in answers:
-            known: KeptConsent | None = answers[asked]
-            return known
+        if self._answers is None:
+            return self._nearest(channel, purpose, partner_id, offer_category)
+        relevant: KeptConsent | None = self._once(
+            ("relevant", channel, purpose, partner_id, offer_category),
+            lambda: self._nearest(channel, purpose, partner_id, offer_category),
+        )
+        return relevant
+
+    def _nearest(
+        self, channel: Channel, purpose: str, partner_id: str, offer_category: str | None
+    ) -> KeptConsent | None:
         nearest: KeptConsent | None = None
         place: Nearness | None = None
         for consent in self.live:
@@ -66,8 +72,6 @@ class StateFacts:
             other = _nearness(consent, purpose, partner_id, offer_category)
             if other > place:
                 nearest, place = consent, other
-        if answers is not None:
-            _remember(answers, asked, nearest)
         return nearest
 
     def withdrawal(self, channel: Channel, purpose: str, partner_id: str) -> Opposition | None:

@@ -107,6 +107,7 @@ def of_quarantine(
     """
     headers = without_ours(inbound) if inbound else []
     topic, partition, offset, timestamp_ms = source
+    at = quarantined_at.encode()
     first = next(iter(reasons.values()))[0]
     headers += [
         (FORMAT, b"1"),
@@ -120,8 +121,8 @@ def of_quarantine(
         (SOURCE_TIMESTAMP_MS, b"%d" % timestamp_ms),
         (POLICY_REVISION, revision.encode()),
         (CONSENT_OFFSET, b"%d" % consent_offset),
-        (QUARANTINED_AT, quarantined_at.encode()),
-        (FIRST_QUARANTINED_AT, (first_quarantined_at or quarantined_at).encode()),
+        (QUARANTINED_AT, at),
+        (FIRST_QUARANTINED_AT, first_quarantined_at.encode() if first_quarantined_at else at),
         (ATTEMPT, b"%d" % attempt),
     ]
     if partner_id is not None and ANY_CHANNEL not in reasons:
