@@ -18,6 +18,7 @@ from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.kafka.sizes import measured
 from transfer_gate.model.state import EMPTY, OneState, ProspectState
+from transfer_gate.records.cloudevents import is_structured
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.decisions import DecisionRecord, decode_decision
 from transfer_gate.records.input_json import UnreadableRecord
@@ -117,7 +118,7 @@ def _part(decision: DecisionRecord, source: Record | None) -> tuple[Only | None,
     if decision.partner_id is None:
         return None, f"the source record, {place}, could not be read, so no rule was evaluated"
     try:
-        transfer = decode_transfer(source.value)
+        transfer = decode_transfer(source.value, source.headers)
     except UnreadableRecord:
         return None, f"the source record, {place}, can't be read by this version of the gate"
     channels = tuple(c for c in transfer.channels if c in decision.released or c in decision.quarantined)
@@ -141,8 +142,9 @@ async def _state(
             async for records in reading:
                 for record in records:
                     # One that can't be read marks the prospect that it names, too.
-                    if record.key == key or key in (record.value or b""):
-                        consents.apply(alone, record.key, record.value, record.offset, received_at(record.timestamp))
+                    if record.key == key or key in (record.value or b"") or is_structured(record.headers):
+                        received = received_at(record.timestamp)
+                        consents.apply(alone, record.key, record.value, record.offset, received, record.headers)
     return alone.state, tuple(doubts)
 
 
@@ -164,5 +166,6 @@ async def _with_moved(
             for record in records:
                 if record.key == key and placements.moved(record.topic, record.partition, record.offset, key):
                     name = stray_offset(record.partition, record.offset)
-                    consents.apply(alone, key, record.value, name, received_at(record.timestamp))
+                    received = received_at(record.timestamp)
+                    consents.apply(alone, key, record.value, name, received, record.headers)
     return alone.state

@@ -96,7 +96,8 @@ class History:
         return alone.state
 
     def _apply(self, states: States, record: ConsumerRecord) -> None:
-        self._consents.apply(states, record.key, record.value, record.offset, received_at(record.timestamp))
+        received = received_at(record.timestamp)
+        self._consents.apply(states, record.key, record.value, record.offset, received, record.headers)
 
     def _hold(self, records: Sequence[ConsumerRecord]) -> None:
         for record in records:

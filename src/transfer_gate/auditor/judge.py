@@ -145,7 +145,7 @@ class Judge:
     def _again(self, case: Case) -> Verdict:
         record = case.source.record
         try:
-            transfer = decode_transfer(record.value if record else None)
+            transfer = decode_transfer(record.value, record.headers) if record else decode_transfer(None)
         except UnreadableRecord:
             return Verdict("unexplained", f"the transfer can't be read{_of(case.decision)}")
         asked = _asked(transfer, case.decision)

@@ -11,6 +11,7 @@ import msgspec
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.transfer import Transfer
+from transfer_gate.records.cloudevents import AS_STRUCTURED, looks_structured, plain_value
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 from transfer_gate.registry.yamlfile import parse
 
@@ -26,7 +27,8 @@ def transfer_in(path: Path) -> Transfer:
     """The transfer in a JSON or YAML file. Raises InvalidInput that names file, field and the worker's reason."""
     raw = _bytes(path)
     try:
-        return decode_transfer(_json(parse(raw, path).value, path) if _is_yaml(raw, path) else raw)
+        record = _json(parse(raw, path).value, path) if _is_yaml(raw, path) else raw
+        return decode_transfer(record, AS_STRUCTURED if looks_structured(record) else ())
     except Undecodable as error:
         raise InvalidInput(
             f"{path}: not a transfer: {error} (undecodable)",
@@ -44,6 +46,10 @@ def events_in(path: Path) -> tuple[bytes, ...]:
     Their content is not looked at: an event that can't be read counts, as it does on Kafka; a file that is no JSON is
     one such event. Raises InvalidInput that names the file.
     """
+    return tuple(_unwrapped(event) for event in _events_in(path))
+
+
+def _events_in(path: Path) -> tuple[bytes, ...]:
     raw = _bytes(path)
     if not _is_yaml(raw, path):
         return _records(raw)
@@ -55,6 +61,11 @@ def events_in(path: Path) -> tuple[bytes, ...]:
     if not isinstance(value, list):
         raise InvalidInput(f"{path}: not a list of consent events", do="write a list, or one JSON object a line")
     return tuple(_json(event, path) for event in value)
+
+
+def _unwrapped(event: bytes) -> bytes:
+    """The event without an envelope of CloudEvents, if it is in one."""
+    return plain_value(event, AS_STRUCTURED if looks_structured(event) else ()) or b""
 
 
 def _records(raw: bytes) -> tuple[bytes, ...]:

@@ -279,7 +279,8 @@ def _confirm(yes: bool) -> None:
 
 def _came_home(one: Found, payload: Payload) -> bool:
     """Whether it is the copy of an event that only stood in another partition: it counts at home, and blocks nobody."""
-    return one.held.reason == "key-misplaced" and payload.readable and is_readable(payload.value, one.record.key)
+    readable = payload.readable and is_readable(payload.value, one.record.key, headers=one.held.inbound)
+    return one.held.reason == "key-misplaced" and readable
 
 
 def _nobody(settings: Settings) -> AbstractSet[str]:

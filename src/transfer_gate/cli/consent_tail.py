@@ -9,6 +9,7 @@ from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.export import shared_domains, time_of
 from transfer_gate.quarantine.search import Place
+from transfer_gate.records.cloudevents import plain_value
 from transfer_gate.records.masking import MASK, masked
 from transfer_gate.settings import Settings, load_settings
 
@@ -53,7 +54,9 @@ def _row(record: Any, domains: frozenset[str]) -> dict[str, Any]:
     return {
         "place": str(Place(record.partition, record.offset)),
         "received_at": time_of(record.timestamp),
-        "event": None if record.value is None else masked(record.value, domains),
+        "event": None
+        if record.value is None
+        else masked(plain_value(record.value, record.headers) or record.value, domains),
     }
 
 

@@ -78,7 +78,7 @@ class Judge:
         if why is not None:
             return Verdict("decode" if why == "undecodable" else "schema", reason=why)
         try:
-            transfer = decode_transfer(record.value)
+            transfer = decode_transfer(record.value, record.headers)
         except Undecodable:
             return Verdict("decode", reason="undecodable")
         except SchemaInvalid:

@@ -296,7 +296,7 @@ def _event_of(record: Record, nobody: AbstractSet[str]) -> ConsentEvent:
     why = unheld(record)
     if why is not None:
         raise Unreadable(why, () if record.key is None else (record.key,))
-    return decode_consent(record.value, record.key, nobody)
+    return decode_consent(record.value, record.key, nobody, record.headers)
 
 
 def takes_away(event: ConsentEvent) -> bool:

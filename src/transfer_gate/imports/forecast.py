@@ -20,6 +20,7 @@ from transfer_gate.imports.mapper import MappedEvent
 from transfer_gate.kafka.reader import Offsets, Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import Bounds, OneState
+from transfer_gate.records.cloudevents import plain_value
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.state import decode_state, received_at
 
@@ -104,7 +105,7 @@ class ForecastBook:
         async for records in reader.records(behind, starts):
             self._add(
                 [
-                    (record.key, kind, record.offset, record.value, record.timestamp)
+                    (record.key, kind, record.offset, plain_value(record.value, record.headers), record.timestamp)
                     for record in records
                     if record.key is not None and self._known(record.key)
                 ]

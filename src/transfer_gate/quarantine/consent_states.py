@@ -110,7 +110,8 @@ async def _states_in(session: Session, wanted: Mapping[int, AbstractSet[bytes]])
             consents = ConsentFold(settings.bounds, base=bases.get(number, 0))
             changing = _Wanted(states[number], wanted[number])
             for record in known:
-                consents.apply(changing, record.key, record.value, record.offset, received_at(record.timestamp))
+                received = received_at(record.timestamp)
+                consents.apply(changing, record.key, record.value, record.offset, received, record.headers)
             changing.pack()
     return states
 

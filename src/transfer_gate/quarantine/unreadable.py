@@ -95,7 +95,7 @@ async def end_of_strays(session: Session, home: int) -> int:
 def as_unreadable(record: ConsumerRecord, key: bytes, nobody: AbstractSet[str] = frozenset()) -> UnreadableEvent | None:
     """The record as an unreadable event that marks the prospect `key`; None when it can be read, or marks others."""
     try:
-        decode_consent(record.value, record.key, nobody)
+        decode_consent(record.value, record.key, nobody, record.headers)
     except Unreadable as error:
         if key not in error.prospects:
             return None

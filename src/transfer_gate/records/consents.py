@@ -11,7 +11,9 @@ from transfer_gate.model.consent import ConsentEvent, Resolution, Scope
 from transfer_gate.model.state import BOUNDS, Bounds, ProspectState, States
 from transfer_gate.model.terms import UTC
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
+from transfer_gate.records.cloudevents import NotAnEnvelope, body_of, is_structured
 from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.headers import Headers
 from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, reason_of, without_nulls
 from transfer_gate.records.json_names import names_twice, quotes_of_consent
 from transfer_gate.records.partitioner import beside_stray, is_stray_name
@@ -47,7 +49,13 @@ class ConsentFold:
         self._base = base
 
     def apply(
-        self, states: States, key: bytes | None, value: bytes | None, offset: int, received: dt.datetime | None
+        self,
+        states: States,
+        key: bytes | None,
+        value: bytes | None,
+        offset: int,
+        received: dt.datetime | None,
+        headers: Headers = (),
     ) -> None:
         """Fold one record into the states of all prospects that it concerns, as `policy.fold` says.
 
@@ -55,7 +63,7 @@ class ConsentFold:
         the prospect's payloads. `received`: the broker's timestamp, see `records.state.received_at`.
         """
         try:
-            event = decode_consent(value, key, self._unidentified)
+            event = decode_consent(value, key, self._unidentified, headers)
         except Unreadable as error:
             for prospect in error.prospects:
                 states.put(prospect, self.block(states.get(prospect), offset))
@@ -86,14 +94,22 @@ class ConsentFold:
         return replace(event, resolves=tuple([self._base + each for each in event.resolves]))
 
 
-def decode_consent(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> ConsentEvent:
-    """Read one record of `consent-events` whose record key is `key`; `nobody` are the policy's `unidentified_ids`.
+def decode_consent(
+    raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset(), headers: Headers = ()
+) -> ConsentEvent:
+    """Read one record of `consent-events` whose record key is `key`; `nobody` are the policy's `unidentified_ids`. In
+    an envelope of CloudEvents where its headers say so.
 
     Raises Unreadable when it is not JSON, not a consent event, or not about the prospect that its key names.
     """
     keyed = () if key is None or _is_nobody(key, nobody) else (key,)
     if raw is None:
         raise Unreadable("no value (tombstone)", keyed)
+    if headers and is_structured(headers):
+        try:
+            raw = body_of(raw)
+        except NotAnEnvelope as error:
+            raise Unreadable(str(error), keyed) from None
     try:
         if not raw.isascii():
             raw.decode()
@@ -119,10 +135,12 @@ def decode_consent(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str
     return event
 
 
-def is_readable(raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
+def is_readable(
+    raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset(), headers: Headers = ()
+) -> bool:
     """Whether `decode_consent` reads the record."""
     try:
-        decode_consent(raw, key, nobody)
+        decode_consent(raw, key, nobody, headers)
     except Unreadable:
         return False
     return True

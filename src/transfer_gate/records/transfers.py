@@ -5,7 +5,9 @@ from typing import Final
 import msgspec
 
 from transfer_gate.model.transfer import Transfer
+from transfer_gate.records.cloudevents import NotAnEnvelope, body_of, is_structured
 from transfer_gate.records.forms import fault_in
+from transfer_gate.records.headers import Headers
 from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, is_json, reason_of, without_nulls
 from transfer_gate.records.json_names import names_twice, quotes_of_transfer
 
@@ -20,13 +22,18 @@ class SchemaInvalid(UnreadableRecord):
     """JSON, but not of the shape that the contract asks for: reason `schema-invalid`."""
 
 
-def decode_transfer(raw: bytes | None) -> Transfer:
-    """Read one record of `prospect-transfers`.
+def decode_transfer(raw: bytes | None, headers: Headers = ()) -> Transfer:
+    """Read one record of `prospect-transfers`; in an envelope of CloudEvents where its headers say so.
 
     Raises Undecodable when it is not JSON in UTF-8 or names a member twice, SchemaInvalid when it is not a transfer.
     """
     if raw is None:
         raise Undecodable("no value (tombstone)")
+    if headers and is_structured(headers):
+        try:
+            raw = body_of(raw)
+        except NotAnEnvelope as error:
+            raise Undecodable(str(error)) from None
     try:
         if not raw.isascii():
             raw.decode()  # msgspec skips unknown fields without looking at their bytes

@@ -49,7 +49,7 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        moved, readable = self._placements.moved(key, partition, offset), is_readable(value, key, self._nobody)
+        moved, readable = self._placements.moved(key, partition, offset), is_readable(value, key, self._nobody, headers)
         if moved or self._placements.misplaced(key, partition, offset) or not readable:
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
             if moved and readable:

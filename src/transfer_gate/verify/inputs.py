@@ -206,7 +206,7 @@ class Inputs:
         content, shell = fingerprint(key, value, headers), fingerprint(key, b"", headers)
         summed = hash(sha256(value or b"").hexdigest())
         try:
-            transfer = decode_transfer(value)
+            transfer = decode_transfer(value, headers)
         except (Undecodable, SchemaInvalid) as error:
             shape = UNDECODABLE if isinstance(error, Undecodable) else SCHEMA_INVALID
             part.begin(offset, content, shell, shape, summed)
