@@ -10,6 +10,7 @@ MUTATE_VENV := .venv-mutate
 DEPLOY_VENV := .venv-deploy
 COMPILED_VENV := .venv-compiled
 BENCH_VENV := .venv-bench
+DOCS_VENV := .venv-docs
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
 DEPLOY_BIN := $(DEPLOY_VENV)/bin
@@ -40,7 +41,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy sbom lint format bench bench-quick mutate requirements clean
+.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy docs sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -70,6 +71,10 @@ check-compiled: $(COMPILED_VENV)/.ready ## cases, properties, rounds and a real 
 
 check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
 	sh deploy/check.sh $(DEPLOY_BIN)
+
+docs: $(DOCS_VENV)/.ready ## the docs as a site in build/site; a link that leads nowhere fails
+	@$(DOCS_VENV)/bin/python .ci/site.py build/site-source
+	@$(DOCS_VENV)/bin/mkdocs build --strict --quiet || $(DOCS_VENV)/bin/mkdocs build --strict
 
 sbom: $(DEPLOY_VENV)/.ready ## what the image's Python packages are: dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist
@@ -143,6 +148,12 @@ $(DEPLOY_VENV)/.ready: requirements/deploy.txt
 	@$(DEPLOY_BIN)/python $(PIP) --require-hashes -r requirements/deploy.txt
 	@touch $@
 
+$(DOCS_VENV)/.ready: requirements/docs.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(DOCS_VENV)
+	@echo "installing into $(DOCS_VENV)" >&2
+	@$(DOCS_VENV)/bin/python $(PIP) --require-hashes -r requirements/docs.txt
+	@touch $@
+
 $(BENCH_VENV)/.ready: requirements/bench.txt
 	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(BENCH_VENV)
 	@echo "installing into $(BENCH_VENV)" >&2
@@ -170,7 +181,8 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) requirements/mutate.in -o requirements/mutate.txt
 	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(UPGRADE) requirements/bench.in -o requirements/bench.txt
+	$(COMPILE) $(UPGRADE) requirements/docs.in -o requirements/docs.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(COMPILED_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(COMPILED_VENV) $(DOCS_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis build dist
