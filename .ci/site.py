@@ -1,7 +1,7 @@
 """The pages of the repository as a site (`make docs`): what MkDocs builds from, and how it reads our links.
 
-`python .ci/site.py FOLDER` lays out every page, and every file that pages link to, as they stand in the repository, so that
-links between README.md, docs/ and schemas/ are the same in both places. MkDocs loads this module as a hook, too.
+`python .ci/site.py FOLDER` lays out every page, and every file that pages link to, as they stand in the repository, so
+that links between README.md, docs/ and schemas/ are the same in both places. MkDocs loads this module as a hook, too.
 """
 
 import re
@@ -26,7 +26,7 @@ FIRST: Final = {
 
 
 def lay_out(folder: Path) -> None:
-    """Copy pages, and what they link to, into `folder`, made anew; a folder that is linked to gets a list of its files."""
+    """Copy pages, and what they link to, into `folder`, made anew; a folder that is linked to lists its files."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for page in ROOT.glob("*.md"):

@@ -5,6 +5,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
+from transfer_gate.cli.printing import echo
 from transfer_gate.errors import InvalidInput
 
 #: The name that click derives from the program's (its documentation, "Shell Completion").
@@ -23,4 +24,5 @@ def completion(shell: str) -> None:
     if kind is None:
         raise InvalidInput(f"click knows no completion for {shell}", do="install click as the project says")
     root = click.get_current_context().find_root().command
-    click.echo(kind(root, {}, "transfer-gate", _VARIABLE).source())
+    for line in kind(root, {}, "transfer-gate", _VARIABLE).source().splitlines():
+        echo(line)

@@ -50,6 +50,7 @@ def test_each_shell_gets_a_script_that_asks_this_program(
     code, out, _ = CommandLine(monkeypatch, capsys)("completion", shell)
     assert code == 0
     assert f"_TRANSFER_GATE_COMPLETE={shell}_complete" in out
+    assert "\\" not in out.replace("\\n", ""), "something of the script was escaped"
 
 
 def test_completing_a_command_imports_none(tmp_path: Path) -> None:
