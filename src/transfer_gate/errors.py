@@ -13,7 +13,7 @@ from typing import ClassVar
 
 
 class GateError(Exception):
-    """Something a user can cause or mend; shown as one message, never as a traceback.
+    """Something a user can cause or fix; shown as one message, never as a traceback.
 
     Messages hold no personal data: no contact point, attribute or prospect id.
     """

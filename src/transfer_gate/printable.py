@@ -31,7 +31,7 @@ def json_text(text: str) -> str:
 
 
 def without_contacts(text: str) -> str:
-    """`text`, usually an id that somebody chose, without the e-mail addresses and phone numbers in it."""
+    """`text`, usually an id of a source, without the e-mail addresses and phone numbers in it."""
     if "@" in text:
         text = _EMAIL.sub(f"{_HIDDEN}@{_HIDDEN}", text)
     return _PHONE.sub(_HIDDEN, text)

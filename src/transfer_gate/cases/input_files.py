@@ -1,7 +1,7 @@
 """Reading one transfer and its consent events from files, as they came off Kafka or as people write them.
 
 A file is YAML when its name says so, or when it has no telling name and does not begin as JSON does. Everything else is
-read as the worker reads a record: what the worker can't read, nobody here reads more kindly.
+read as the worker reads a record: what the worker can't read is not read here either.
 """
 
 from pathlib import Path

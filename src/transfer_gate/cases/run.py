@@ -163,7 +163,9 @@ def _differences_of(case: Case) -> list[str]:
             found += differences(expected, decided[partner], exactly=case.exactly)
     if found:
         found += _unreadable(case, state)
-        facts = {told.partner_id: told for told in explain(transfer, state, case.registry, case.at, stops)}
+        facts = {
+            explained.partner_id: explained for explained in explain(transfer, state, case.registry, case.at, stops)
+        }
         for partner in case.expect:
             for channel in facts[partner].channels if partner in facts else ():
                 found += [

@@ -15,7 +15,7 @@ from transfer_gate.policy.legal_time import midnight, utc
 from transfer_gate.records.consents import Unreadable, scope_in
 from transfer_gate.records.forms import is_phone
 
-#: What is dated before is dated by nobody (contract section 3a).
+#: An earlier date counts as no date (contract section 3a).
 _FIRST: Final = midnight(dt.date(2000, 1, 1))
 
 

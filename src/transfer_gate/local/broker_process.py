@@ -30,7 +30,7 @@ _ROOM: Final = 512 << 20
 
 
 def mark(folder: Path) -> str:
-    """An argument of the broker's command line by which it is told from every other process."""
+    """An argument of the broker's command line that marks its process."""
     return f"-Dtransfer-gate.data-dir={folder}"
 
 
@@ -82,8 +82,8 @@ def why_it_ended(folder: Path) -> str:
     for file in (folder / CONSOLE, folder / kafka_config.LOG_FILE):
         if file.is_file():
             lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
-    told = [line.strip() for line in lines if line.strip()]
-    return ([line for line in told if _EXCEPTION.match(line)] or told or ["it ended without a word"])[-1]
+    written = [line.strip() for line in lines if line.strip()]
+    return ([line for line in written if _EXCEPTION.match(line)] or written or ["it ended without a word"])[-1]
 
 
 def _require_room(folder: Path) -> None:

@@ -32,13 +32,13 @@ def shown_download(what: str = "downloading Apache Kafka (once)") -> Iterator[ja
             bar.stop()
         return
 
-    told = -1
+    shown = -1
 
-    def tell(done: int, total: int) -> None:
-        nonlocal told
+    def report(done: int, total: int) -> None:
+        nonlocal shown
         step = done * 100 // total // _STEP if total else 0
-        if step > told:
-            told = step
+        if step > shown:
+            shown = step
             console.print(f"{what}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", highlight=False)
 
-    yield tell
+    yield report

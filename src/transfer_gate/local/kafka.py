@@ -47,8 +47,8 @@ class LocalKafka:
         """Nothing is touched before `start`.
 
         `port`: default the one it had before, else a free one. `java`: see `find_java`. `heap`: as `java -Xmx`.
-        `progress` is told of the download of the jars, which happens once per user. `seat`: its place in a cluster
-        (`local.cluster`). `version`: the release of Apache Kafka, one of `kafka_versions()`; default the one that it
+        `progress` is called with the state of the download of the jars, which happens once per user. `seat`: its place
+        in a cluster (`local.cluster`). `version`: the release of Apache Kafka, one of `kafka_versions()`; default the one that it
         had before, else the newest.
         """
         if not re.fullmatch(r"[1-9]\d*[kmgKMG]", heap):
@@ -197,7 +197,7 @@ class LocalKafka:
 
     @property
     def log_file(self) -> Path:
-        """What the broker tells about itself."""
+        """The log of the broker."""
         return self.data_dir / kafka_config.LOG_FILE
 
     def __enter__(self) -> Self:
@@ -237,7 +237,7 @@ class LocalKafka:
         return record.kafka if record is not None else None
 
     def _process(self) -> psutil.Process | None:
-        # Asking reaps it when it has ended, whoever ended it.
+        # `poll` reaps it once it has ended.
         runs = self._child is not None and self._child.poll() is None
         record = kafka_config.load(self.data_dir)
         if record is None or record.pid is None:

@@ -156,7 +156,7 @@ log4j.logger.org.apache.kafka.coordinator = INFO
 
 
 class LogConfig(Struct, frozen=True):
-    """How a broker is told where its log goes: a file to write into its folder, and an option of `java`."""
+    """How a broker gets the place of its log: a file to write into its folder, and an option of `java`."""
 
     file: str
     content: str

@@ -27,7 +27,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port(*, besides: frozenset[int] = frozenset()) -> int:
-    """A port that nobody listens on now; another process can take it before its user does."""
+    """Return a port without a listener now; another process can take it before its user does."""
     choose = random.SystemRandom()
     for _ in range(200):
         port = choose.choice(_RANGE)

@@ -1,6 +1,6 @@
 """Writes `kafka-jars-4.3.0.json`: `python -m transfer_gate.local.pin 4.3.0` resolves a Kafka release, pins every jar.
 
-Run by whoever adds a release, never by users.
+Run by maintainers who add a release, never by users.
 """
 
 import argparse

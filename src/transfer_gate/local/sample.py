@@ -228,7 +228,7 @@ class Sample:
 
     def _consent(self, person: Person, notice: Notice, at: dt.datetime) -> dict[str, Any]:
         partners = notice.partner_list
-        # What was asked for a year ago and more, nobody may call about any more; it was asked without a period then.
+        # A consent of a year ago and more allows no call any more; it was given without a period then.
         period = {"validity": "P1Y"} if self._now - at < _YEAR else {}
         return period | {
             "prospect_id": person.prospect_id,

@@ -253,7 +253,7 @@ class Policy(Reviewed):
         return frozenset(word.strip().casefold() for word in self.unidentified_ids)
 
     def clock_skew(self) -> dt.timedelta:
-        """How far a foreign clock may run ahead of ours."""
+        """How far a foreign clock may run ahead of the worker's."""
         return dt.timedelta(seconds=self.clock_skew_seconds)
 
 

@@ -1,4 +1,4 @@
-"""What reviewed files are made of: strict words, flags, numbers and times, and mappings that nobody can change."""
+"""What reviewed files are made of: strict words, flags, numbers and times, and mappings that can't be changed."""
 
 import datetime as dt
 import re
@@ -64,7 +64,7 @@ def _frozen(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def nothing() -> Mapping[Any, Any]:
-    """The empty mapping that nobody can fill."""
+    """The empty mapping; it can't be filled."""
     return MappingProxyType({})
 
 
@@ -74,7 +74,7 @@ def _thawed(value: Mapping[Any, Any], handler: SerializerFunctionWrapHandler) ->
 
 K = TypeVar("K")
 V = TypeVar("V")
-#: A mapping that nobody can change: a registry under one revision stays what was reviewed.
+#: A mapping that can't be changed: a registry under one revision stays what was reviewed.
 Frozen = Annotated[Mapping[K, V], AfterValidator(_frozen), WrapSerializer(_thawed)]
 
 PartyName = Annotated[str, StringConstraints(pattern=PARTY_ID_PATTERN)]

@@ -62,7 +62,7 @@ class SealingKey(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
 
     `key_id` is random and names the key in the header `tg-encryption`; `master_id` names the master key; `wrapped` is
     base64. `used`: the day (UTC) on which it sealed last, kept only where no consent event is known of its prospect, so
-    that it can be dropped one day; None where nobody knows.
+    that it can be dropped one day; None where it is unknown.
     """
 
     key_id: str
@@ -151,18 +151,18 @@ class FormerState(ProspectState, frozen=True, gc=False, kw_only=True, omit_defau
 
 
 def order_of_event(event: KeptEvent) -> tuple[dt.datetime, str]:
-    """By what erasures, restrictions and lifts are told apart, and stand in order."""
+    """The key that distinguishes and orders erasures, restrictions and lifts."""
     return event.event_time, event.event_id
 
 
 def order_of_opposition(opposition: Opposition) -> tuple[dt.datetime, str, tuple[tuple[str, ...], ...]]:
-    """By what oppositions are told apart, and stand in order."""
+    """The key that distinguishes and orders oppositions."""
     scope = (opposition.channels, opposition.party_ids, opposition.purposes)
     return opposition.event_time, opposition.event_id, scope
 
 
 def order_of_version(consent: KeptConsent) -> tuple[str, dt.datetime, int, str]:
-    """The order of versions of consents; what it does not tell apart, `content_of` does."""
+    """The order of versions of consents; `content_of` distinguishes what it does not."""
     return consent.record_id, consent.event_time, STATE_RANK[consent.state], consent.event_id
 
 

@@ -163,7 +163,7 @@ class HealthServer(socketserver.ThreadingTCPServer):
         return int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left before its answer is nobody's failure."""
+        """Ignore a client that left before its answer."""
 
     async def close(self) -> None:
         """Stop answering."""
@@ -185,7 +185,7 @@ def serve_health(
     event loop of the program.
 
     `ready`, `why_not` (lines behind "not ready") and `refresh` are called on the loop: while it is blocked, answers are
-    those of when it last turned. `refresh` sets what is only measured when somebody asks, before each answer of
+    those of when it last turned. `refresh` sets what is only measured on request, before each answer of
     `/metrics`. `alive` is called in a thread.
 
     Raises InvalidInput when the port is taken.
@@ -224,7 +224,7 @@ class Pulse:
         return now
 
     async def beat(self) -> None:
-        """Measure until cancelled; whoever blocks the loop makes the next beat late."""
+        """Measure until cancelled; a blocked loop makes the next beat late."""
         while True:
             due = self.timer() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)

@@ -12,10 +12,10 @@ Written by `python -m transfer_gate.observe.reference`; a test compares.
 
 OpenMetrics at `/metrics` of `METRICS_HOST`:`METRICS_PORT`, by default on 127.0.0.1 only. Counters begin at 0 when the
 program starts. Labels are closed sets: no record can add a value to one, and nothing personal ever stands in one.
-Gauges of partitions are measured when somebody asks, and exist only for partitions that the program has.
+Gauges of partitions are measured on request, and exist only for partitions that the program has.
 
 Beside these there are the `process_*` metrics that every Prometheus client has (CPU, memory, open files, start time; on
-Linux). What to look at, and what wakes somebody, is in `deploy/monitoring/`; what to do then, in
+Linux). What to look at, and what pages an operator, is in `deploy/monitoring/`; what to do then, in
 [runbooks](../runbooks).
 
 ## Health

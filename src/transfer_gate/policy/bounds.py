@@ -1,4 +1,4 @@
-"""What a prospect's state keeps is bounded (contract section 3, "Bounds"): nobody's history stops another prospect.
+"""What a prospect's state keeps is bounded (contract section 3, "Bounds"): the history of one prospect stops no other.
 
 Within the bounds folding is a join. A state that is full is first freed of what no rule can ask for again
 (`compacted`); where that is not enough, what comes is not added, the state is marked `overflowed`, and every transfer

@@ -171,6 +171,6 @@ def no_onward_consent(f: Facts) -> bool:
     if f.source.role != "reseller":
         return False
     if f.basis == "consent":
-        told = frozenset(f.consent.party_ids) if f.consent else frozenset()
-        return told.issuperset((*chain[1:], f.partner_id)) and f.proof.collector == chain[0]
+        named = frozenset(f.consent.party_ids) if f.consent else frozenset()
+        return named.issuperset((*chain[1:], f.partner_id)) and f.proof.collector == chain[0]
     return f.notice is not None and f.notice.partner_list.party_ids.issuperset((*chain[1:], f.partner_id))

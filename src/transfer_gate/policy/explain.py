@@ -78,7 +78,7 @@ def explain(
 ) -> tuple[Explanation, ...]:
     """The decision at `now` (UTC) with its explanation, for each partner of the transfer in order."""
     view = view_of(registry)
-    told = []
+    explanations = []
     for decision in decide(transfer, state, registry, now, stops):
         f = Facts(view, transfer, state, now, stops)
         f.turn_to(decision.partner_id)
@@ -88,8 +88,8 @@ def explain(
             notices.append(f.notice)
         f.payload = project(f, decision.released, notices) if decision.released else None
         channels = tuple(_of_channel(f, channel, decision) for channel in transfer.channels)
-        told.append(Explanation(partner_id=decision.partner_id, decision=decision, channels=channels))
-    return tuple(told)
+        explanations.append(Explanation(partner_id=decision.partner_id, decision=decision, channels=channels))
+    return tuple(explanations)
 
 
 def _of_channel(f: Facts, channel: Channel, decision: PartnerDecision) -> ChannelExplanation:
@@ -140,7 +140,7 @@ def why_not(rule: Rule, f: Facts) -> str:
     missing = {"p": f.partner, "c": f.consent, "n": f.notice}
     absent = [_MARKS[mark] for mark in ("p", "c", "n") if mark in marks and missing[mark] is None]
     if absent:
-        return f"there is no {' and no '.join(absent)}, which another rule tells"
+        return f"there is no {' and no '.join(absent)}, which another rule reports"
     if not rule.in_force(f.t, f.w):
         return f"in force {rule.dates()}"
     if rule.when is not None and not rule.when(f):

@@ -143,7 +143,7 @@ def fold_unreadable(state: ProspectState, offset: int, bounds: Bounds = BOUNDS) 
         smaller = compacted(after, None)
         if fits(smaller, bounds):
             return smaller
-    # Whoever settles the history has not looked at this event: it blocks its prospect by itself, on top of the bounds.
+    # A resolution of the history does not cover this event: it blocks its prospect by itself, on top of the bounds.
     kept = after if len(after.unreadable) <= UNREADABLE_ON_TOP else state
     return kept if kept.overflowed else replace(kept, overflowed=True)
 
@@ -175,7 +175,7 @@ def joined(
 ) -> tuple[Kept, ...]:
     """Events in `order` with one more, each once and with its earliest receipt; the same object if that is known.
 
-    `content` orders, and tells apart, those that `order` does not.
+    `content` orders and distinguishes those that `order` does not.
     """
     if not known:
         return (event,)

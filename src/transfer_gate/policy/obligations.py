@@ -41,5 +41,5 @@ def use_before(f: Facts) -> dt.datetime:
 
 @lru_cache(maxsize=16)
 def art14_due_at(t: dt.datetime) -> dt.datetime:
-    """When the person must have been told of the partner at the latest: one month (GDPR 14(3)(a))."""
+    """When the person must have been informed of the partner at the latest: one month (GDPR 14(3)(a))."""
     return add_months(t, 1)

@@ -17,7 +17,7 @@ Generated from the code by `python -m transfer_gate.policy.rule_table`; do not e
 what is contested, stands in [What the gate checks and why](../explanation/rules.md).
 
 A rule that does not apply holds. A rule that applies and lacks a field fails. *Needs*: the rule applies only
-where the partner's file, the relevant consent (c) or the notice (n) exists; that one is missing is told by
+where the partner's file, the relevant consent (c) or the notice (n) exists; that one is missing is
 another reason. Dates are 00:00 in Paris; a dated rule applies when the time between the decision and the end of
 the campaign touches its dates. Status: **S** settled, **C** contested or read second-hand only, **H** house
 policy. Reasons come in this order.
@@ -73,11 +73,11 @@ def _bases(rule: Rule) -> str:
     }
     if len(set(needs.values())) == 1:
         need = next(iter(needs.values()))
-        told = f"needs {need}" if need else ""
+        needs = f"needs {need}" if need else ""
         if len(needs) == len(BASES):
-            return told
+            return needs
         bases = f"basis {' or '.join(map(_word, needs))}"
-        return f"{bases}, {told}" if told else bases
+        return f"{bases}, {needs}" if needs else bases
     return "basis " + ", ".join(
         f"{_word(basis)} (needs {need})" if need else _word(basis) for basis, need in needs.items()
     )

@@ -44,7 +44,7 @@ _NAMES: Final = {
 def facts_read(condition: Callable[[Facts], bool], f: Facts) -> tuple[tuple[str, object], ...]:
     """Name and value of the facts that a condition asks for, in order, each where it was asked for last.
 
-    Contact points are told as present or absent, attributes by name only: they are the person's.
+    Contact points are shown as present or absent, attributes by name only: they are the person's.
     """
     seen: dict[str, object] = {}
     condition(cast(Facts, _Witness(f, seen)))

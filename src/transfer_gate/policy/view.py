@@ -54,7 +54,7 @@ class PartnerFile(Struct, frozen=True, kw_only=True):
 
 
 class NamedPartners(Struct, frozen=True, kw_only=True):
-    """`notice.partner_list`; `empty` when it is there and says that it names nobody, which silence does not say."""
+    """`notice.partner_list`; `empty` when it is there and names no party, which its absence does not say."""
 
     version: str | None
     mode: Literal["inline", "link", "none"] | None
@@ -194,7 +194,7 @@ def _remembered(
     scope: tuple[str, ...],
     vocabulary: Mapping[str, frozenset[str]],
 ) -> frozenset[str] | None:
-    """What the words of a scope name, in compared form; None for everything, which a word that nobody knows means."""
+    """What the words of a scope name, in compared form; None for everything, which an unknown word means."""
     if scope in known:
         return known[scope]
     if len(known) >= MAX_SCOPES:

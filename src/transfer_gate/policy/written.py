@@ -1,4 +1,4 @@
-"""The rules as their source says, for whoever explains them.
+"""The rules as their source says, for explanations.
 
 In the compiled package (docs/explanation/compiled.md) a condition is machine code: it takes no stand-in for the facts,
 and has no docstring. Its source is there too, and is read here as ordinary Python.

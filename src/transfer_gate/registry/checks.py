@@ -54,7 +54,7 @@ class Finding:
 
 
 class InvalidRegistry(InvalidInput):
-    """Objects that are no registry; `problems` tells the places, for a caller that knows their lines."""
+    """Objects that are no registry; `problems` has the places, for a caller that knows their lines."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(("the registry is wrong:", *(f"  {problem}" for problem in problems))))
@@ -210,7 +210,7 @@ def _recipient_doubts(registry: Registry) -> Iterator[Problem]:
     for version, notice in registry.notices.items():
         here = ("notices", version)
         if notice.review is None or notice.review.status is None:
-            yield Problem((*here, "review"), "nobody reviewed the form: what needs consent will be held")
+            yield Problem((*here, "review"), "the form was not reviewed: what needs consent will be quarantined")
         for index, party in enumerate(notice.partner_list.party_ids if notice.partner_list else ()):
             if party not in registry.partners:
                 hint = did_you_mean(party, registry.partners)

@@ -159,7 +159,7 @@ def _summary(new: Partner | Notice) -> str:
     if isinstance(new, Partner):
         deals_in, receives = _shown(new.categories), _shown(new.fields)
         return f"{new.status}, established in {_shown(new.country)}, deals in {deals_in}, may receive {receives}"
-    named = _shown(new.partner_list.party_ids) if new.partner_list else "nobody"
+    named = _shown(new.partner_list.party_ids) if new.partner_list else "no party"
     period = _shown(Period.model_construct(from_=new.published_from, to=new.published_to))
     return f"published {period}, names {named}, review: {_shown(new.review.status if new.review else None)}"
 

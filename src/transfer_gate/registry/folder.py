@@ -33,7 +33,7 @@ def load_registry(folder: Path) -> Registry:
     if inspection.registry is None:
         listed = "\n".join(f"  {finding}" for finding in inspection.errors)
         raise InvalidInput(
-            f"the registry {folder} is wrong:\n{listed}", do=f"mend it and run: transfer-gate registry check {folder}"
+            f"the registry {folder} is wrong:\n{listed}", do=f"fix it and run: transfer-gate registry check {folder}"
         )
     return inspection.registry
 
@@ -136,7 +136,7 @@ class _Reading:
         return self._documents.get(key)
 
     def _strangers(self, folder: Path, files: tuple[str, ...] | None, folders: tuple[str, ...]) -> None:
-        """A file in the wrong place would be a partner or a safeguard that nobody reads: an error, not silence."""
+        """A file in the wrong place would be a partner or a safeguard that is never read: an error, not silence."""
         for path in sorted(folder.iterdir()):
             if path.name.startswith("."):
                 continue

@@ -136,7 +136,7 @@ def _classes(annotation: Any) -> Iterator[type[Reviewed]]:
         yield from _classes(part)
 
 
-#: 128 bits: even somebody who may write both of two different registries can't make them share a revision (2^64 tries).
+#: 128 bits: even the author of two different registries can't make them share a revision (2^64 tries).
 _HEX_DIGITS: Final = 32
 
 

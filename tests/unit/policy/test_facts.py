@@ -54,7 +54,7 @@ def test_a_rule_never_raises_for_one_thing_that_is_missing_and_the_explanation_n
         f.basis, f.kind = basis, min(rule.kinds)
         setattr(f, name, None)
         assert rule.holds(f) in (True, False)
-        assert why_not(rule, f) == f"there is no {words}, which another rule tells"
+        assert why_not(rule, f) == f"there is no {words}, which another rule reports"
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,10 @@ def test_an_open_period_is_none_of_these_errors() -> None:
             notice(text_hash=SAMPLE["notices"]["n-2024-03"]["text_hash"]),
             "notices.n-2026-09.text_hash: is the text of notice n-2024-03 too: another version is another text",
         ),
-        (notice(review=None), "notices.n-2026-09.review: nobody reviewed the form: what needs consent will be held"),
+        (
+            notice(review=None),
+            "notices.n-2026-09.review: the form was not reviewed: what needs consent will be quarantined",
+        ),
         (
             acme(suppression=None),
             "partners.acme-assurances.suppression: no channel to pass withdrawals on (topic or endpoint): "

@@ -156,7 +156,7 @@ def test_a_notice_that_comes_is_described() -> None:
         ("notices", "n-2027-01"), {"version": "n-2027-01", "published_from": "2027-01-01T00:00:00+01:00"}
     )
     assert change.text == (
-        "is new: published from 2027-01-01 00:00+01:00 until further notice, names nobody, review: not said"
+        "is new: published from 2027-01-01 00:00+01:00 until further notice, names no party, review: not said"
     )
 
 

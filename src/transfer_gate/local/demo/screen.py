@@ -140,7 +140,7 @@ _OF_THE_GATE: Final[Mapping[str, str]] = {
     "partner-recall-overdue": "the partner has not acknowledged a suppression in time",
 }
 
-#: The domain that most sample people share: it tells nobody from the others.
+#: The domain that most sample people share: it identifies no person.
 _DOMAINS: Final = frozenset({"courriel.example"})
 
 _RULES: Final = {str(rule.id): rule for rule in RULES}

@@ -152,13 +152,13 @@ class Watch:
             self.released[released.partner_id, channel] += 1
 
     def _take_held(self, record: ConsumerRecord) -> None:
-        ours = dict(record.headers)
-        if ours[names.STAGE] == b"consent":
+        headers = dict(record.headers)
+        if headers[names.STAGE] == b"consent":
             return  # a copy of an unreadable consent event: no transfer ended here
-        reasons = _REASONS.decode(ours[names.REASONS])
+        reasons = _REASONS.decode(headers[names.REASONS])
         for of_channel in reasons.values():
             self.held[of_channel[0]] += 1
-        partner = ours.get(names.PARTNER, b"").decode()
+        partner = headers.get(names.PARTNER, b"").decode()
         if partner and record.value is not None:
             self.examples.setdefault(
                 next(iter(reasons.values()))[0], QuarantinedTransfer(record.value, partner, reasons)

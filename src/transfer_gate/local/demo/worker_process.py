@@ -40,7 +40,7 @@ class WorkerProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal is ours to pass on, in order
+                start_new_session=True,  # Ctrl-C in the terminal is passed on by the demo, in order
             )
 
     async def until_ready(self) -> None:
@@ -81,7 +81,7 @@ class WorkerProcess:
 
 
 def _environment(settings: Settings) -> Mapping[str, str]:
-    """Ours, but of our settings only those of the demo.
+    """The environment of the demo, with the settings of the demo alone.
 
     Paths are absolute, because the worker runs in another folder, out of reach of a `.env` file.
     """
