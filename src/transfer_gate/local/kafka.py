@@ -48,8 +48,8 @@ class LocalKafka:
 
         `port`: default the one it had before, else a free one. `java`: see `find_java`. `heap`: as `java -Xmx`.
         `progress` is called with the state of the download of the jars, which happens once per user. `seat`: its place
-        in a cluster (`local.cluster`). `version`: the release of Apache Kafka, one of `kafka_versions()`; default the one that it
-        had before, else the newest.
+        in a cluster (`local.cluster`). `version`: the release of Apache Kafka, one of `kafka_versions()`; default the
+        one that it had before, else the newest.
         """
         if not re.fullmatch(r"[1-9]\d*[kmgKMG]", heap):
             raise InvalidInput(f"{heap} is not a size of a Java heap", do="write it like 768m or 1g")

@@ -31,7 +31,7 @@ def is_consumer(subject: Subject, contact: Contact, free_mail_domains: AbstractS
 
 
 def kind_on(channel: Channel, subject: Subject, contact: Contact) -> SubjectKind:
-    """The kind on a channel of someone who is not a consumer everywhere: a personal address or number makes one."""
+    """The kind on a channel of a person who is not a consumer everywhere: a personal address or number makes one."""
     kind = subject.kind or "consumer"
     if channel == "postal":
         return kind

@@ -132,7 +132,7 @@ def _parsed(duration: str) -> tuple[int, dt.timedelta]:
 
 
 def birthday(birth_date: dt.date, age: int) -> dt.date:
-    """The day on which that age is reached; for someone born on 29 February, 28 February in common years."""
+    """The day on which that age is reached; for a person born on 29 February, 28 February in common years."""
     year = birth_date.year + age
     if year > dt.MAXYEAR:
         return dt.date.max

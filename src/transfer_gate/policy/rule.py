@@ -40,7 +40,7 @@ class Scope(StrEnum):
     """What a condition may look at: the narrower, the less often it is evaluated. Property tests hold these claims.
 
     PARTNER: t and the partner's file. SHARED: what channels with the same kind, basis, consent and notice have in
-    common. CHANNEL: anything. OPPOSITION: anything, but it fails only for someone who ever opposed something
+    common. CHANNEL: anything. OPPOSITION: anything, but it fails only for a person who ever opposed something
     (`Facts.opposed`).
     """
 

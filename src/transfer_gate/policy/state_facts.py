@@ -96,7 +96,7 @@ class StateFacts:
         """Whether a live record with basis legitimate interest says that the person was told of the partner."""
         return bool(
             self._once(
-                ("told", channel, purpose, partner_id),
+                ("informed", channel, purpose, partner_id),
                 lambda: any(
                     record.lawful_basis == "legitimate_interest"
                     and channel in record.channels

@@ -164,7 +164,7 @@ def _explain(held: QuarantinedTransfer) -> list[str]:
 def _meaning(reason: str) -> str:
     rule = _RULES.get(reason)
     if rule is None:
-        return f"tells: {_OF_THE_GATE.get(reason, reason)}"
+        return f"of the gate itself: {_OF_THE_GATE.get(reason, reason)}"
     return f"does not hold: {rule.title} [{rule.reference}]"
 
 
