@@ -73,11 +73,11 @@ def _bases(rule: Rule) -> str:
     }
     if len(set(needs.values())) == 1:
         need = next(iter(needs.values()))
-        needs = f"needs {need}" if need else ""
+        needed = f"needs {need}" if need else ""
         if len(needs) == len(BASES):
-            return needs
+            return needed
         bases = f"basis {' or '.join(map(_word, needs))}"
-        return f"{bases}, {needs}" if needs else bases
+        return f"{bases}, {needed}" if needed else bases
     return "basis " + ", ".join(
         f"{_word(basis)} (needs {need})" if need else _word(basis) for basis, need in needs.items()
     )
