@@ -15,7 +15,13 @@ from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
-from transfer_gate.gate.integrity.offsets import require_history_home, require_offsets
+from transfer_gate.gate.integrity.offsets import (
+    offsets_set,
+    require_history_home,
+    require_not_again,
+    require_nothing_skipped,
+    require_offsets,
+)
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import Cluster, FoundTopic
@@ -142,6 +148,13 @@ def _of_note(
             yield _TOPIC, topic, partial(require_same_log, topic, number, known, now, reach)
         else:
             yield _LOGS, topic, partial(require_log, topic, number, reach, 0, seen.begins[place], seen.ends[place])
+    moved = offsets_set(offsets, note, {topic: found.topic_id for topic, found in seen.identities.items()})
+    for topic, both in moved.items():
+        if topic in (topics.consents, topics.strays):
+            yield _OFFSETS, topic, partial(require_nothing_skipped, topic, number, both)
+        elif topic == topics.transfers:
+            epoch_end = seen.epoch_ends.get((topic, number))
+            yield _OFFSETS, topic, partial(require_not_again, topic, number, both, epoch_end)
     for topic, committed in offsets.items():
         place, known = (topic, number), note.topics.get(topic)
         if place not in seen.ends or (known is not None and known.topic_id != seen.identities[topic].topic_id):

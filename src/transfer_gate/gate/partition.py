@@ -355,6 +355,7 @@ class Partition:
             changelog_end=self._reach(self._book.changelog, self._tables.consent, written),
             ledger_end=self._reach(self._book.ledger, self._tables.ledger, written),
             topics=lives,
+            offsets=reached,
         )
 
     def _reach(self, topic: str, table: Slice, written: Mapping[Place, Written]) -> int:

@@ -16,7 +16,15 @@ from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
-from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, require_history_home, require_offsets
+from transfer_gate.gate.integrity.offsets import (
+    lacking_offsets,
+    offsets_lost,
+    offsets_set,
+    require_history_home,
+    require_not_again,
+    require_nothing_skipped,
+    require_offsets,
+)
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.monitoring import Deleted
 from transfer_gate.gate.restore import ends_of, restore
@@ -105,6 +113,8 @@ class TakeOver:
         #: By partition: the note of the last commit, and which of its name each input topic is.
         self._notes: dict[int, CommitNote] = {}
         self._lives: dict[int, dict[str, Life]] = {}
+        #: By partition: input topic to its last commit and the offset that somebody set since.
+        self._moved: dict[int, dict[str, tuple[int, int]]] = {}
         self._stopped: dict[int, GateError] = {}
 
     async def keep(self, numbers: set[int], stopped: set[int]) -> None:
@@ -258,9 +268,12 @@ class TakeOver:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)
             for registry in registries:
                 self._require_order(number, registry)
+            moved = self._moved[number] = offsets_set(committed, note, ids)
+            for topic in (self._book.consents, self._book.strays):
+                require_nothing_skipped(topic, number, moved.get(topic))
             return await self._begin_anew(number, committed, note, ids)
 
-        self._notes, self._lives = {}, {}
+        self._notes, self._lives, self._moved = {}, {}, {}
         if not numbers:
             return {}
         writer = self._writers[min(numbers)]
@@ -285,13 +298,16 @@ class TakeOver:
         return {number: found for number, found in committed.items() if number not in self._stopped}
 
     async def _require_epochs(self, number: int, committed: Mapping[str, Committed]) -> None:
-        """Hold that what the group has taken of each input stands there still (KIP-320). Raises HistoryLost."""
+        """Hold that what the group has taken of each input stands there still (KIP-320), and that nobody set the offset
+        of transfers back before it. Raises HistoryLost, OffsetMoved.
+        """
         lives = self._lives[number]
         asked = {(topic, number): lives[topic].epoch for topic in committed if lives[topic].epoch >= 0}
-        if not asked:
-            return
-        for (topic, _), end in (await self._watch.epoch_ends(asked)).items():
+        ends = await self._watch.epoch_ends(asked) if asked else {}
+        for (topic, _), end in ends.items():
             require_epoch(topic, number, lives[topic].epoch, committed[topic].offset, end)
+        transfers = self._book.transfers
+        require_not_again(transfers, number, self._moved[number].get(transfers), ends.get((transfers, number)))
 
     def _registries(self, committed: Mapping[tuple[str, int], Committed], identities: Identities) -> list[str]:
         """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that
@@ -338,8 +354,8 @@ class TakeOver:
         elif not (self._allow_older_registry and committed and note.registry > self._book.registry_order):
             return committed
         # A rollback is noted at once, also where nothing comes in: no later worker needs the permission once more.
-        kept = replace(note, topics={**note.topics, **lives}, registry=self._book.registry_order)
         offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
+        kept = replace(note, topics={**note.topics, **lives}, registry=self._book.registry_order, offsets=offsets)
         await self._writers[number].produce(Batches(number, int(self._clock().timestamp() * 1000)))
         await self._writers[number].commit(number, offsets, str(kept))
         return {topic: Committed(offset, str(kept)) for topic, offset in offsets.items()}

@@ -12,7 +12,7 @@ from transfer_gate.errors import GateError, RefusedByGuard
 from transfer_gate.gate.integrity.commit_note import note_of
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch
 from transfer_gate.gate.integrity.logs import require_same_log
-from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost
+from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, offsets_set, require_nothing_skipped
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
@@ -80,7 +80,7 @@ class AllPartitions:
     async def read(self) -> None:
         """Read what is committed, and the tables. Call it after `fence`, and after the topics have their new count.
 
-        Raises HistoryLost when a log is not the one that was committed to, StateTooNew.
+        Raises HistoryLost when a log is not the one that was committed to, OffsetMoved, StateTooNew.
         """
         async with self._watch() as watch:
             identities = await watch.look()
@@ -92,6 +92,9 @@ class AllPartitions:
             if note.state_format > STATE_FORMAT:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)
             self._require_same_logs(number, note, identities)
+            moved = offsets_set(committed, note, ids)
+            for topic in (self.book.consents, self.book.strays):
+                require_nothing_skipped(topic, number, moved.get(topic))
             tables = Tables(MemorySlice(), MemorySlice())
             self.held[number] = Held(number, writer, tables, *_begun_anew(committed, note, ids), bool(committed))
         for topic, which in ((self.book.changelog, 0), (self.book.ledger, 1)):

@@ -151,6 +151,7 @@ async def _note_count(settings: Settings, all_of: AllPartitions, before: Before)
             ledger_end=ledgers[number],
             partitions=before.partitions,
             state_format=STATE_FORMAT,
+            offsets=offsets,
         )
         await held.writer.produce(Batches(number, _now_ms()))
         await held.writer.commit(number, offsets, str(note))

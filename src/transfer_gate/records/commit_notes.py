@@ -51,7 +51,8 @@ def life_of(known: Life | None, topic_id: str) -> Life:
 class CommitNote(Struct, frozen=True):
     """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
     deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which
-    partition count, on which topics, by which registry (`published_at/revision`), and in which format of states.
+    partition count, on which topics, by which registry (`published_at/revision`), in which format of states, and which
+    `offsets` of the inputs were committed: one that an operator sets later has lost its note, the others have not.
     """
 
     life: str
@@ -61,6 +62,7 @@ class CommitNote(Struct, frozen=True):
     topics: Mapping[str, Life] = {}
     registry: str = ""
     state_format: int = 0
+    offsets: Mapping[str, int] = {}
 
     def __str__(self) -> str:
         text = f"life={self.life} changelog={self.changelog_end} ledger={self.ledger_end}"
@@ -71,7 +73,11 @@ class CommitNote(Struct, frozen=True):
             text += f" topics={lives}"
         if self.registry:
             text += f" registry={self.registry}"
-        return f"{text} format={self.state_format}" if self.state_format else text
+        if self.state_format:
+            text += f" format={self.state_format}"
+        if self.offsets:
+            text += " offsets=" + ",".join(f"{topic}:{offset}" for topic, offset in self.offsets.items())
+        return text
 
     @property
     def changelog(self) -> Reach:
@@ -89,6 +95,7 @@ def decode_note(text: str) -> CommitNote | None:
     parts = dict(part.partition("=")[::2] for part in text.split())
     try:
         topics = [life.split(":") for life in parts.get("topics", "").split(",") if life]
+        offsets = [offset.split(":") for offset in parts.get("offsets", "").split(",") if offset]
         return CommitNote(
             parts["life"],
             int(parts["changelog"]),
@@ -97,6 +104,7 @@ def decode_note(text: str) -> CommitNote | None:
             {topic: _read_life(life) for topic, *life in topics},
             parts.get("registry", ""),
             int(parts.get("format", "0")),
+            {topic: int(offset) for topic, offset in offsets},
         )
     except (KeyError, ValueError, TypeError):
         return None

@@ -156,6 +156,29 @@ async def test_an_input_that_was_made_anew_is_worth_a_warning(prepared: Prepared
     assert f"{name} was deleted and made anew" in found["topic identity"].found
 
 
+@pytest.mark.parametrize(
+    ("topic", "noted", "words"),
+    [
+        ("consents", RECORDS - 1, f"was set to {RECORDS}, but only events below {RECORDS - 1} are applied"),
+        ("strays", 0, f"was set to {RECORDS}, but only events below 0 are applied"),
+        ("transfers", RECORDS + 4, f"was set back to {RECORDS}, but transfers below {RECORDS + 4} are decided"),
+    ],
+)
+async def test_an_offset_that_was_set_by_hand_to_where_it_must_not_be_fails(
+    prepared: Prepared, topic: str, noted: int, words: str
+) -> None:
+    name = getattr(prepared.topics, topic)
+    note = prepared.note(offsets={name: noted})
+    note = note if topic != "transfers" else prepared.note(offsets={name: noted}, topics=without_epochs(note))
+    await prepared.commit(note, {prepared.topics.transfers: RECORDS, prepared.topics.consents: RECORDS, name: RECORDS})
+    await failure(prepared, "group offsets", name, words, "kafka-consumer-groups")
+
+
+def without_epochs(note: CommitNote) -> dict[str, Life]:
+    """Its topics as a version noted them that knew no leader epochs."""
+    return {topic: life._replace(epoch=-1) for topic, life in note.topics.items()}
+
+
 async def test_an_older_registry_than_noted_fails(prepared: Prepared) -> None:
     await prepared.commit(prepared.note(registry="2999-01-01T00:00:00.000000+00:00/other"))
     await failure(prepared, "registry order", "older than", "--allow-older-registry")

@@ -133,6 +133,34 @@ async def test_a_group_whose_offsets_the_brokers_forgot_decides_nothing_until_so
     await expect_objected_once(gate, before, after)
 
 
+async def test_offsets_that_were_set_beyond_unapplied_events_or_back_before_decided_transfers_are_refused(
+    gate: StreamGate,
+) -> None:
+    """An objection that came while no worker ran was skipped for ever, and partners got all transfers once more."""
+    before = await ask(gate, "t-1")
+    await gate.consent("p-2")
+    await gate.settled()
+    await gate.worker.terminate()
+    value = gate.events.against("objection", "p-2", "o-2")
+    objection = await gate.send(gate.topics.consents, value, b"p-2")
+    after = await gate.send(gate.topics.transfers, gate.events.transfer("p-2", "t-2"), b"p-2")
+    committed = await gate.committed()
+    applied, decided = committed[gate.topics.consents, 0], committed[gate.topics.transfers, 0]
+
+    await reset_offset(gate, gate.topics.consents, objection.place[2] + 1)
+    message = await refusal(gate, after)
+    assert f"the group's offset was set to {objection.place[2] + 1}, but only events below {applied} " in message
+    assert f"what to do: stop all workers and set it to {applied}, or to the earliest" in message
+
+    await reset_offset(gate, gate.topics.consents, applied)
+    await reset_offset(gate, gate.topics.transfers)
+    message = await refusal(gate, after)
+    assert f"the group's offset was set back to 0, but transfers below {decided} are decided" in message
+
+    await reset_offset(gate, gate.topics.transfers, decided)
+    await expect_objected_once(gate, before, after)
+
+
 async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work_and_one_that_was_committed_is(
     gate: StreamGate,
 ) -> None:

@@ -1,12 +1,21 @@
 """What must still be in the logs: the comparison itself. On a real broker: tests/integration/gate/test_history.py."""
 
+from typing import Final
+
 import pytest
 
-from transfer_gate.gate.integrity.commit_note import noted
+from transfer_gate.gate.integrity.commit_note import noted, read_note
 from transfer_gate.gate.integrity.logs import HistoryLost, require_events, require_log
-from transfer_gate.gate.integrity.offsets import OffsetsLost, require_offsets
+from transfer_gate.gate.integrity.offsets import (
+    OffsetMoved,
+    OffsetsLost,
+    offsets_set,
+    require_not_again,
+    require_nothing_skipped,
+    require_offsets,
+)
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import CommitNote
+from transfer_gate.records.commit_notes import CommitNote, Life
 
 
 def test_a_note_says_up_to_where_the_logs_reach_and_in_which_life() -> None:
@@ -94,6 +103,44 @@ def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
     committed: dict[str, Committed], worked: bool
 ) -> None:
     require_offsets("transfers", "consents", 2, committed, worked=worked)
+
+
+NOTED: Final = CommitNote("a", topics={"in": Life("id-1")}, offsets={"in": 7})
+
+
+@pytest.mark.parametrize(
+    ("found", "topic_id", "moved"),
+    [
+        (Committed(7, str(NOTED)), "id-1", {}),
+        (Committed(7, ""), "id-1", {}),
+        (Committed(9, ""), "id-1", {"in": (7, 9)}),
+        (Committed(2, str(NOTED)), "id-1", {"in": (7, 2)}),
+        (Committed(0, str(NOTED)), "id-2", {}),  # made anew
+    ],
+)
+def test_an_offset_that_the_gate_has_not_committed_is_known_by_the_note(
+    found: Committed, topic_id: str, moved: dict[str, tuple[int, int]]
+) -> None:
+    note = read_note(Committed(0, str(NOTED)))
+    assert note == NOTED
+    assert offsets_set({"in": found, "other": found}, note, {"in": topic_id}) == moved
+
+
+def test_consent_events_may_be_folded_again_but_never_be_skipped() -> None:
+    for moved in (None, (7, 7), (7, 0)):
+        require_nothing_skipped("in", 2, moved)
+    with pytest.raises(
+        OffsetMoved, match="partition 2 of in: the group's offset was set to 9, but only events below 7"
+    ):
+        require_nothing_skipped("in", 2, (7, 9))
+
+
+def test_transfers_may_be_skipped_but_not_be_decided_again_unless_others_stand_there() -> None:
+    for moved, epoch_end in ((None, None), ((7, 9), 9), ((7, 7), 9), ((7, 4), 4)):
+        require_not_again("in", 2, moved, epoch_end)
+    for epoch_end in (None, 7, 5):
+        with pytest.raises(OffsetMoved, match="set back to 4, but transfers below 7 are decided"):
+            require_not_again("in", 2, (7, 4), epoch_end)
 
 
 @pytest.mark.parametrize("committed", [{}, {"replay": Committed(3, "")}, {"consents": WITHOUT_NOTE}])

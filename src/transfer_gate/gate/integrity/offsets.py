@@ -19,10 +19,15 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.clients import connected
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.records.commit_notes import CommitNote
 
 
 class OffsetsLost(PartitionStops):
     """The group has forgotten up to where transfers are decided: all that are still there would be sent once more."""
+
+
+class OffsetMoved(PartitionStops):
+    """Somebody set an offset of the group to where it must not go on."""
 
 
 class HistoryNotHome(GateError):
@@ -55,6 +60,56 @@ def offsets_lost(transfers: str, partition: int, lacking: Collection[int]) -> Of
         "brokers), or were deleted. All transfers that are still there would be decided and sent once more",
         do=f"stop all workers and set the group's offsets of {transfers} to where the decisions end, for "
         "every partition (docs/reference/what-happens-when.md has the commands); raise offsets.retention.minutes",
+    )
+
+
+def offsets_set(
+    committed: Mapping[str, Committed], note: CommitNote, ids: Mapping[str, str]
+) -> dict[str, tuple[int, int]]:
+    """Offsets of inputs that were not committed by the gate: topic to the offset that the gate had committed, and the
+    one that was set instead. A topic that was made anew since has none.
+
+    `note`: of the last commit; `ids`: topic to its id now.
+    """
+    return {
+        topic: (note.offsets[topic], found.offset)
+        for topic, found in committed.items()
+        if topic in note.offsets
+        and found.offset != note.offsets[topic]
+        and (life := note.topics.get(topic)) is not None
+        and life.topic_id == ids.get(topic)
+    }
+
+
+def require_nothing_skipped(topic: str, partition: int, moved: tuple[int, int] | None) -> None:
+    """Hold that the offset of consent events, or of strays, was not set beyond what is applied (see `offsets_set`).
+    Raises OffsetMoved.
+    """
+    if moved is None or moved[1] <= moved[0]:
+        return
+    applied, found = moved
+    raise OffsetMoved(
+        f"partition {partition} of {topic}: the group's offset was set to {found}, but only events below {applied} "
+        "are applied: those in between, withdrawals maybe among them, would never be",
+        do=f"stop all workers and set it to {applied}, or to the earliest, which has the history folded anew "
+        "(kafka-consumer-groups --reset-offsets)",
+    )
+
+
+def require_not_again(topic: str, partition: int, moved: tuple[int, int] | None, epoch_end: int | None) -> None:
+    """Hold that the offset of transfers was not set back before what is decided. Raises OffsetMoved.
+
+    `epoch_end`: where the log of the leader epoch ends now in which the last one was taken, None where that is not
+    known. What stands behind that end came in its place (KIP-320), and was not decided.
+    """
+    if moved is None or moved[1] >= moved[0] or (epoch_end is not None and epoch_end <= moved[1]):
+        return
+    decided, found = moved
+    raise OffsetMoved(
+        f"partition {partition} of {topic}: the group's offset was set back to {found}, but transfers below {decided} "
+        "are decided: they would be decided, and sent to partners, once more",
+        do=f"stop all workers and set it to {decided} (kafka-consumer-groups --reset-offsets --to-offset); to have "
+        "quarantined transfers decided again: transfer-gate replay plan",
     )
 
 
