@@ -65,7 +65,8 @@ LIBRARIES: Final = {
     "faust": "gate",
     "mode": "gate",
     "rocksdict": "gate",
-    "aiokafka": "kafka gate growth evidence verify imports ingest replay quarantine operators auditor local",
+    # What they have of it are records and partitions; its clients: OPEN_CLIENTS.
+    "aiokafka": "kafka gate growth evidence verify imports ingest replay quarantine auditor local",
     "prometheus_client": "observe gate",
     "structlog": "observe",
     "aiohttp": "local",
@@ -90,12 +91,23 @@ LIBRARIES: Final = {
     "zstandard": "kafka",
 }
 
+#: What aiokafka hands over: values, which any part may name that may import aiokafka.
+KAFKA_VALUES: Final = frozenset({"ConsumerRecord", "TopicPartition"})
+#: Modules and folders that have clients, errors or protocol classes of aiokafka.
+OPEN_CLIENTS: Final = (
+    "kafka/", "gate/faust/",
+    # The worker's own connections, beside the consumer of Faust.
+    "gate/integrity/", "gate/originals.py", "gate/partition.py", "gate/restore.py",
+    # A consumer that moves from partition to partition; a producer that lives as long as its service; the demo.
+    "auditor/reader.py", "ingest/publisher.py", "local/demo/streams.py",
+)  # fmt: skip
+
 #: All that a decision may be made of: nothing here reaches a file, a network, a clock or a random number.
 OF_DECISIONS: Final = (
     "bisect calendar collections dataclasses datetime enum functools holidays idna msgspec pydantic re types typing"
     " unicodedata zoneinfo"
 )
-#: No part of a decision: one prints the page of the rules, the other reads their sources for whoever explains them.
+#: No part of a decision: one prints the page of the rules, the other reads their sources for explanations.
 ABOUT_DECISIONS: Final = {"policy/rule_table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}
 #: Modules that are given the time, and must not ask for it.
 WITHOUT_CLOCK: Final = (
@@ -192,6 +204,19 @@ def test_a_part_imports_only_what_lies_below_it(part: str) -> None:
 def test_a_library_stays_where_it_belongs(library: str) -> None:
     users = {part: used[library] for part, used in crossings().items() if library in used}
     assert users.keys() <= set(LIBRARIES[library].split()), users
+
+
+def test_clients_of_kafka_are_opened_where_they_belong() -> None:
+    elsewhere = {
+        module_of(source): name.name
+        for source in sources(".")
+        if not str(source.relative_to(SOURCES)).startswith(OPEN_CLIENTS)
+        for node in ast.walk(tree(source))
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "aiokafka"
+        for name in node.names
+        if name.name not in KAFKA_VALUES
+    }
+    assert elsewhere == {}
 
 
 @pytest.mark.parametrize("source", sources("model", "policy"), ids=module_of)
