@@ -96,7 +96,8 @@ VALUES: Final = {
     "outcome": "closed, named by the metric",
     "source": "sources of `ingest`: those that have a file",
     "became": "types of consent events; `unreadable`, `of_nobody`, `passed_over`, `other_regulation`",
-    "reason": "the reasons of [rules](rules.md)",
+    "reason": "the reasons of [rules](rules.md); of `transfer_gate_partition_stopped` the error, such as "
+    "`history-lost` ([runbook](../runbooks/TransferGatePartitionStopped.md))",
     "rule": "rule ids of [rules](rules.md); `gate` and `definitions` for defects outside a single rule",
     "topic": "names of the topics that the program reads",
     "partition": "partition numbers that the program reads now",
