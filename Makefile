@@ -41,7 +41,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy docs sbom lint format bench bench-quick mutate requirements clean
+.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy check-helm docs sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -67,10 +67,13 @@ check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (ne
 compiled: $(COMPILED_VENV)/.ready ## the package as the image has it, in .venv-compiled: the hot path as C (needs a C compiler)
 
 check-compiled: $(COMPILED_VENV)/.ready ## cases, properties, rounds and a real stream on the compiled package
-	$(COMPILED_BIN)/python -m pytest $(SPREAD) --timeout 300 -m 'not long and not monitoring and not interpreted' $(COMPILED_TESTS) $(ARGS)
+	$(COMPILED_BIN)/python -m pytest $(SPREAD) --timeout 300 -m 'not long and not monitoring and not helm and not interpreted' $(COMPILED_TESTS) $(ARGS)
 
 check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
 	sh deploy/check.sh $(DEPLOY_BIN)
+
+check-helm: $(VENV)/.ready ## the Helm chart: lint, and the same as kustomize (needs both, or Go to build them)
+	@folder=$$(sh .ci/find-helm) && PATH="$$folder:$$PATH" $(BIN)/python -m pytest --timeout 300 -m helm tests/helm $(ARGS)
 
 docs: $(DOCS_VENV)/.ready ## the docs as a site in build/site; a link that leads nowhere fails
 	@$(DOCS_VENV)/bin/python .ci/site.py build/site-source
