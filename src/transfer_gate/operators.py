@@ -36,7 +36,7 @@ def operator(settings: Settings) -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise InvalidInput("nobody knows who you are", do=f"set {PREFIX}OPERATOR") from None
+        raise InvalidInput("your name is not known", do=f"set {PREFIX}OPERATOR") from None
 
 
 async def record_acts(session: Session, *acts: Act) -> None:

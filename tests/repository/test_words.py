@@ -12,8 +12,8 @@ import pytest
 SOURCES: Final = Path(__file__).parents[2] / "src" / "transfer_gate"
 #: The parts that keep to the words. A part that is not here still has some of the others.
 PARTS: Final = (
-    "cases", "errors.py", "evidence.py", "local", "model", "observe", "policy", "printable.py", "registry",
-    "settings.py", "settings_table.py", "starter",
+    "cases", "errors.py", "evidence.py", "growth", "imports", "local", "model", "observe", "operators.py", "policy",
+    "printable.py", "registry", "schemas", "settings.py", "settings_table.py", "starter", "verify",
 )  # fmt: skip
 
 #: Word -> what to write instead.

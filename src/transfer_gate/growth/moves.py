@@ -57,7 +57,7 @@ def _away(all_of: AllPartitions, number: int) -> Iterator[tuple[bytes, int]]:
     """Keys of a partition's states that belong to another one, and to which."""
     for key in dict(all_of.held[number].tables.consent.items()):
         if is_key_of_day(key):
-            continue  # seals what is nobody's, beside which it stays
+            continue  # seals what has no owner, beside which it stays
         home = all_of.book.placement.home(key)
         if home is not None and home != number:
             yield key, home

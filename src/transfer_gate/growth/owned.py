@@ -38,7 +38,7 @@ class Held(Struct):
 
 
 class AllPartitions:
-    """Every partition of an installation, as a worker would own it: whoever owned one before can't commit any more.
+    """Every partition of an installation, as a worker would own it: an earlier owner can't commit any more.
 
     An async context; the connections are closed at its end.
     """

@@ -1,7 +1,7 @@
 """The steps by which an installation grows. Each may be repeated, so that a run which was killed is run again.
 
-1. `look_before`: nobody works, everything is decided. `verify`.
-2. Fence: whoever worked can't commit any more.
+1. `look_before`: no worker runs, everything is decided. `verify`.
+2. Fence: an earlier worker can't commit any more.
 3. More partitions for every topic that carries a prospect. From here on workers refuse: the commits note the old count.
 4. States go to the partitions of their keys, ledger entries to those of their records.
 5. Consent events that were not applied are applied (topics that were grown by hand).
@@ -63,7 +63,7 @@ async def grow(
 ) -> Grown:
     """Bring an installation to `partitions` partitions; a run that was killed is run again in the same words.
 
-    `despite_verify`: also where `verify` finds faults; none may be added. `say` is told what goes on.
+    `despite_verify`: also where `verify` finds faults; none may be added. `say` reports progress.
 
     Raises InvalidInput, NothingMatched, RefusedByGuard (see `look_before`; or a worker was started meanwhile),
     CheckFailed when `verify` does not hold, HistoryLost, StateTooNew, AccessDenied, BrokerUnavailable.
@@ -92,7 +92,7 @@ async def grow(
         except RoundFailed as error:
             raise in_words(error) from error
     after = await _verified(settings, registry, say)
-    # Whoever has the history folded anew has copies of events that can't be read written anew.
+    # A history that is folded anew has copies of unreadable events written anew.
     if _sum(after, copies=grown.decided_under is not None) > _sum(account, copies=grown.decided_under is not None):
         raise CheckFailed(
             f"verify found {_faults(account)} before and finds {_faults(after)} now",
@@ -132,7 +132,7 @@ def _ever_worked(all_of: AllPartitions) -> bool:
 
 
 async def _note_count(settings: Settings, all_of: AllPartitions, before: Before) -> None:
-    """Commit the new count in every partition. Where nobody ever worked there is nothing to note."""
+    """Commit the new count in every partition. Where no worker ever ran there is nothing to note."""
     if not _ever_worked(all_of):
         return
     book = all_of.book

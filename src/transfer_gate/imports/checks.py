@@ -38,7 +38,7 @@ def zone_of(times: Times) -> ZoneInfo | None:
 
 
 def types_of(fields: Fields) -> tuple[str, ...]:
-    """The types of event that these fields can make, as far as the mapping tells."""
+    """The types of event that these fields can make, as far as the mapping says."""
     value = fields.type
     if value.column is None:
         words = {value.constant}

@@ -61,10 +61,10 @@ class ReadSource:
         self._path, self._stat = source.file, _stat(source.file)
 
     def require_unchanged(self) -> None:
-        """Hold that nobody has written to the file since it was opened. Raises InvalidInput."""
+        """Check that the file was not written to since it was opened. Raises InvalidInput."""
         if _stat(self._path) != self._stat:
             raise InvalidInput(
-                f"{self._path} was changed while it was read", do="import a file that nobody writes to any more"
+                f"{self._path} was changed while it was read", do="import a file that is not written to any more"
             )
 
 

@@ -45,7 +45,7 @@ Read = Callable[[Any], dt.datetime]
 class TimeFormat:
     """A format of times, checked.
 
-    `has_hour`: it tells the hour. `needs_zone`: nothing that it reads says its offset.
+    `has_hour`: it has the hour. `needs_zone`: nothing that it reads says its offset.
     """
 
     def __init__(self, text: str) -> None:

@@ -46,7 +46,7 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 class HeldNow(Struct, frozen=True, kw_only=True):
     """Where the channels are now that were quarantined at first: still held, released by a replay, discarded; or just
-    being decided afresh while this was counted."""
+    being decided again while this was counted."""
 
     open: int
     replayed: int
@@ -82,7 +82,7 @@ async def verify(
     """Account for every committed record of `prospect-transfers` that stands there when this begins.
 
     Waits up to `wait_seconds` for a running gate to come to the end of them; with `decided_only` just those count that
-    the gate had decided when this began. `say` is told what goes on. Raises InvalidInput when a topic is missing,
+    the gate had decided when this began. `say` reports progress. Raises InvalidInput when a topic is missing,
     BrokerUnavailable.
     """
     topics = settings.topics
@@ -102,7 +102,7 @@ async def verify(
         consents = UnreadableConsents(_ranges(begins, ends, topics.consents), of_consents, nobody)
         last = await _read_inputs(settings, ends, inputs, consents, say)
         undecided = await _caught_up(cluster, settings.app_id, last, wait_seconds, say)
-        # The ledger first: whatever it tells of is then committed, and stands below the ends of the other topics.
+        # The ledger first: what it has is then committed, and stands below the ends of the other topics.
         ledger = ReplayLedger()
         ledgers = {topics.ledger: found[topics.ledger].partitions} if topics.ledger in found else {}
         _, moment = await bounds(settings, ledgers, committed_only=False)
@@ -189,7 +189,7 @@ async def _caught_up(
     wait_seconds: float,
     say: Callable[[str], None],
 ) -> int:
-    """Wait until the gate has committed past every input record, as long as somebody works on it.
+    """Wait until the gate has committed past every input record, as long as a worker does.
 
     Returns how many offsets of the transfers it lacks at the end (records and markers of upstream transactions).
     """

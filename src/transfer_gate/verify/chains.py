@@ -143,7 +143,7 @@ class Chains:
         else:
             due |= now
         if not part.held[unit]:
-            due |= later & ~now  # the first record is not there, so nobody knows what else it held
+            due |= later & ~now  # the first record is not there, so what else it held is unknown
         self.missing += (due & ~later).bit_count()
         self.duplicated += (later & ~due).bit_count()
         self.replayed += (due & later).bit_count()

@@ -65,7 +65,7 @@ def reference_fingerprint(key: bytes | None, size: int, digest: str) -> int:
 def referred(
     key: bytes | None, sent: Headers, ours: Mapping[str, bytes], content: int | None, shell: int | None
 ) -> bool:
-    """Whether a quarantine record by reference (header `tg-reference` among `ours`) is that of an input record.
+    """Whether a quarantine record by reference (header `tg-reference` among the gate's own) is that of an input record.
 
     Of a record whose value the gate looked at, so that it has a `shell`, only key and headers can be compared here.
     """
