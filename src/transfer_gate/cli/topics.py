@@ -96,7 +96,7 @@ async def _grow(
         acts.audited(session, "topics grow", why=why, ticket=ticket, details=about) as ending,
     ):
         grown = await grow(
-            settings, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
+            session, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
         )
         ending.details = msgspec.to_builtins(grown)
     return grown

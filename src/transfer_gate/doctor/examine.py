@@ -9,9 +9,9 @@ from transfer_gate.doctor.finding import Finding
 from transfer_gate.doctor.strays import strays
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
-from transfer_gate.kafka.reader import newest_timestamp
+from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings
 
@@ -20,8 +20,8 @@ async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
     """Every finding, and whether the broker answered. Produces nothing and changes nothing."""
     findings, registry = here.machine(settings)
     try:
-        async with open_cluster(settings) as cluster:
-            findings += await _cluster(cluster, settings, registry)
+        async with open_session(settings) as session:
+            findings += await _cluster(session, registry)
     except BrokerUnavailable as error:
         findings.append(Finding("broker", "FAIL", error.message, error.do))
         return tuple(findings), False
@@ -30,7 +30,8 @@ async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
     return tuple(findings), True
 
 
-async def _cluster(cluster: Cluster, settings: Settings, registry: Registry | None) -> list[Finding]:
+async def _cluster(session: Session, registry: Registry | None) -> list[Finding]:
+    cluster, settings = session.cluster, session.settings
     findings = await there.broker(cluster, settings)
     names = settings.topics
     found = await cluster.topics()
@@ -38,9 +39,9 @@ async def _cluster(cluster: Cluster, settings: Settings, registry: Registry | No
     findings += await there.limits(cluster, settings, transfers.get(names.transfers, {}))
     if registry is not None:
         findings += await there.topics(cluster, settings, registry)
-    findings += await identity.commits(cluster, settings, found, _order_of(settings, registry))
-    findings += await strays(cluster, settings, found, dt.datetime.now(dt.UTC))
-    findings.append(await _clock(cluster, settings, registry, found))
+    findings += await identity.commits(session, found, _order_of(settings, registry))
+    findings += await strays(session, found, dt.datetime.now(dt.UTC))
+    findings.append(await _clock(session, registry, found))
     findings.append(await there.workers(cluster, settings))
     return findings
 
@@ -49,13 +50,11 @@ def _order_of(settings: Settings, registry: Registry | None) -> str:
     return Rulebook.of(settings.topics, registry).registry_order if registry is not None else ""
 
 
-async def _clock(
-    cluster: Cluster, settings: Settings, registry: Registry | None, found: Mapping[str, FoundTopic]
-) -> Finding:
+async def _clock(session: Session, registry: Registry | None, found: Mapping[str, FoundTopic]) -> Finding:
     allowed = registry.policy.clock_skew_seconds if registry else Policy.model_fields["clock_skew_seconds"].default
-    reading = await cluster.clock()
+    reading = await session.cluster.clock()
     if reading is not None:
         return there.clock(reading, allowed)
-    quarantine = found.get(settings.topics.quarantine)
-    newest = await newest_timestamp(settings, quarantine.name, quarantine.partitions) if quarantine else None
+    quarantine = found.get(session.settings.topics.quarantine)
+    newest = await session.reader.newest_timestamp(quarantine.name, quarantine.partitions) if quarantine else None
     return there.clock_by_records(newest, time.time(), allowed)

@@ -23,15 +23,14 @@ from transfer_gate.gate.integrity.offsets import (
     require_offsets,
 )
 from transfer_gate.gate.members import require_own_members
-from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.cluster import Cluster, FoundTopic
+from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.coordinator import RoundFailed
-from transfer_gate.kafka.reader import Offsets, bounds, committed_records
+from transfer_gate.kafka.reader import Offsets, Reader
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.state import STATE_FORMAT, format_too_new
-from transfer_gate.settings import Settings
 
 Place = tuple[str, int]
 """Topic and partition."""
@@ -63,17 +62,15 @@ class Comparison(Struct, frozen=True, kw_only=True):
     registry: str
 
 
-async def commits(
-    cluster: Cluster, settings: Settings, found: Mapping[str, FoundTopic], registry: str
-) -> list[Finding]:
+async def commits(session: Session, found: Mapping[str, FoundTopic], registry: str) -> list[Finding]:
     """Findings on everything that the group's commits noted; `registry`: the order of the one in use, empty for none.
 
     Raises BrokerUnavailable, AccessDenied.
     """
-    topics = settings.topics
+    topics = session.settings.topics
     if topics.transfers not in found:
         return []  # told as a missing topic
-    return compare(settings.app_id, topics, await _look(cluster, settings, found, registry))
+    return compare(session.settings.app_id, topics, await _look(session, found, registry))
 
 
 def compare(group: str, topics: Topics, seen: Comparison) -> list[Finding]:
@@ -222,15 +219,16 @@ def _notes_of(
     }
 
 
-async def _look(cluster: Cluster, settings: Settings, found: Mapping[str, FoundTopic], registry: str) -> Comparison:
+async def _look(session: Session, found: Mapping[str, FoundTopic], registry: str) -> Comparison:
+    settings, cluster = session.settings, session.cluster
     topics = settings.topics
     watched = [name for name in (*topics.inputs(), topics.changelog, topics.ledger) if name in found]
     committed: dict[int, dict[str, Committed]] = {}
     for (topic, number), offset in (await cluster.group_offsets(settings.app_id)).items():
         if topic in topics.inputs():
             committed.setdefault(number, {})[topic] = Committed(offset.offset, offset.note)
-    begins, ends = await bounds(settings, {name: found[name].partitions for name in watched}, committed_only=False)
-    watch = TopicWatch(client_options(settings), tuple(watched))
+    begins, ends = await session.reader.bounds({name: found[name].partitions for name in watched}, committed_only=False)
+    watch = TopicWatch(session.options, tuple(watched))
     try:
         await watch.start()
         identities = await watch.look()
@@ -250,7 +248,7 @@ async def _look(cluster: Cluster, settings: Settings, found: Mapping[str, FoundT
         begins={(place.topic, place.partition): begin for place, begin in begins.items()},
         ends={(place.topic, place.partition): end for place, end in ends.items()},
         epoch_ends=epoch_ends,
-        with_states=await _with_states(settings, forgotten),
+        with_states=await _with_states(session.reader, forgotten),
         members=tuple(await cluster.group_subscriptions(settings.app_id)),
         registry=registry,
     )
@@ -271,10 +269,10 @@ async def _epoch_ends(
     return await watch.epoch_ends(asked) if asked else {}
 
 
-async def _with_states(settings: Settings, ends: Offsets) -> frozenset[int]:
+async def _with_states(reader: Reader, ends: Offsets) -> frozenset[int]:
     """Partitions of the changelog that hold states, up to these offsets."""
     states: dict[int, set[int]] = {}
-    async for records in committed_records(settings, {place: end for place, end in ends.items() if end}):
+    async for records in reader.records({place: end for place, end in ends.items() if end}):
         for record in records:
             held = states.setdefault(record.partition, set())
             (held.discard if record.value is None else held.add)(hash(record.key))

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from transfer_gate.doctor.finding import Finding
-from transfer_gate.kafka.cluster import Cluster, FoundTopic
-from transfer_gate.kafka.reader import bounds, newest_timestamp
-from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.kafka.cluster import FoundTopic
+from transfer_gate.kafka.session import Session
+from transfer_gate.settings import PREFIX
 
 #: A stray that is younger says that its producer was not mended yet.
 _RECENT: Final = dt.timedelta(days=7)
@@ -20,22 +20,20 @@ _PRODUCER: Final = (
 )
 
 
-async def strays(
-    cluster: Cluster, settings: Settings, found: Mapping[str, FoundTopic], now: dt.datetime
-) -> list[Finding]:
+async def strays(session: Session, found: Mapping[str, FoundTopic], now: dt.datetime) -> list[Finding]:
     """One finding, of the topic of strays. Raises BrokerUnavailable, AccessDenied."""
-    topic = settings.topics.strays
+    topic = session.settings.topics.strays
     if topic not in found:
         return []  # told as a missing topic
-    begins, ends = await bounds(settings, {topic: found[topic].partitions}, committed_only=True)
-    committed = await cluster.committed(settings.app_id)
+    begins, ends = await session.reader.bounds({topic: found[topic].partitions}, committed_only=True)
+    committed = await session.cluster.committed(session.settings.app_id)
     # Markers of transactions have offsets, too: one for each round that brought some home.
     waiting = {
         place.partition: left
         for place, end in ends.items()
         if (left := end - committed.get((place.topic, place.partition), begins[place])) > 0
     }
-    newest = await newest_timestamp(settings, topic, found[topic].partitions)
+    newest = await session.reader.newest_timestamp(topic, found[topic].partitions)
     return [judged(sum(end - begins[place] for place, end in ends.items()), waiting, newest, now)]
 
 

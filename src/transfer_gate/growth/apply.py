@@ -13,12 +13,12 @@ from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition
 from transfer_gate.growth.owned import AllPartitions, Held
-from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.records.sealing import Sealing
 
 
-async def apply_events(all_of: AllPartitions, sealing: Sealing, under: int) -> int:
+async def apply_events(reader: Reader, all_of: AllPartitions, sealing: Sealing, under: int) -> int:
     """Apply every consent event and stray that stands behind the group's offsets; returns how many.
 
     Commits note the partition count `under`, which keeps workers from deciding as long as not everything is in its
@@ -29,25 +29,26 @@ async def apply_events(all_of: AllPartitions, sealing: Sealing, under: int) -> i
     await watermarks.start()
     try:
         applied = 0
-        while behind := await _behind(all_of):
+        while behind := await _behind(reader, all_of):
             topic = book.consents if any(place.topic == book.consents for place in behind) else book.strays
             for place, (start, end) in behind.items():
                 if place.topic == topic:
-                    applied += await _apply(all_of, place, start, end, watermarks, sealing, under)
+                    applied += await _apply(reader, all_of, place, start, end, watermarks, sealing, under)
         return applied
     finally:
         await watermarks.close()
 
 
-async def _behind(all_of: AllPartitions) -> dict[TopicPartition, tuple[int, int]]:
+async def _behind(reader: Reader, all_of: AllPartitions) -> dict[TopicPartition, tuple[int, int]]:
     """Partitions of consents and strays of which not everything is applied: from where on, and where they end."""
     book, count = all_of.book, len(all_of.held)
-    begins, ends = await bounds(all_of.settings, {book.consents: count, book.strays: count}, committed_only=False)
+    begins, ends = await reader.bounds({book.consents: count, book.strays: count}, committed_only=False)
     reached = {place: all_of.held[place.partition].committed.get(place.topic, begins[place]) for place in ends}
     return {place: (reached[place], end) for place, end in ends.items() if reached[place] < end}
 
 
 async def _apply(
+    reader: Reader,
     all_of: AllPartitions,
     place: TopicPartition,
     start: int,
@@ -59,7 +60,7 @@ async def _apply(
     held = all_of.held[place.partition]
     partition = _partition(all_of, held, watermarks, sealing, under)
     count = 0
-    async for records in committed_records(all_of.settings, {place: end}, {place: start}):
+    async for records in reader.records({place: end}, {place: start}):
         partition.receive(place.topic, Fetched.of(records, records[-1].offset + 1))
         await partition.work()
         count += len(records)

@@ -23,11 +23,11 @@ from transfer_gate.growth.moves import copy_entries, move_states
 from transfer_gate.growth.owned import AllPartitions, in_words
 from transfer_gate.growth.survey import Before, look_before
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.clients import broker_errors, client_options
-from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.limits import Limits
-from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.search import Destinations
@@ -59,7 +59,7 @@ class Grown(Struct, frozen=True, kw_only=True):
 
 
 async def grow(
-    settings: Settings, registry: Registry, partitions: int, *, despite_verify: bool = False, say: Say = lambda _: None
+    session: Session, registry: Registry, partitions: int, *, despite_verify: bool = False, say: Say = lambda _: None
 ) -> Grown:
     """Bring an installation to `partitions` partitions; a run that was killed is run again in the same words.
 
@@ -68,29 +68,29 @@ async def grow(
     Raises InvalidInput, NothingMatched, RefusedByGuard (see `look_before`; or a worker was started meanwhile),
     CheckFailed when `verify` does not hold, HistoryLost, StateTooNew, AccessDenied, BrokerUnavailable.
     """
-    async with open_cluster(settings) as cluster:
-        before = await look_before(settings, registry, cluster, partitions)
-        account = await _verified(settings, registry, say)
-        if not account.counts.holds and not despite_verify:
-            raise CheckFailed(
-                f"verify does not hold: {_faults(account)}",
-                do="see docs/how-to/verify.md; --despite-verify grows all the same, and holds that no fault is added",
-            )
-        configs = await cluster.configs(before.counts)
-        placements = Placements(settings.partitioner, partitions)
-        book = Rulebook.of(settings.topics, registry, placements.now, Limits.of(configs), settings.bounds)
-        try:
-            async with (
-                broker_errors(settings),
-                AllPartitions(settings, client_options(settings), book, partitions) as all_of,
-            ):
-                await all_of.fence()
-                fewer = {topic: partitions for topic, count in before.counts.items() if count < partitions}
-                say(f"{len(fewer)} topics get {partitions} partitions")
-                await cluster.create_partitions(fewer)
-                grown = await _bring_over(settings, all_of, before, say)
-        except RoundFailed as error:
-            raise in_words(error) from error
+    settings, cluster = session.settings, session.cluster
+    before = await look_before(session, registry, partitions)
+    account = await _verified(settings, registry, say)
+    if not account.counts.holds and not despite_verify:
+        raise CheckFailed(
+            f"verify does not hold: {_faults(account)}",
+            do="see docs/how-to/verify.md; --despite-verify grows all the same, and holds that no fault is added",
+        )
+    configs = await cluster.configs(before.counts)
+    placements = Placements(settings.partitioner, partitions)
+    book = Rulebook.of(settings.topics, registry, placements.now, Limits.of(configs), settings.bounds)
+    try:
+        async with (
+            broker_errors(session.options),
+            AllPartitions(settings, session.options, book, partitions) as all_of,
+        ):
+            await all_of.fence()
+            fewer = {topic: partitions for topic, count in before.counts.items() if count < partitions}
+            say(f"{len(fewer)} topics get {partitions} partitions")
+            await cluster.create_partitions(fewer)
+            grown = await _bring_over(session, all_of, before, say)
+    except RoundFailed as error:
+        raise in_words(error) from error
     after = await _verified(settings, registry, say)
     # A history that is folded anew has copies of unreadable events written anew.
     if _sum(after, copies=grown.decided_under is not None) > _sum(account, copies=grown.decided_under is not None):
@@ -101,22 +101,24 @@ async def grow(
     return grown
 
 
-async def _bring_over(settings: Settings, all_of: AllPartitions, before: Before, say: Say) -> Grown:
+async def _bring_over(session: Session, all_of: AllPartitions, before: Before, say: Say) -> Grown:
     await all_of.read()
     _mark_places(all_of, before)
-    sealing = Sealing(master_keys(settings))
+    sealing = Sealing(master_keys(session.settings))
     states = await move_states(all_of, _now_ms)
     say(f"{states:,} states moved to the partitions of their keys")
     book = all_of.book
-    _, ends = await bounds(settings, {book.quarantine: before.partitions}, committed_only=True)
+    _, ends = await session.reader.bounds({book.quarantine: before.partitions}, committed_only=True)
     earlier = {(book.quarantine, 0): [Placed(before.decided_under or before.partitions, 1)]}
-    to = Destinations(Placements(settings.partitioner, before.partitions, earlier))
-    entries = await copy_entries(all_of, committed_records(settings, ends), to, _now_ms)
+    to = Destinations(Placements(session.settings.partitioner, before.partitions, earlier))
+    entries = await copy_entries(all_of, session.reader.records(ends), to, _now_ms)
     say(f"{entries:,} entries of the replay ledger copied")
     under = before.decided_under
-    events = await apply_events(all_of, sealing, under or before.partitions) if _ever_worked(all_of) else 0
+    events = (
+        await apply_events(session.reader, all_of, sealing, under or before.partitions) if _ever_worked(all_of) else 0
+    )
     say(f"{events:,} consent events applied")
-    await _note_count(settings, all_of, before)
+    await _note_count(session.reader, all_of, before)
     return Grown(
         partitions=before.partitions,
         decided_under=under,
@@ -131,7 +133,7 @@ def _ever_worked(all_of: AllPartitions) -> bool:
     return any(held.noted for held in all_of.held.values())
 
 
-async def _note_count(settings: Settings, all_of: AllPartitions, before: Before) -> None:
+async def _note_count(reader: Reader, all_of: AllPartitions, before: Before) -> None:
     """Commit the new count in every partition. Where no worker ever ran there is nothing to note."""
     if not _ever_worked(all_of):
         return
@@ -139,7 +141,7 @@ async def _note_count(settings: Settings, all_of: AllPartitions, before: Before)
     numbers = set(all_of.held)
     changelogs = await ends_of(all_of.options, book.changelog, numbers)
     ledgers = await ends_of(all_of.options, book.ledger, numbers)
-    begins, _ = await bounds(settings, {book.consents: len(numbers)}, committed_only=False)
+    begins, _ = await reader.bounds({book.consents: len(numbers)}, committed_only=False)
     first = {place.partition: begin for place, begin in begins.items()}
     for number in sorted(numbers):
         held = all_of.held[number]

@@ -7,11 +7,12 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
 from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.gate.integrity.identity import TopicWatch
+from transfer_gate.gate.integrity.identity import identities_of
 from transfer_gate.gate.integrity.offsets import HistoryNotHome, require_history_home
-from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import Cluster
-from transfer_gate.kafka.reader import Offsets, bounds
+from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.requests import TopicIds
+from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topics import Survey, survey
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.registry import Registry
@@ -38,10 +39,11 @@ class Before(Struct, frozen=True, kw_only=True):
     undecided: int
 
 
-async def look_before(settings: Settings, registry: Registry, cluster: Cluster, partitions: int) -> Before:
+async def look_before(session: Session, registry: Registry, partitions: int) -> Before:
     """What is there. Raises InvalidInput for a count that is too low and for missing topics, NothingMatched when
     everything has that count, RefusedByGuard while the gate works or has not decided all that stands in its inputs.
     """
+    settings, cluster = session.settings, session.cluster
     seen = await survey(cluster, settings, registry)
     counts = _counts(seen)
     largest = max(counts.values())
@@ -67,10 +69,10 @@ async def look_before(settings: Settings, registry: Registry, cluster: Cluster, 
     if under is not None and under > partitions:
         raise InvalidInput(f"the gate has decided under {under} partitions", do=f"give at least {under}")
     everywhere = under is None and min(counts.values()) == partitions
-    if everywhere and await _history_home(settings, committed, partitions):
+    if everywhere and await _history_home(session, committed, partitions):
         raise NothingMatched(f"every topic has {partitions} partitions, and everything is in its place")
     by_hand = under is not None and max(counts[topic] for topic in inputs) > under
-    begins, ends = await bounds(settings, {topic: counts[topic] for topic in inputs}, committed_only=False)
+    begins, ends = await session.reader.bounds({topic: counts[topic] for topic in inputs}, committed_only=False)
     left = _left(commits, begins, ends)
     if not by_hand and under is not None and left:
         raise RefusedByGuard(
@@ -112,15 +114,10 @@ def _by_partition(commits: Mapping[Place, tuple[int, str]], inputs: tuple[str, .
     return found
 
 
-async def _history_home(settings: Settings, committed: Mapping[int, Mapping[str, Committed]], partitions: int) -> bool:
+async def _history_home(session: Session, committed: Mapping[int, Mapping[str, Committed]], partitions: int) -> bool:
     """Whether events that were placed under an earlier count are applied."""
-    consents = settings.topics.consents
-    watch = TopicWatch(client_options(settings), (consents,))
-    try:
-        await watch.start()
-        found = (await watch.look())[consents].topic_id
-    finally:
-        await watch.close()
+    consents = session.settings.topics.consents
+    found = identities_of(await session.cluster.send(TopicIds((consents,))))[consents].topic_id
     try:
         require_history_home(consents, committed, found, partitions)
     except HistoryNotHome:
