@@ -4,9 +4,9 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 
-from transfer_gate.doctor import here, identity, there
+from transfer_gate.doctor import cluster_checks, identity, local_checks
+from transfer_gate.doctor.cluster_checks import strays
 from transfer_gate.doctor.finding import Finding
-from transfer_gate.doctor.strays import strays
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.cluster import FoundTopic
@@ -18,7 +18,7 @@ from transfer_gate.settings import Settings
 
 async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
     """Every finding, and whether the broker answered. Produces nothing and changes nothing."""
-    findings, registry = here.machine(settings)
+    findings, registry = local_checks.machine(settings)
     try:
         async with open_session(settings) as session:
             findings += await _cluster(session, registry)
@@ -32,17 +32,17 @@ async def examine(settings: Settings) -> tuple[tuple[Finding, ...], bool]:
 
 async def _cluster(session: Session, registry: Registry | None) -> list[Finding]:
     cluster, settings = session.cluster, session.settings
-    findings = await there.broker(cluster, settings)
+    findings = await cluster_checks.broker(cluster, settings)
     names = settings.topics
     found = await cluster.topics()
     transfers = await cluster.configs([names.transfers] if names.transfers in found else [])
-    findings += await there.limits(cluster, settings, transfers.get(names.transfers, {}))
+    findings += await cluster_checks.limits(cluster, settings, transfers.get(names.transfers, {}))
     if registry is not None:
-        findings += await there.topics(cluster, settings, registry)
+        findings += await cluster_checks.topics(cluster, settings, registry)
     findings += await identity.commits(session, found, _order_of(settings, registry))
     findings += await strays(session, found, dt.datetime.now(dt.UTC))
     findings.append(await _clock(session, registry, found))
-    findings.append(await there.workers(cluster, settings))
+    findings.append(await cluster_checks.workers(cluster, settings))
     return findings
 
 
@@ -54,7 +54,7 @@ async def _clock(session: Session, registry: Registry | None, found: Mapping[str
     allowed = registry.policy.clock_skew_seconds if registry else Policy.model_fields["clock_skew_seconds"].default
     reading = await session.cluster.clock()
     if reading is not None:
-        return there.clock(reading, allowed)
+        return cluster_checks.clock(reading, allowed)
     quarantine = found.get(session.settings.topics.quarantine)
     newest = await session.reader.newest_timestamp(quarantine.name, quarantine.partitions) if quarantine else None
-    return there.clock_by_records(newest, time.time(), allowed)
+    return cluster_checks.clock_by_records(newest, time.time(), allowed)

@@ -20,6 +20,7 @@ from tests.support.topics import admin_of
 from transfer_gate.errors import NothingMatched, RefusedByGuard
 from transfer_gate.growth import run as growth
 from transfer_gate.growth.run import Grown
+from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.master_keys import new_key
 from transfer_gate.registry import load_registry
 from transfer_gate.verify import Counts, verify
@@ -31,7 +32,8 @@ LAUNCHER = Path(__file__).parents[2] / "broken_gates" / "grow_killed.py"
 
 
 async def grow(operator: Operator, partitions: int) -> Grown:
-    return await growth.grow(operator.settings, load_registry(operator.settings.registry), partitions)
+    async with open_session(operator.settings) as session:
+        return await growth.grow(session, load_registry(operator.settings.registry), partitions)
 
 
 async def grow_killed(operator: Operator, partitions: int, transaction: int) -> int:

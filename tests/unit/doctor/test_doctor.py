@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from transfer_gate.doctor import here, there
-from transfer_gate.doctor.strays import judged
+from transfer_gate.doctor import cluster_checks, local_checks
+from transfer_gate.doctor.cluster_checks import judged
 from transfer_gate.kafka.cluster import ClockReading, Cluster
 from transfer_gate.settings import Settings
 
@@ -38,7 +38,7 @@ def settings(**given: Any) -> Settings:
 
 async def limits(cluster: Limits, given: Settings, retention_ms: str = "604800000") -> list[tuple[str, str]]:
     """Checks of the broker's limits and how they are."""
-    found = await there.limits(cast("Cluster", cluster), given, {"retention.ms": retention_ms})
+    found = await cluster_checks.limits(cast("Cluster", cluster), given, {"retention.ms": retention_ms})
     assert all(finding.do for finding in found if finding.status != "ok")
     return [(finding.check, finding.status) for finding in found]
 
@@ -81,7 +81,7 @@ async def test_limits_that_may_not_be_read_are_not_taken_for_good() -> None:
 )
 def test_a_clock_is_judged_by_what_is_certain(offset: float, uncertainty: float, status: str) -> None:
     """Beyond the skew that policy allows, decisions would misjudge the dates of others."""
-    assert there.clock(ClockReading(offset=offset, uncertainty=uncertainty), 300).status == status
+    assert cluster_checks.clock(ClockReading(offset=offset, uncertainty=uncertainty), 300).status == status
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_without_the_clusters_time_only_a_clock_behind_its_records_is_wrong(
     newest_ms: int | None, status: str, words: str
 ) -> None:
     """Now is 1,000 s; an old newest record proves nothing, because a topic may be quiet."""
-    found = there.clock_by_records(newest_ms, 1000.0, 300)
+    found = cluster_checks.clock_by_records(newest_ms, 1000.0, 300)
     assert (found.status, words in found.found) == (status, True)
 
 
@@ -112,7 +112,7 @@ def test_without_the_clusters_time_only_a_clock_behind_its_records_is_wrong(
 )
 def test_personal_data_in_clear_over_a_network_is_worth_a_warning(servers: str, protocol: str, warned: bool) -> None:
     """Loopback is no network."""
-    found = here.settings_in_use(settings(bootstrap_servers=servers, security_protocol=protocol))
+    found = local_checks.settings_in_use(settings(bootstrap_servers=servers, security_protocol=protocol))
     assert ("encryption" in [finding.check for finding in found]) is warned
 
 
@@ -125,13 +125,13 @@ def test_a_password_file_that_others_can_read_is_worth_a_warning(tmp_path: Path)
     )
     for mode, warned in ((0o644, True), (0o600, False)):
         secret.chmod(mode)
-        assert ("password file" in [finding.check for finding in here.settings_in_use(given)]) is warned
+        assert ("password file" in [finding.check for finding in local_checks.settings_in_use(given)]) is warned
 
 
 def test_a_wrong_registry_fails_and_is_not_used(tmp_path: Path) -> None:
     """A missing folder, and one without policy."""
     for folder in (tmp_path / "absent", tmp_path):
-        finding, registry = here.registry(folder)
+        finding, registry = local_checks.registry(folder)
         assert (finding.status, registry) == ("FAIL", None)
         assert finding.do
 
@@ -143,15 +143,15 @@ def test_room_for_a_rocksdb_state(
     """Looked at where the folder will be made."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=int(gibibytes * 2**30)))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
-    (finding,) = here.store(settings(store="rocksdb://", data_dir=tmp_path / "not" / "yet"))
+    (finding,) = local_checks.store(settings(store="rocksdb://", data_dir=tmp_path / "not" / "yet"))
     assert (finding.check, finding.status) == ("disk", status)
 
 
 def test_a_missing_rocksdb_library_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra; the memory store does without."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert here.store(settings(store="rocksdb://"))[0].status == "FAIL"
-    assert here.store(settings())[0].status == "ok"
+    assert local_checks.store(settings(store="rocksdb://"))[0].status == "FAIL"
+    assert local_checks.store(settings())[0].status == "ok"
 
 
 @pytest.mark.parametrize(
@@ -176,5 +176,5 @@ def test_strays_are_worth_a_warning_while_they_are_on_their_way_and_while_a_prod
 def test_libraries_other_than_the_pinned_ones_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream overrides private methods of exactly these versions."""
     monkeypatch.setattr("importlib.metadata.requires", lambda _: ["aiokafka==0.0.1", "click>=8", 'x==1; extra == "y"'])
-    found = here.libraries()
+    found = local_checks.libraries()
     assert (found.status, "aiokafka" in found.found) == ("FAIL", True)

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from tests.support.command_line import CommandLine
 from transfer_gate.cli.moments import moment
-from transfer_gate.doctor import here
+from transfer_gate.doctor import local_checks
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.gate.members import published_by, published_in, with_published
 from transfer_gate.quarantine.master_keys import RunningWorker, promote_key, require_key
@@ -248,13 +248,13 @@ def test_a_key_is_not_added_to_what_is_no_key_file(run: CommandLine, tmp_path: P
 def test_doctor_looks_at_the_key_file_and_never_shows_a_key(run: CommandLine, tmp_path: Path) -> None:
     """Unset and open to others: a warning; malformed: a worker would not start."""
     file = tmp_path / "keys"
-    assert here.quarantine_key(None).status == "warn"
-    assert here.quarantine_key(file).status == "FAIL"
+    assert local_checks.quarantine_key(None).status == "warn"
+    assert local_checks.quarantine_key(file).status == "FAIL"
     run("--file", file)
-    assert here.quarantine_key(file).status == "ok"
+    assert local_checks.quarantine_key(file).status == "ok"
     file.chmod(0o640)
-    assert here.quarantine_key(file).status == "warn"
+    assert local_checks.quarantine_key(file).status == "warn"
     file.write_text("bm90IGEga2V5\n", encoding="utf-8")
-    found = here.quarantine_key(file)
+    found = local_checks.quarantine_key(file)
     assert found.status == "FAIL"
     assert "bm90IGEga2V5" not in found.found + found.do
