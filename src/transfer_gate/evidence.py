@@ -6,7 +6,6 @@ Contract section 6, promise 5: where the source is gone, the decision record alo
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 
-from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched
@@ -17,6 +16,7 @@ from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.reader import bounds, committed_records
 from transfer_gate.kafka.sizes import measured
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.state import EMPTY, OneState, ProspectState
 from transfer_gate.records.cloudevents import is_structured
 from transfer_gate.records.consents import ConsentFold

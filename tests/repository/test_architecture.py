@@ -65,8 +65,8 @@ LIBRARIES: Final = {
     "faust": "gate",
     "mode": "gate",
     "rocksdict": "gate",
-    # What they have of it are records and partitions; its clients: OPEN_CLIENTS.
-    "aiokafka": "kafka gate growth evidence verify imports ingest replay quarantine auditor local",
+    # Records and partitions come by kafka.types; its clients: OPEN_CLIENTS.
+    "aiokafka": "kafka gate auditor ingest",
     "prometheus_client": "observe gate",
     "structlog": "observe",
     "aiohttp": "local",

@@ -10,10 +10,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import NamedTuple
 
-from aiokafka import ConsumerRecord, TopicPartition
-
 from transfer_gate.auditor.consent_history import LOG_APPEND_TIME
 from transfer_gate.kafka.reader import Offsets, committed_records
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.records import headers as names
 from transfer_gate.records.partitioner import stray_offset
 from transfer_gate.records.placements import UNGROWN, Placements

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-from aiokafka import ConsumerRecord, TopicPartition
-
 from transfer_gate.auditor.reader import Reader
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import Slice
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import Bounds, OneState, ProspectState, States
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.state import decode_state, received_at

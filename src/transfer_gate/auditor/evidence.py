@@ -4,9 +4,9 @@ import datetime as dt
 from typing import Any, Final
 
 import msgspec
-from aiokafka import ConsumerRecord
 from msgspec import Struct
 
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.terms import Instant
 from transfer_gate.records.decisions import DecisionPolicy, SourcePlace
 from transfer_gate.records.released import ReleasedRecord

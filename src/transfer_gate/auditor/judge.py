@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
-from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.auditor.evidence import Decision, Released
@@ -17,6 +16,7 @@ from transfer_gate.auditor.prohibitions import Way, forbidden
 from transfer_gate.gate import verdict as gate
 from transfer_gate.gate.judge import Only
 from transfer_gate.gate.redecision import decide_again
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.topics import Topics

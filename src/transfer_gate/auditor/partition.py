@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.auditor.astray import Astray
@@ -20,6 +19,7 @@ from transfer_gate.auditor.judge import Case, Judge, Source
 from transfer_gate.auditor.outcomes import Verdict
 from transfer_gate.auditor.reader import Lookup, Reader, Span
 from transfer_gate.gate.integrity.identity import TopicLives
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import EMPTY
 
 #: Released records of one partner that may wait for their decisions.

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiokafka import ConsumerRecord, TopicPartition
-
 from transfer_gate.auditor.astray import Astray
 from transfer_gate.auditor.consent_history import History
 from transfer_gate.auditor.judge import Judge
@@ -24,6 +22,7 @@ from transfer_gate.gate.table import MemorySlice, Slice
 from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import FoundTopic, open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.records.placements import Placements

@@ -3,10 +3,9 @@
 from contextlib import aclosing
 from typing import Final
 
-from aiokafka import ConsumerRecord, TopicPartition
-
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.quarantine.search import quarantine_ends
 from transfer_gate.records.ledger import LedgerIndex, may_be_replayed
 from transfer_gate.records.quarantined import MalformedHeaders, held_of

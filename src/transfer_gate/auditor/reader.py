@@ -1,6 +1,5 @@
 """Committed records of several topics, each read forward at a pace of its own, without a consumer group."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -9,13 +8,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable
-from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.clients import client_options, stop_consumer
 from transfer_gate.settings import Settings
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
 _ABORT_SECONDS: Final = 30.0
-#: How long the fetcher of a consumer may take to end, seconds, before it is told again.
-_STOP_SECONDS: Final = 1.0
 _POLL_MS: Final = 200
 _BATCH: Final = 1000
 _FETCH_BYTES: Final = 1 << 20
@@ -51,15 +48,8 @@ class Reader:
         await self._consumer.start()
 
     async def stop(self) -> None:
-        """Disconnect.
-
-        The fetcher of aiokafka 0.14 swallows a cancellation that comes while it ends the tasks of an assignment that
-        was just replaced, and `stop` would wait for it for ever: then the cancellation is repeated.
-        """
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        while not (await asyncio.wait({stopping}, timeout=_STOP_SECONDS))[0]:
-            self._consumer._fetcher._fetch_task.cancel()
-        await stopping
+        """Disconnect."""
+        await stop_consumer(self._consumer)
 
     def turn_to(self, spans: Mapping[TopicPartition, Span]) -> None:
         """Read these from now on; their positions are moved as they are read."""

@@ -3,9 +3,9 @@
 from contextlib import aclosing
 
 import msgspec
-from aiokafka import TopicPartition
 
 from transfer_gate.kafka.reader import bounds, committed_records
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.operators import Act
 from transfer_gate.records.audit_events import decode_act
 from transfer_gate.replay.plan_store import CANCELLED, RUN

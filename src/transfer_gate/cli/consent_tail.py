@@ -36,10 +36,10 @@ async def _tail(settings: Settings, output: str, limit: int | None, *, from_begi
     topic = settings.topics.consents
     domains, shown = shared_domains(settings), 0
     async with open_session(settings) as session:
-        partitions = (await session.cluster.partitions(topic))[topic]
+        partitions = await session.cluster.partitions(topic)
         if output == "table":
             _print_cells(_COLUMNS)
-        async with session.reader.follow(topic, partitions, from_end=not from_beginning) as follower:
+        async with session.reader.follow(partitions, from_end=not from_beginning) as follower:
             while shown != limit:
                 for record in (await follower.more())[: None if limit is None else limit - shown]:
                     row = _row(record, domains)

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.gate.memory import InboxBudget
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.sizes import weight
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.kafka.unpacking import RECORD_OVERHEAD
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]

@@ -14,12 +14,12 @@ from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
-from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import measured, weight
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records import headers as names
 from transfer_gate.records.quarantined import Held, MalformedHeaders, Reference, held_of
 from transfer_gate.records.replay_requests import restored

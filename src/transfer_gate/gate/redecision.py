@@ -7,7 +7,6 @@ records and about what becomes of each, takes whole rounds (`replay.planning`).
 import datetime as dt
 from collections.abc import Mapping
 
-from aiokafka.structs import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.gate.inbox import Record
@@ -15,6 +14,7 @@ from transfer_gate.gate.judge import Judge, Only
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import MemorySlice
 from transfer_gate.gate.verdict import Verdict
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain

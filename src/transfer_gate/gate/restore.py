@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from transfer_gate.gate.integrity.logs import require_boundary, require_log
 from transfer_gate.gate.table import Slice
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import Reach
 
 #: Bytes that one fetch may bring of one partition, and that wait to be read of all, if there are not very many.

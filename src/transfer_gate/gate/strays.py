@@ -6,9 +6,8 @@ transaction: once that is committed, the barrier of that partition covers it.
 
 from typing import Final
 
-from aiokafka.structs import ConsumerRecord
-
 from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records import headers as names
 from transfer_gate.records.partitioner import stray_offset
 

@@ -5,7 +5,6 @@ offsets were set back to have the history folded anew. Those in a place that is 
 strays; so all partitions apply their events first, and then what came home.
 """
 
-from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from transfer_gate.gate.assignment import utc_now
@@ -14,6 +13,7 @@ from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition
 from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.records.sealing import Sealing
 

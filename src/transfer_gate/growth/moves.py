@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, TypeVar
 
-from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.batches import Batches
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.join import join
 from transfer_gate.quarantine.search import Destinations

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
@@ -15,6 +14,7 @@ from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topics import Survey, survey
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 

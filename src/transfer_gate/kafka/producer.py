@@ -42,11 +42,23 @@ class Producer:
                 except TimeoutError:
                     await client.client.close()
 
-    async def write(self, topic: str, partition: int, key: bytes | None, value: bytes) -> int:
-        """Write a record, and wait until every in-sync replica has it; returns the offset after it."""
+    async def write(self, topic: str, partition: int | None, key: bytes | None, value: bytes) -> int:
+        """Write a record, to the partition of its key where `partition` is None, and wait until every in-sync replica
+        has it; returns the offset after it.
+        """
         async with self._connected() as client:
             written = await client.send_and_wait(topic, value, key, partition=partition)
         return int(written.offset) + 1
+
+    async def enqueue(self, topic: str, key: bytes, value: bytes) -> None:
+        """Send a record to the partition of its key; `flush` waits for the acknowledgement."""
+        async with self._connected() as client:
+            await client.send(topic, value, key)
+
+    async def flush(self) -> None:
+        """Wait until everything that was sent is acknowledged."""
+        async with self._connected() as client:
+            await client.flush()
 
     async def write_all(self, topic: str, records: Mapping[int, Sequence[tuple[bytes, bytes]]], timeout: float) -> None:
         """Write keys and values, by partition; when it returns, all are acknowledged. Raises BrokerUnavailable also

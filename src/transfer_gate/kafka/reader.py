@@ -152,9 +152,10 @@ class Reader:
         return found
 
     @asynccontextmanager
-    async def follow(self, topic: str, partitions: int, *, from_end: bool = False) -> AsyncIterator["Follower"]:
-        """A reader of every partition of a topic from its beginning, or from what is written from now on."""
-        places = [TopicPartition(topic, number) for number in range(partitions)]
+    async def follow(self, partitions: Mapping[str, int], *, from_end: bool = False) -> AsyncIterator["Follower"]:
+        """A reader of every partition of some topics (name to count) from their beginning, or from what is written from
+        now on."""
+        places = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
         async with self._consumer() as consumer:
             async with broker_errors(self._options):
                 consumer.assign(places)
@@ -205,7 +206,7 @@ class Reader:
 
 
 class Follower:
-    """Reads a topic on and on; see `Reader.follow`."""
+    """Reads topics on and on; see `Reader.follow`."""
 
     def __init__(
         self, consumer: AIOKafkaConsumer, places: Sequence[TopicPartition], options: Mapping[str, Any]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
@@ -17,6 +16,7 @@ from transfer_gate.gate.members import published_in
 from transfer_gate.kafka.groups import Member
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.replay_requests import asking
 from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, load_master_keys, master_key_id
 

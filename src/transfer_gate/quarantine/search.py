@@ -6,12 +6,12 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.terms import Channel
 from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
 from transfer_gate.records import headers as names

@@ -8,11 +8,11 @@ from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
 import msgspec
-from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import NothingMatched
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.records.consents import Unreadable, decode_consent
 from transfer_gate.records.forms import is_nobody

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal, get_args, overload
 from uuid import UUID
 
 import msgspec
-from aiokafka import ConsumerRecord
 from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.reasons import Reason
 from transfer_gate.records.ledger import ERASED, LedgerEntry
 

@@ -5,12 +5,12 @@ from itertools import chain
 from typing import Any, Final
 
 import msgspec
-from aiokafka import ConsumerRecord
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
 from transfer_gate.kafka.reader import Follower
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.operators import Act, operator, record_acts, record_all
 from transfer_gate.replay.plan import (
     Item,
@@ -120,7 +120,7 @@ async def find_plan(session: Session, plan_id: str, acts: Follower | None = None
     if acts is not None:
         return await _find(session.settings, plan_id, acts)
     await replay_partitions(session)
-    async with session.reader.follow(session.settings.topics.audit, 1) as follower:
+    async with session.reader.follow({session.settings.topics.audit: 1}) as follower:
         return await _find(session.settings, plan_id, follower)
 
 

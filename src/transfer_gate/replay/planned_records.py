@@ -3,10 +3,10 @@
 from array import array
 from collections.abc import AsyncGenerator, Iterable
 
-from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.replay.plan import Item, fingerprint_of
 
 

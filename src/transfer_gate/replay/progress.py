@@ -5,10 +5,10 @@ from array import array
 from collections import Counter
 from typing import Any, Literal
 
-from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.replay.plan import STANDINGS, Plan, Result, Standing, result_by
 from transfer_gate.replay.plan_store import RUN, find_plan, needs_approval, replay_partitions
@@ -162,7 +162,7 @@ async def status_of(session: Session, plan_id: str) -> Status:
     known, partitions = await find_plan(session, plan_id), await replay_partitions(session)
     plan, journal = known.plan, Journal(known.plan)
     begins, _ = await session.reader.bounds({plan.topic: partitions}, committed_only=True)
-    async with session.reader.follow(session.settings.topics.ledger, partitions) as ledger:
+    async with session.reader.follow({session.settings.topics.ledger: partitions}) as ledger:
         async for records in ledger.so_far():
             for record in records:
                 journal.take(record)

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final, Protocol
 
-from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from transfer_gate.errors import CheckFailed, NothingMatched
 from transfer_gate.kafka.producer import Sender
 from transfer_gate.kafka.reader import Follower
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.operators import audited
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.replay_requests import asking
@@ -272,10 +272,10 @@ async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: 
     partitions = await replay_partitions(session)
     settings, cluster, reader = session.settings, session.cluster, session.reader
     async with contextlib.AsyncExitStack() as stack:
-        acts = await stack.enter_async_context(reader.follow(settings.topics.audit, 1))
+        acts = await stack.enter_async_context(reader.follow({settings.topics.audit: 1}))
         known = await find_plan(session, plan_id, acts)
         await check_may_run(session, known, RUN)
-        ledger = await stack.enter_async_context(reader.follow(settings.topics.ledger, partitions))
+        ledger = await stack.enter_async_context(reader.follow({settings.topics.ledger: partitions}))
         sender = await stack.enter_async_context(session.producer.sender(settings.topics.replay))
         to = Destinations(await cluster.placements(settings, partitions))
         run = Run(session, known, options, screen, PacedSender(sender, to, plan_id, options.rate))

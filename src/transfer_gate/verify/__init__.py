@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from aiokafka import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
@@ -14,6 +13,7 @@ from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import Cluster, FoundTopic, open_cluster
 from transfer_gate.kafka.reader import Offsets, bounds, committed_records
 from transfer_gate.kafka.sizes import measured, unheld
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.records.placements import TopicPlacements
 from transfer_gate.settings import Settings

@@ -6,8 +6,7 @@ ledger says which attempt is the last, and whether something is open, replayed o
 
 from collections.abc import Callable
 
-from aiokafka import ConsumerRecord
-
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records.ledger import DISCARDED, OPEN, REPLAYED, LedgerIndex, LedgerStatus
 from transfer_gate.verify.inputs import NOBODY, Inputs, PartitionInputs
 

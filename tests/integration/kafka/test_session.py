@@ -63,7 +63,7 @@ async def test_a_session_reads_ranges_picks_records_and_follows(session: Session
         (0, 5), (0, 7), (0, 99), (1, 0),
     ]  # fmt: skip
     assert [record is None for record in [await reader.record_at(place, offset) for offset in (4, 6)]] == [False, True]
-    async with reader.follow(topic, 2) as follower:
+    async with reader.follow({topic: 2}) as follower:
         so_far = [record.offset async for records in follower.so_far() for record in records]
         assert so_far == COMMITTED
         assert await session.producer.write(topic, 1, None, b"new") == 1
@@ -99,7 +99,7 @@ async def test_an_error_of_a_reader_is_that_of_the_cluster_and_one_of_its_user_i
     await write(session.settings, topic)
 
     async def list_into_a_closed_pipe() -> None:
-        async with session.reader.follow(topic, 2) as follower:
+        async with session.reader.follow({topic: 2}) as follower:
             async for _ in follower.so_far():
                 raise BrokenPipeError
 

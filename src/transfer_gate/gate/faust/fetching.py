@@ -17,11 +17,11 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, KafkaError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.structs import TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 
 from transfer_gate.gate.inbox import Fetched, Reached, Record
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.kafka.unpacking import Look
 
 #: The broker holds an empty fetch for this long; data ends it at once.

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient
-from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
@@ -22,6 +21,7 @@ from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import OffsetForLeaderEpoch, TopicIds, topic_ids_of
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
 

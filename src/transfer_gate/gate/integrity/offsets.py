@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
@@ -19,6 +18,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.clients import connected
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import CommitNote
 
 

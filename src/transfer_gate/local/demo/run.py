@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.kafka.clients import broker_errors
 from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.local.demo.screen import DemoScreen
 from transfer_gate.local.demo.streams import Feed, Watch, send_histories, send_transfers
@@ -155,18 +155,19 @@ def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> DemoStag
 
 
 async def _perform(stage: DemoStage, plan: DemoPlan, screen: DemoScreen) -> DemoResult:
-    async with contextlib.AsyncExitStack() as stack, broker_errors(stage.settings):
+    async with contextlib.AsyncExitStack() as stack:
         if stage.kafka is None:
             screen.say(f"using {stage.settings.bootstrap_servers}; topics of the demo: {stage.settings.topic_prefix}*")
             stack.push_async_callback(_delete_topics, stage)
         stack.push_async_callback(stage.worker.stop)
-        result = await _stream(stage, plan, screen)
+        async with open_session(stage.settings) as session:
+            result = await _stream(stage, session, plan, screen)
         if plan.keep:
             stack.pop_all()
         return result
 
 
-async def _stream(stage: DemoStage, plan: DemoPlan, screen: DemoScreen) -> DemoResult:
+async def _stream(stage: DemoStage, session: Session, plan: DemoPlan, screen: DemoScreen) -> DemoResult:
     settings, registry, worker = stage.settings, stage.registry, stage.worker
     failed = [report.error for report in await apply_topics(settings, registry) if report.error]
     if failed:
@@ -176,15 +177,15 @@ async def _stream(stage: DemoStage, plan: DemoPlan, screen: DemoScreen) -> DemoR
     now = dt.datetime.now(dt.UTC)
     sample = await asyncio.to_thread(Sample, registry, seed=plan.seed, now=now, prospects=plan.prospects)
     feed, watch = Feed(), Watch(settings, settings.topics.partners(registry))
-    await asyncio.gather(send_histories(settings, sample, feed), worker.until_ready())
+    await asyncio.gather(send_histories(session, sample, feed), worker.until_ready())
     screen.say(
         f"{feed.consents:,} consent events sent; now {plan.transfers:,} transfers, while people change their minds"
     )
     began = screen.elapsed
     partitions = settings.partitions or PARTITIONS
-    async with _beside(watch.follow(partitions)), screen.progress(feed, watch):
+    async with _beside(watch.follow(session.reader, partitions)), screen.progress(feed, watch):
         rate, changes = max(plan.transfers / STREAM_SECONDS, LEAST_RATE), max(1, plan.transfers // TRANSFERS_PER_CHANGE)
-        sending = send_transfers(settings, sample, feed, count=plan.transfers, rate=rate, changes=changes)
+        sending = send_transfers(session, sample, feed, count=plan.transfers, rate=rate, changes=changes)
         await _while_working(worker, sending)
         account = await _while_working(worker, verify(settings, registry, wait_seconds=_CATCH_UP_SECONDS))
         await _while_working(worker, _until_watched(watch, account))

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from msgspec import Struct
 
-from transfer_gate.kafka.clients import client_options, connected
+from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.local.people import Person
 from transfer_gate.local.sample import Sample
 from transfer_gate.records import headers as names
@@ -38,59 +39,51 @@ class Feed(Struct):
     controls: set[str] = set()
 
 
-async def send_histories(settings: Settings, sample: Sample, feed: Feed) -> None:
+async def send_histories(session: Session, sample: Sample, feed: Feed) -> None:
     """Produce every consent history and wait for the acknowledgements."""
-    producer = AIOKafkaProducer(**client_options(settings), linger_ms=20, max_batch_size=128 * 1024)
-    async with connected(producer):
-        for message in sample.consents():
-            await producer.send(settings.topics.consents, message.value, message.key)
-            feed.consents += 1
+    for message in sample.consents():
+        await session.producer.enqueue(session.settings.topics.consents, message.key, message.value)
+        feed.consents += 1
+    await session.producer.flush()
 
 
 async def send_transfers(
-    settings: Settings, sample: Sample, feed: Feed, *, count: int, rate: float, changes: int
+    session: Session, sample: Sample, feed: Feed, *, count: int, rate: float, changes: int
 ) -> None:
     """Produce `count` transfers at `rate` a second, and spread `changes` changes of mind over them."""
-    bulk = AIOKafkaProducer(**client_options(settings), linger_ms=10, max_batch_size=128 * 1024)
-    prompt = AIOKafkaProducer(**client_options(settings), acks="all")
     willing = sample.willing()
     changes = min(changes, len(willing) // 2, count)
     every = count // changes if changes else count + 1
     changed: set[bytes | None] = set()
     try:
-        await asyncio.gather(bulk.start(), prompt.start())
         started = time.monotonic()
         for number, message in enumerate(sample.transfers(count), start=1):
             if message.key in changed:
                 feed.behind.add(message.event_id)
-            await bulk.send(settings.topics.transfers, message.value, message.key)
+            await session.producer.enqueue(session.settings.topics.transfers, message.key, message.value)
             feed.transfers += 1
             if number % every == 0 and feed.changes < changes:
                 person, control = willing[2 * feed.changes], willing[2 * feed.changes + 1]
-                await _change_of_mind(settings, prompt, sample, feed, person, control)
+                await _change_of_mind(session, sample, feed, person, control)
                 changed.add(person.key)
             if number % _STRIDE == 0:
                 await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
     finally:
-        await asyncio.gather(bulk.stop(), prompt.stop())
+        await session.producer.flush()
         feed.finished = True
 
 
-async def _change_of_mind(
-    settings: Settings, producer: AIOKafkaProducer, sample: Sample, feed: Feed, person: Person, control: Person
-) -> None:
+async def _change_of_mind(session: Session, sample: Sample, feed: Feed, person: Person, control: Person) -> None:
     """Send a withdrawal, wait for its acknowledgement, and at once a transfer of that person right behind it."""
     change = sample.change_of_mind(person, feed.changes, dt.datetime.now(dt.UTC))
-    await producer.send_and_wait(settings.topics.consents, change.value, change.key)
+    await session.producer.write(session.settings.topics.consents, None, change.key, change.value)
     feed.changes += 1
     for who, events in ((person, feed.behind), (control, feed.controls)):
         wish = sample.wish(who)
         events.add(wish.event_id)
-        await producer.send_and_wait(settings.topics.transfers, wish.value, wish.key)
+        await session.producer.write(session.settings.topics.transfers, None, wish.key, wish.value)
         feed.transfers += 1
 
-
-_POLL_MS: Final = 200
 
 _RELEASED: Final = msgspec.json.Decoder(ReleasedRecord)
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[str, ...]])
@@ -127,22 +120,13 @@ class Watch:
             self._grown.clear()
             await self._grown.wait()
 
-    async def follow(self, partitions: int) -> None:
+    async def follow(self, reader: Reader, partitions: int) -> None:
         """Count until cancelled."""
-        consumer = AIOKafkaConsumer(
-            **client_options(self._settings), group_id=None, isolation_level="read_committed", enable_auto_commit=False
-        )
-        async with connected(consumer):
-            places = [TopicPartition(topic, number) for topic in self._topics for number in range(partitions)]
-            consumer.assign(places)
-            await consumer.seek_to_beginning(*places)
+        async with reader.follow(dict.fromkeys(self._topics, partitions)) as follower:
             while True:
-                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=2000)
-                for place, records in fetched.items():
-                    take = self._take_held if place.topic == self._settings.topics.quarantine else self._take_released
-                    for record in records:
-                        take(record)
-                if fetched:
+                for record in await follower.more():
+                    quarantined = record.topic == self._settings.topics.quarantine
+                    (self._take_held if quarantined else self._take_released)(record)
                     self._grown.set()
 
     def _take_released(self, record: ConsumerRecord) -> None:
