@@ -15,7 +15,9 @@ from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.kafka import groups
-from transfer_gate.kafka.admin_requests import (
+from transfer_gate.kafka.clients import client_options, keep_cancellation
+from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.requests import (
     ApiVersions,
     CreateTopics,
     DescribeQuorum,
@@ -24,8 +26,6 @@ from transfer_gate.kafka.admin_requests import (
     finalized_features,
     operations_of,
 )
-from transfer_gate.kafka.clients import client_options, keep_cancellation
-from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.records.placements import Placements, earlier_of
 from transfer_gate.settings import Settings
 
