@@ -116,7 +116,10 @@ class Cluster:
         """
         found = await self.topics()
         if missing := [name for name in topics if name not in found]:
-            raise InvalidInput(f"missing topics: {', '.join(missing)}", do="run: transfer-gate topics apply")
+            raise InvalidInput(
+                f"missing topics, or no right to see them: {', '.join(missing)}",
+                do="run: transfer-gate topics apply; rights: docs/reference/access.md",
+            )
         return {name: found[name].partitions for name in topics}
 
     async def send(self, request: Request[Any], broker: int | None = None) -> Any:

@@ -267,7 +267,7 @@ async def test_consents_are_imported_with_exactly_the_documented_rights(place: P
     sample = Path(__file__).parents[3] / "examples" / "consents"
     command = [sys.executable, "-m", "transfer_gate", "consent", "import", str(sample / "crm-export.csv")]
     options = ["--mapping", str(sample / "crm-mapping.yaml"), "--work-dir", str(tmp_path)]
-    for more, code, told in (([], 4, "1 of 6 rows were rejected"), (["--dry-run"], 2, "or no right to see it")):
+    for more, code, told in (([], 4, "1 of 6 rows were rejected"), (["--dry-run"], 2, "or no right to see them")):
         process = await asyncio.create_subprocess_exec(
             *command, *options, *more, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
         )
