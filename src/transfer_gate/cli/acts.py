@@ -71,4 +71,4 @@ def as_id(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:
-        raise click.UsageError(f"{text}: no quarantine id; `transfer-gate quarantine list` shows them") from None
+        raise click.UsageError(f"{text}: not a quarantine id; `transfer-gate quarantine list` shows them") from None

@@ -109,4 +109,4 @@ def _time(text: str) -> dt.datetime:
     try:
         return TypeAdapter(When).validate_python(text)
     except ValidationError:
-        raise InvalidInput(f"--at {text}: no time", do="write it as 2026-09-01T10:00:00+02:00") from None
+        raise InvalidInput(f"--at {text}: not a time", do="write it as 2026-09-01T10:00:00+02:00") from None

@@ -28,5 +28,5 @@ def moment(option: str, text: str | None, now: dt.datetime) -> dt.datetime | Non
         except ValidationError:
             pass
     raise InvalidInput(
-        f"{option} {text}: no time", do="write it as 2026-09-01T10:00:00+02:00, or as 30m, 2h, 3d, 1w ago"
+        f"{option} {text}: not a time", do="write it as 2026-09-01T10:00:00+02:00, or as 30m, 2h, 3d, 1w ago"
     )

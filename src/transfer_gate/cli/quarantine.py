@@ -107,7 +107,7 @@ def show(
 ) -> None:
     """Show a record: every attempt, what became of it, its headers, its payload with everything personal masked.
 
-    --reveal prints the payload and the prospect; it is written to the audit topic first. An id tells no place, so
+    --reveal prints the payload and the prospect; it is written to the audit topic first. An id has no position, so
     quarantine is read until it is found: --partition and --offset shorten that.
     """
     from transfer_gate.cli.quarantine_show import show_record
@@ -265,5 +265,5 @@ def _position(text: str | None) -> search.Place | None:
         return None
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
-        raise InvalidInput(f"--after {text}: no place", do="write it as partition:offset, as the last page said")
+        raise InvalidInput(f"--after {text}: not a position", do="write it as partition:offset, as the last page said")
     return search.Place(int(partition), int(offset))

@@ -131,7 +131,7 @@ def _raise_for(reports: tuple[TopicReport, ...]) -> None:
             raise InvalidInput(
                 message, do=f"change {PREFIX}PARTITIONS or {PREFIX}REPLICATION; none of them was created"
             )
-        raise PartiallyFailed(message, do="mend the cause and run the command again: what exists stays as it is")
+        raise PartiallyFailed(message, do="fix the cause and run the command again: what exists stays as it is")
     refused = [report.topic for report in reports if any(difference.refused for difference in report.differences)]
     if refused:
         raise CheckFailed(

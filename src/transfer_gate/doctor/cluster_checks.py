@@ -156,7 +156,7 @@ async def workers(cluster: Cluster, settings: Settings) -> Finding:
     return Finding("workers", "ok", f"{count or 'none'} in group {settings.app_id}")
 
 
-#: A stray that is younger says that its producer was not mended yet.
+#: A stray that is younger says that its producer is not fixed yet.
 _RECENT: Final = dt.timedelta(days=7)
 _CHECK: Final = "strays"
 _PRODUCER: Final = (

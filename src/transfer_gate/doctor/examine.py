@@ -1,4 +1,4 @@
-"""The whole examination, in the order in which a person would mend things."""
+"""The whole examination, in the order in which a person would fix things."""
 
 import datetime as dt
 import time

@@ -303,7 +303,7 @@ async def life_of(
 ) -> Life:
     """Everything about a quarantine id.
 
-    An id tells no place: all partitions are read until one has it, then that one to its end. `partition` and
+    An id has no position: all partitions are read until one has it, then that one to its end. `partition` and
     `offset` (only with it) say where to begin. Raises NothingMatched.
     """
     wanted = Filter(ids=frozenset({quarantine_id}))

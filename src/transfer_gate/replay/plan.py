@@ -299,7 +299,7 @@ def fingerprint_of(record: ConsumerRecord) -> str:
 def checked_id(plan_id: str) -> str:
     """The id of a plan as a user gave it. Raises InvalidInput when it can't be one."""
     if not _PLAN_ID.fullmatch(plan_id):
-        raise InvalidInput(f"{plan_id!r} is no plan id", do="give the id that `transfer-gate replay plan` printed")
+        raise InvalidInput(f"{plan_id!r} is not a plan id", do="give the id that `transfer-gate replay plan` printed")
     return plan_id
 
 

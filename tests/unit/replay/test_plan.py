@@ -115,7 +115,7 @@ def test_what_is_no_item_is_in_no_plan(quarantine_id: str, fingerprint: str) -> 
 
 @pytest.mark.parametrize("given", ["", "../../etc/passwd", PLAN_ID.upper(), PLAN_ID + "/.."])
 def test_what_is_no_plan_id_never_becomes_a_path(given: str) -> None:
-    with pytest.raises(InvalidInput, match="no plan id"):
+    with pytest.raises(InvalidInput, match="not a plan id"):
         checked_id(given)
 
 
