@@ -89,7 +89,7 @@ class IngestService:
         deadline = time.monotonic() + PATIENCE
         while not await holds():
             assert self._process is not None
-            assert self._process.poll() is None, self.log()
+            assert self._process.poll() is None, f"ended with {self._process.returncode}: {self.log()}"
             assert time.monotonic() < deadline, f"not {what}: {self.log()}"
             await asyncio.sleep(0.05)
 
