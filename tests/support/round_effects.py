@@ -68,7 +68,9 @@ class Effects(list[str]):
     def committing(self, offsets: Mapping[str, int], note: str) -> None:
         """Offsets of a transaction, and the note that stands beside each."""
         noted = dict(part.split("=") for part in note.split())
-        reached = " ".join(f"{self.name(topic)}={end}" for topic, end in offsets.items())
+        reached = " ".join(
+            f"{self.name(topic)}={end}" for topic, end in offsets.items() if self.name(topic) != "ledger"
+        )
         self.append(f"note {reached}; changelog={noted['changelog']} ledger={noted['ledger']}")
 
 
@@ -162,7 +164,7 @@ class RecordingWriter:
         self._effects.append("commit")
         self.ends |= {record.topic: record.offset + 2 for record in self._open}
         self.written += self._open
-        self.offsets |= offsets
+        self.offsets |= {topic: end for topic, end in offsets.items() if self._effects.name(topic) != "ledger"}
 
 
 def _records_of(batches: Batches) -> Iterator[tuple[str, Any]]:

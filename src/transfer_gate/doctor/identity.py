@@ -126,7 +126,7 @@ def _of_offsets(topics: Topics, seen: Comparison, number: int, offsets: Mapping[
         # The brokers forget a whole group: then what another partition holds tells that this one was decided, too.
         forgotten = not any(read_note(found) for offsets in seen.committed.values() for found in offsets.values())
         worked = number in seen.with_states or (forgotten and bool(seen.with_states))
-        require_offsets(topics.transfers, topics.consents, number, offsets, worked=worked)
+        require_offsets(topics.transfers, number, offsets, worked=worked)
 
     yield _OFFSETS, topics.transfers, required
 
@@ -225,7 +225,7 @@ async def _look(session: Session, found: Mapping[str, FoundTopic], registry: str
     watched = [name for name in (*topics.inputs(), topics.changelog, topics.ledger) if name in found]
     committed: dict[int, dict[str, Committed]] = {}
     for (topic, number), offset in (await cluster.group_offsets(settings.app_id)).items():
-        if topic in topics.inputs():
+        if topic in (*topics.inputs(), topics.ledger):
             committed.setdefault(number, {})[topic] = Committed(offset.offset, offset.note)
     begins, ends = await session.reader.bounds({name: found[name].partitions for name in watched}, committed_only=False)
     watch = TopicWatch(session.options, tuple(watched))

@@ -329,7 +329,9 @@ class Partition:
         with self._room.hold(work.batches.size() + sum(batches.size() for batches in elsewhere)):
             written = await self._writer.produce(work.batches, *elsewhere)
             note = self._note(offsets, written)
-            await self._writer.commit(self.number, offsets.known(self._book), str(note))
+            # Brokers forget the offset of a topic that is deleted, and its note: one stands with a log of our own, too.
+            reached = {**offsets.known(self._book), self._book.ledger: note.ledger_end}
+            await self._writer.commit(self.number, reached, str(note))
         self._share.committed()
         self._first = False
         # Only now the tables may know: a transaction that failed leaves them as they were.

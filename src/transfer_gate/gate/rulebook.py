@@ -41,6 +41,11 @@ class Rulebook(Struct, frozen=True, gc=False):
     bounds: Bounds = BOUNDS
 
     @property
+    def noted(self) -> tuple[str, ...]:
+        """Topics beside whose offsets a note stands: the inputs, and the ledger, should all inputs be made anew."""
+        return *self.inputs, self.ledger
+
+    @property
     def waited_for(self) -> tuple[str, ...]:
         """Inputs that transfers wait for at the barrier."""
         return self.consents, self.strays

@@ -210,7 +210,7 @@ class TakeOver:
         worked = any(next(iter(table.items()), None) is not None for table in tables)
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
-        require_offsets(self._book.transfers, self._book.consents, number, committed, worked=worked)
+        require_offsets(self._book.transfers, number, committed, worked=worked)
         lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
         self._notes[number] = replace(
             note,
@@ -260,8 +260,9 @@ class TakeOver:
         ids = {topic: found.topic_id for topic, found in identities.items()}
 
         async def read(number: int) -> dict[str, Committed]:
-            committed = await self._writers[number].committed(self._book.inputs, number)
+            committed = await self._writers[number].committed(self._book.noted, number)
             note = self._notes[number] = note_of(committed, self._book.consents, ids)
+            committed.pop(self._book.ledger, None)
             if lacking:
                 raise offsets_lost(self._book.transfers, number, lacking)
             if note.state_format > STATE_FORMAT:
@@ -315,7 +316,7 @@ class TakeOver:
 
         Raises PartitionsChanged when one was decided under another partition count, HistoryNotHome.
         """
-        notes = [read_note(found) for (topic, _), found in committed.items() if topic in self._book.inputs]
+        notes = [read_note(found) for (topic, _), found in committed.items() if topic in self._book.noted]
         found = identities[self._book.transfers].partitions
         for note in notes:
             if note is not None and note.partitions and note.partitions != found:
@@ -357,5 +358,5 @@ class TakeOver:
         offsets = {topic: found.offset for topic, found in committed.items()} | dict.fromkeys(anew, 0)
         kept = replace(note, topics={**note.topics, **lives}, registry=self._book.registry_order, offsets=offsets)
         await self._writers[number].produce(Batches(number, int(self._clock().timestamp() * 1000)))
-        await self._writers[number].commit(number, offsets, str(kept))
+        await self._writers[number].commit(number, {**offsets, self._book.ledger: kept.ledger_end}, str(kept))
         return {topic: Committed(offset, str(kept)) for topic, offset in offsets.items()}

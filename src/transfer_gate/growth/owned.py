@@ -85,10 +85,11 @@ class AllPartitions:
         async with self._watch() as watch:
             identities = await watch.look()
         ids = {topic: found.topic_id for topic, found in identities.items()}
-        inputs = self.book.inputs
-        found = await asyncio.gather(*(writer.committed(inputs, number) for number, writer in self._writers.items()))
+        noted = self.book.noted
+        found = await asyncio.gather(*(writer.committed(noted, number) for number, writer in self._writers.items()))
         for (number, writer), committed in zip(self._writers.items(), found, strict=True):
             note = note_of(committed, self.book.consents, ids)
+            committed.pop(self.book.ledger, None)
             if note.state_format > STATE_FORMAT:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)
             self._require_same_logs(number, note, identities)

@@ -156,7 +156,7 @@ async def _note_count(reader: Reader, all_of: AllPartitions, before: Before) -> 
             offsets=offsets,
         )
         await held.writer.produce(Batches(number, _now_ms()))
-        await held.writer.commit(number, offsets, str(note))
+        await held.writer.commit(number, {**offsets, book.ledger: ledgers[number]}, str(note))
 
 
 def _mark_places(all_of: AllPartitions, before: Before) -> None:

@@ -1,7 +1,8 @@
 """What every commit notes beside the offsets of the inputs, in the metadata that Kafka keeps with an offset.
 
-Brokers forget the offsets of a topic that is deleted, so the same note stands beside the offset of every input. It is
-text, which an operator reads with `kafka-consumer-groups`; `gate.integrity` says what is done with it.
+Brokers forget the offsets of a topic that is deleted, so the same note stands beside the offset of every input, and
+beside one of the replay ledger. It is text, which an operator reads with `kafka-consumer-groups`; `gate.integrity` says
+what is done with it.
 """
 
 from collections.abc import Mapping, Sequence

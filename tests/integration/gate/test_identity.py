@@ -175,6 +175,30 @@ async def test_transfers_made_anew_are_all_decided_under_names_of_their_own(gate
     await held_under_one_place(Operator(gate), (old_held.pop() or b"").decode(), new_held[0])
 
 
+async def test_all_inputs_made_anew_at_rest_are_read_under_new_names_and_what_was_applied_holds(
+    gate: StreamGate,
+) -> None:
+    """Brokers forget the offsets of deleted topics, all of them here. The message advised to set them to where the
+    decisions of the former topic ended.
+    """
+    await gate.settled()
+    before = await transfer(gate, "t-1")
+    (old,) = (await gate.outputs()).decided(before)
+    await gate.worker.terminate()
+    for topic in (gate.topics.consents, gate.topics.strays, gate.topics.replay, gate.topics.transfers):
+        await remake_topic(gate.place.bootstrap_servers, topic, 1, {"cleanup.policy": "delete"})
+    _, output, errors = await asyncio.to_thread(gate.place.run, "doctor")
+    assert "FAIL  group offsets" not in output, errors
+    await gate.consent("p-new")
+    after = await transfer(gate, "u-1")
+    assert after.place == before.place
+    await gate.place.start_worker().until_ready()
+    decided = {one["event_id"]: one for one in (await gate.outputs()).decided(after)}
+    assert decided["u-1"]["quarantined"] == old["quarantined"], "what the former topic said is in force"
+    assert decided["u-1"]["decision_id"] != old["decision_id"]
+    assert decided["u-1"]["source"]["topic_id"]
+
+
 async def held_under_one_place(operator: Operator, former: str, later: str) -> None:
     """Commands tell records apart that stand at one place of two topics of one name."""
 

@@ -34,18 +34,16 @@ class HistoryNotHome(GateError):
     """Consent events that stand in their places of an earlier partition count are not applied."""
 
 
-def require_offsets(
-    transfers: str, consents: str, partition: int, committed: Mapping[str, Committed], *, worked: bool
-) -> None:
+def require_offsets(transfers: str, partition: int, committed: Mapping[str, Committed], *, worked: bool) -> None:
     """Hold that the group still knows up to where it has decided: that it has an offset of `transfers` where the
     changelog or the ledger hold something (`worked`). Raises OffsetsLost.
 
     Whoever committed a state committed offsets with it, in the same transaction, and the changelog is this app id's
-    alone. A note of ours beside the offset of `consents` tells that the group is not forgotten: then transfers were not
+    alone. A note of ours beside any offset shows that the group is not forgotten: then transfers were not
     looked at yet, or their topic was made anew, and they are to be read from their beginning. A partition that holds
     nothing is protected by the others: see `lacking_offsets`.
     """
-    if not worked or transfers in committed or read_note(committed.get(consents)) is not None:
+    if not worked or transfers in committed or any(read_note(found) is not None for found in committed.values()):
         return
     raise offsets_lost(transfers, partition, {partition})
 
@@ -152,21 +150,21 @@ async def lacking_offsets(
 
     `known`: what the group has committed, as of a moment ago. Raises RoundFailed when the cluster does not answer.
     """
-    if _noted(known, book.inputs):
+    if _noted(known, book.noted):
         return frozenset()
     logs = [(topic, identities[topic].partitions) for topic in (book.changelog, book.ledger)]
     if not any([await any_committed(options, topic, count) for topic, count in logs]):
         return frozenset()
     # Once more, behind the logs: another worker may just be committing the first round of a new installation.
     numbers = range(identities[book.transfers].partitions)
-    found = await writer.committed_unless_pending(book.inputs, numbers)
-    if found is None or _noted(found, book.inputs):
+    found = await writer.committed_unless_pending(book.noted, numbers)
+    if found is None or _noted(found, book.noted):
         return frozenset()
     return frozenset(numbers) - {number for topic, number in found if topic == book.transfers}
 
 
-def _noted(offsets: Offsets, inputs: Collection[str]) -> bool:
-    return any(read_note(found) is not None for (topic, _), found in offsets.items() if topic in inputs)
+def _noted(offsets: Offsets, topics: Collection[str]) -> bool:
+    return any(read_note(found) is not None for (topic, _), found in offsets.items() if topic in topics)
 
 
 async def any_committed(options: Mapping[str, Any], topic: str, partitions: int) -> bool:
