@@ -14,8 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenarios, world
-from transfer_gate.auditor.evidence import Released, decision_of, released_record
-from transfer_gate.auditor.judge import Case, Judge, Source
+from transfer_gate.auditor.judge import Case, Judge, Released, Source, decision_of
 from transfer_gate.auditor.prohibitions import Way, forbidden
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
@@ -30,6 +29,7 @@ from transfer_gate.policy.decide import decide
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.consents import decode_consent
+from transfer_gate.records.released import decode_released
 from transfer_gate.records.sealing import UNSEALED
 
 TOPICS: Final = Topics()
@@ -66,7 +66,7 @@ def cases(here: World) -> Iterator[Case]:
 
 def _released(output: Output) -> Released:
     topic, key, value, headers = output
-    body = released_record(value)
+    body = decode_released(value)
     assert body is not None
     return Released(record(topic, key, value, headers), body, 0)
 

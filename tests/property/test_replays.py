@@ -24,7 +24,7 @@ from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers as names
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, may_be_replayed
-from transfer_gate.records.quarantined import Held, held_of
+from transfer_gate.records.quarantined import Quarantined, decode_quarantined
 from transfer_gate.records.sealing import KEY_BYTES, UNSEALED, MasterKeys, Sealing
 from transfer_gate.registry import load_registry
 
@@ -59,7 +59,7 @@ class Gate:
     offset: int = 0
     asked: set[Unit] = field(default_factory=set)
     released: Counter[Unit] = field(default_factory=Counter)
-    held: list[tuple[Record, Held]] = field(default_factory=list)
+    held: list[tuple[Record, Quarantined]] = field(default_factory=list)
     events: Events = field(default_factory=lambda: Events(NOW))
 
     def step(self, kind: str, prospect: str, number: int) -> None:
@@ -103,7 +103,7 @@ class Gate:
                 for read in DefaultRecordBatch(bytes(builder.build())):
                     if topic == self.book.quarantine:
                         record = ConsumerRecord(topic, 0, 0, 0, 0, read.key, read.value, None, 0, 0, read.headers)
-                        self.held.append((record, held_of(read.headers)))
+                        self.held.append((record, decode_quarantined(read.headers)))
                     elif topic == self.book.decisions:
                         decision = orjson.loads(read.value)
                         decided[decision["decision_id"]] = decision["source"]["offset"]
@@ -113,7 +113,7 @@ class Gate:
             for channel in body["channels"]:  # type: ignore[attr-defined]
                 self.released[decided[str(body["decision_id"])], str(body["partner_id"]), channel] += 1
 
-    def entry(self, held: Held) -> LedgerEntry | None:
+    def entry(self, held: Quarantined) -> LedgerEntry | None:
         raw = self.tables.ledger.get(held.quarantine_id.encode())
         return decode_entry(raw) if raw is not None else None
 
@@ -154,7 +154,7 @@ def test_sealing_changes_no_outcome_as_long_as_nobody_is_erased(
             sealed.step(*step)
     assert plain.released == sealed.released
     assert [held for _, held in plain.held] == [
-        Held(**{name: getattr(held, name) for name in Held.__struct_fields__} | {"encryption": None})
+        Quarantined(**{name: getattr(held, name) for name in Quarantined.__struct_fields__} | {"encryption": None})
         for _, held in sealed.held
     ]
 

@@ -22,7 +22,7 @@ SOURCES: Final = ROOT / "src" / "transfer_gate"
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "starter local auditor doctor evidence verify growth ingest imports replay quarantine operators gate schemas "
+        "starter local auditor doctor verify growth ingest imports replay quarantine operators gate schemas "
         "kafka cases policy registry records observe model settings errors printable"
     ),
     # The files of a new installation, written as they are.
@@ -32,7 +32,6 @@ MAY_IMPORT: Final = {
     "growth": "verify quarantine gate kafka policy registry records model settings errors",
     # It compares what a take-over compares.
     "doctor": "gate kafka policy registry records model settings errors",
-    "evidence": "gate kafka policy records model settings errors",
     # A forecast of a replay decides as a round does.
     "replay": "quarantine operators gate kafka policy registry records model settings errors",
     "quarantine": "gate kafka policy registry records model settings errors printable",
@@ -65,8 +64,7 @@ LIBRARIES: Final = {
     "faust": "gate",
     "mode": "gate",
     "rocksdict": "gate",
-    # Of these parts, the modules of OPEN_CLIENTS.
-    "aiokafka": "kafka gate auditor ingest",
+    "aiokafka": "kafka gate growth verify imports ingest replay quarantine operators auditor local",
     "prometheus_client": "observe gate",
     "structlog": "observe",
     "aiohttp": "local",

@@ -6,7 +6,7 @@ from tests.support.stream_gate import Sent, StreamGate
 from transfer_gate.gate.inbox import Record
 from transfer_gate.records import headers as names
 from transfer_gate.records.ledger import LedgerEntry, decode_entry
-from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.replay_requests import Action
 
 
@@ -41,7 +41,7 @@ async def ledger_of(gate: StreamGate) -> dict[str, LedgerEntry]:
 
 def entry_about(entries: dict[str, LedgerEntry], record: Record) -> LedgerEntry | None:
     """What the ledger says of a quarantined record."""
-    return entries.get(held_of(record.headers).quarantine_id)
+    return entries.get(decode_quarantined(record.headers).quarantine_id)
 
 
 async def held_transfer(

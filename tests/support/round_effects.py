@@ -33,7 +33,7 @@ from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.records.partitioner import ANYWHERE, Placement
-from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.registry import load_registry
 
@@ -84,7 +84,7 @@ def _what(name: str, record: Any) -> str:
         held = [f"{channel}:{reasons[0]}" for channel, reasons in decided.quarantined.items()]
         return f"attempt {decided.attempt}: " + " ".join([*decided.released, *held])
     if name == "quarantine":
-        found = held_of(record.headers)
+        found = decode_quarantined(record.headers)
         return f"{found.stage}: {found.reason}"
     if name == "ledger":
         entry = decode_entry(record.value)

@@ -1,4 +1,4 @@
-"""One released record against everything that it must follow from. Pure: whoever calls has read what it takes.
+"""One released record against everything that it must follow from. Pure: the caller has read what it takes.
 
 Words of a verdict name fields and ids of events and decisions, never a value of the record.
 """
@@ -6,12 +6,12 @@ Words of a verdict name fields and ids of events and decisions, never a value of
 import datetime as dt
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
-from transfer_gate.auditor.evidence import Decision, Released
-from transfer_gate.auditor.outcomes import OK, Verdict
+from transfer_gate.auditor.findings import OK, Verdict
 from transfer_gate.auditor.prohibitions import Way, forbidden
 from transfer_gate.gate import verdict as gate
 from transfer_gate.gate.judge import Only
@@ -19,13 +19,73 @@ from transfer_gate.gate.redecision import decide_again
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.model.terms import Instant
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.policy.view import view_of
 from transfer_gate.records import headers, ids
+from transfer_gate.records.decisions import DecisionPolicy, SourcePlace
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.records.transfers import decode_transfer
+
+
+class ConsentSeen(Struct, frozen=True):
+    """See wire.records.ConsentSeen."""
+
+    offset: int
+    topic_id: str | None = None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """The part of a decision record that explains a released record; other fields may come and go."""
+
+    decision_id: str
+    decided_at: Instant
+    source: SourcePlace
+    event_id: str | None
+    prospect_id: str | None
+    partner_id: str | None
+    released: tuple[str, ...]
+    quarantined: dict[str, Any]
+    consent: ConsentSeen
+    policy: DecisionPolicy
+    input_sha256: str
+    attempt: int
+
+
+class Decided(Struct, frozen=True):
+    """A decision that released something, and its offset in `transfer-decisions`."""
+
+    offset: int
+    decision: Decision
+
+
+class Released(Struct, frozen=True):
+    """A record of a partner's topic: as it stands there, and as it reads."""
+
+    record: ConsumerRecord
+    body: ReleasedRecord
+    #: Decisions below this offset of `transfer-decisions` were written before this record could be read.
+    decided_below: int
+
+
+_DECISION: Final = msgspec.json.Decoder(Decision)
+
+
+def decision_of(record: ConsumerRecord) -> Decided | None:
+    """A decision that released something; None for any other, and for what is no decision: it explains nothing."""
+    try:
+        decision = _DECISION.decode(record.value or b"")
+    except msgspec.DecodeError:
+        return None
+    return Decided(record.offset, decision) if decision.released else None
+
+
+def milliseconds(time: dt.datetime) -> int:
+    """Since the epoch, rounded down, as Kafka counts."""
+    return int(time.timestamp() * 1000)
+
 
 #: What policy.yaml allows clocks to differ by when it says nothing, for decisions whose registry is not at hand.
 _SKEW: Final = dt.timedelta(seconds=300)
@@ -164,10 +224,10 @@ class Judge:
             unlike = _unlike(body, decide_again(record, asked, case.with_strays, registry, at), transfer)
         if not unlike:
             return OK
-        told = f"decided again, it differs in {unlike}"
+        text = f"decided again, it differs in {unlike}"
         if not case.whole:
-            return Verdict("source-gone", f"{told}; consent events before it are deleted{_of(case.decision)}")
-        return Verdict("unexplained", f"{told} (gate {case.decision.policy.gate_version}){_of(case.decision)}")
+            return Verdict("source-gone", f"{text}; consent events before it are deleted{_of(case.decision)}")
+        return Verdict("unexplained", f"{text} (gate {case.decision.policy.gate_version}){_of(case.decision)}")
 
 
 def _asked(transfer: Transfer, decision: Decision) -> Only | None:
@@ -201,7 +261,7 @@ def _unlike(body: ReleasedRecord, verdict: gate.Verdict, transfer: Transfer) -> 
 
 
 def _beyond(body: ReleasedRecord, transfer: Transfer) -> str:
-    """What the record holds that the transfer does not: as much as can be said without the registry."""
+    """What the record holds that the transfer does not: as far as it shows without the registry."""
     contact, given = body.contact, transfer.contact or Contact()
     attributes = transfer.attributes or {}
     within = {

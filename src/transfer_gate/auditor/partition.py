@@ -12,15 +12,14 @@ from typing import Final
 
 from msgspec import Struct
 
-from transfer_gate.auditor.astray import Astray
-from transfer_gate.auditor.consent_history import History
-from transfer_gate.auditor.evidence import Decided, Released, decision_of, milliseconds, released_record
-from transfer_gate.auditor.judge import Case, Judge, Source
-from transfer_gate.auditor.outcomes import Verdict
+from transfer_gate.auditor.consent_history import Astray, History
+from transfer_gate.auditor.findings import Verdict
+from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, decision_of, milliseconds
 from transfer_gate.auditor.reader import Lookup, Reader, Span
 from transfer_gate.gate.integrity.identity import TopicLives
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
+from transfer_gate.records.released import decode_released
 
 #: Released records of one partner that may wait for their decisions.
 _WINDOW: Final = 2000
@@ -48,8 +47,9 @@ class Ends(Struct, frozen=True, kw_only=True):
 
 
 class Readers(Struct, frozen=True):
-    """Consumers that the partitions share, one after the other."""
+    """The session, and consumers that the partitions share, one after the other."""
 
+    session: Session
     logs: Reader
     #: Transfers of first decisions, and of replays, which go back.
     transfers: Lookup
@@ -119,7 +119,9 @@ class PartitionAudit:
         """Fold consent from the beginning of another topic of its name, should it be another."""
         known = self._history
         if topic_id != known.topic_id:
-            self._history = History(known.table, known.place, begin, known.bounds, topic_id, nobody=known.nobody)
+            self._history = History(
+                known.table, known.place, begin, known.bounds, topic_id, unidentified=known.unidentified
+            )
 
     def close(self) -> None:
         """Release files."""
@@ -155,7 +157,7 @@ class PartitionAudit:
         place = TopicPartition(topic, self.number)
         records = await readers.logs.more(place)
         for record in records:
-            body = released_record(record.value)
+            body = decode_released(record.value)
             if body is None:
                 self._report(record, _NO_RELEASE, False)
                 continue

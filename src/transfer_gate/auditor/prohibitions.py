@@ -106,7 +106,7 @@ def _stands(oppositions: Iterable[Opposition], way: Way, act: dt.datetime | None
 
 
 def _names(scope: tuple[str, ...], meant: frozenset[str], known: frozenset[str] | None) -> bool:
-    """Whether a part of a scope names one of those meant: everything, or a word that nobody knows, does (1.4)."""
+    """Whether a part of a scope names one of those meant: everything, or an unknown word, does (1.4)."""
     words = {word.strip().lower() for word in scope}
     names = {name.strip().lower() for name in meant}
     return (

@@ -23,7 +23,7 @@ from transfer_gate.policy.explain import explain
 from transfer_gate.policy.trace import plain
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.consents import ConsentFold, Unreadable, decode_consent
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 
@@ -150,7 +150,7 @@ def _differences_of(case: Case) -> list[str]:
         reason: Reason = "schema-invalid" if isinstance(error, SchemaInvalid) else "undecodable"
         return _of_unread(case, reason, f"the transfer is not valid: {error}")
     nobody = view_of(case.registry).nobody
-    if is_nobody(transfer.prospect_id, nobody):
+    if is_unidentified(transfer.prospect_id, nobody):
         return _of_unread(case, "prospect-unidentified", "the prospect_id stands for nobody")
     state = folded(case.consents, case.prospect, case.received, nobody, case.bounds)
     stops = stops_of(transfer, case.stops)

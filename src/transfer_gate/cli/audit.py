@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from transfer_gate.auditor.outcomes import MOST_TOLD, Finding, Tally
-from transfer_gate.auditor.passes import Auditor
-from transfer_gate.auditor.service import log_finding, run_auditor
+from transfer_gate.auditor.findings import MOST_TOLD, Finding, Tally
+from transfer_gate.auditor.service import Auditor, log_finding, run_auditor
 from transfer_gate.cli.printing import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
@@ -60,9 +59,9 @@ def audit(as_json: bool, follow: bool, folders: tuple[Path, ...], margin: float)
     if follow:
         configure_logs(settings.log_format, settings.log_level)
         silence_clients()
-        asyncio.run(run_auditor(settings, Auditor(settings, registries, margin=told, tell=log_finding)))
+        asyncio.run(run_auditor(settings, Auditor(settings, registries, margin=told, on_finding=log_finding)))
         return
-    tally = asyncio.run(Auditor(settings, registries, margin=told, tell=_ignore).once())
+    tally = asyncio.run(Auditor(settings, registries, margin=told, on_finding=_ignore).once())
     if as_json:
         echo_json(tally.as_counts(), indent=None)
     else:

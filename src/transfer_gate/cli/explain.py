@@ -71,11 +71,11 @@ def _of_event(
     from transfer_gate.cli.explanation import as_json, as_text
     from transfer_gate.policy.explain import explain as explained
     from transfer_gate.policy.view import view_of
-    from transfer_gate.records.forms import is_nobody
+    from transfer_gate.records.forms import is_unidentified
 
     transfer = transfer_in(event)
     nobody = view_of(rulebook).nobody
-    if is_nobody(transfer.prospect_id, nobody):
+    if is_unidentified(transfer.prospect_id, nobody):
         raise InvalidInput(
             f"{event}: prospect-unidentified: the prospect_id stands for nobody",
             do="send the id of a person; docs/explanation/rules.md lists the words that are none",
@@ -96,8 +96,8 @@ def _of_event(
 
 
 def _of_decision(decision_id: str, rulebook: Registry, now: dt.datetime | None) -> tuple[dict[str, Any], Sequence[str]]:
+    from transfer_gate.auditor.evidence import gather
     from transfer_gate.cli.recorded import Recorded
-    from transfer_gate.evidence import gather
     from transfer_gate.kafka.clients import silence_clients
 
     silence_clients()

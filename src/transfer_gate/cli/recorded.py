@@ -7,8 +7,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from transfer_gate import __version__
+from transfer_gate.auditor.evidence import Evidence
 from transfer_gate.cli.explanation import STATUS, as_json, as_text
-from transfer_gate.evidence import Evidence
 from transfer_gate.gate.redecision import explain_again
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry

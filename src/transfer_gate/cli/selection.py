@@ -15,13 +15,13 @@ from transfer_gate.records.headers import Stage
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _OPTIONS: Final = (
-    click.option("--partner", "partner_id", metavar="ID", help="Held for this partner."),
-    click.option("--reason", metavar="REASON", help="Held for this reason, on any channel."),
+    click.option("--partner", "partner_id", metavar="ID", help="Quarantined for this partner."),
+    click.option("--reason", metavar="REASON", help="Quarantined for this reason, on any channel."),
     click.option("--stage", type=click.Choice(get_args(Stage)), help="Where it was held."),
-    click.option("--channel", type=click.Choice(CHANNELS), help="Held on this channel."),
+    click.option("--channel", type=click.Choice(CHANNELS), help="Quarantined on this channel."),
     click.option("--prospect", "prospect_id", metavar="ID", help="About this prospect."),
-    click.option("--since", metavar="TIME", help="Held at or after this time: RFC 3339, or 2h, 3d ago."),
-    click.option("--until", metavar="TIME", help="Held before this time."),
+    click.option("--since", metavar="TIME", help="Quarantined at or after this time: RFC 3339, or 2h, 3d ago."),
+    click.option("--until", metavar="TIME", help="Quarantined before this time."),
 )
 
 

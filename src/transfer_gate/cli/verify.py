@@ -9,8 +9,8 @@ from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
-from transfer_gate.verify import Account
-from transfer_gate.verify import verify as account_for
+from transfer_gate.verify.account import Account
+from transfer_gate.verify.account import verify as account_for
 
 _MEANING = {
     "inputs": "input records",
@@ -50,7 +50,7 @@ def verify(as_json: bool, wait_seconds: float, decided_only: bool) -> None:
             registry,
             wait_seconds=wait_seconds,
             decided_only=decided_only,
-            say=lambda line: echo(line, err=True),
+            on_progress=lambda line: echo(line, err=True),
         )
     )
     if as_json:

@@ -21,7 +21,7 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import decide_by
 from transfer_gate.policy.view import view_of
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.partitioner import Placement
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
@@ -90,7 +90,7 @@ class Judge:
             return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
         if self._placement.misplaced(key, self._partition):
             return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
-        if is_nobody(transfer.prospect_id, self._nobody):
+        if is_unidentified(transfer.prospect_id, self._nobody):
             return Verdict("schema", transfer, held_alone(transfer, "prospect-unidentified"))
         decisions = decide_by(self._view, transfer, self._states.get(key), self._at)
         for decision in decisions:

@@ -21,7 +21,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import measured, weight
 from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records import headers as names
-from transfer_gate.records.quarantined import Held, MalformedHeaders, Reference, held_of
+from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, Reference, decode_quarantined
 from transfer_gate.records.replay_requests import restored
 
 #: Originals of one round, and their bytes: the round waits for each.
@@ -97,7 +97,7 @@ class Originals:
             size += 0 if original.record is None else weight(original.record)
         return len(records), found
 
-    async def _read(self, reference: Reference, record: Record, held: Held) -> Original:
+    async def _read(self, reference: Reference, record: Record, held: Quarantined) -> Original:
         name = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
         source = held.source
         if (reference.topic, reference.partition, reference.offset) != (source.topic, source.partition, source.offset):
@@ -166,11 +166,11 @@ def is_original(record: Record, reference: Reference, key: bytes | None) -> bool
     return record.key is None or sha256(record.key).hexdigest() == reference.key_sha256
 
 
-def _referring(record: Record) -> Held | None:
+def _referring(record: Record) -> Quarantined | None:
     """What the headers of a record say that has its value elsewhere; None for all others."""
     if not any(name == names.REFERENCE for name, _ in record.headers):
         return None
     try:
-        return held_of(restored(record.headers))
+        return decode_quarantined(restored(record.headers))
     except MalformedHeaders:
         return None

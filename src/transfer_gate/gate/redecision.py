@@ -20,7 +20,7 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.records.decisions import ANY_CHANNEL
 from transfer_gate.records.partitioner import ANYWHERE
-from transfer_gate.records.quarantined import Held
+from transfer_gate.records.quarantined import Quarantined
 
 
 class Redecision(Struct, frozen=True, kw_only=True):
@@ -57,12 +57,12 @@ def explain_again(
     return Redecision(explanations=explain(verdict.transfer, state, registry, at))
 
 
-def only_of(held: Held) -> Only | None:
+def only_of(held: Quarantined) -> Only | None:
     """The part of a transfer that a quarantine record is about; None: all, as it could not be read."""
     return Only(held.partner_id, held.channels) if held.partner_id is not None else None
 
 
-def source_record(held: Held, key: bytes | None, value: bytes | None) -> Record:
+def source_record(held: Quarantined, key: bytes | None, value: bytes | None) -> Record:
     """The record as it came in at first, of the headers of its quarantine record, and its key and payload."""
     place = held.source
     return ConsumerRecord(

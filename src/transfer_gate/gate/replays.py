@@ -25,7 +25,7 @@ from transfer_gate.records import headers as names
 from transfer_gate.records import ids
 from transfer_gate.records.decisions import ANY_CHANNEL
 from transfer_gate.records.ledger import ERASED, LedgerEntry, State, decode_entry, encode_entry, may_be_replayed
-from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
+from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, decode_quarantined
 from transfer_gate.records.replay_requests import Action, restored
 from transfer_gate.records.sealing import Erased, NotOpened
 
@@ -81,7 +81,7 @@ class Replays:
                 self._keys.rewrap(record.key)
             return []
         try:
-            held = held_of(restored(record.headers))
+            held = decode_quarantined(restored(record.headers))
         except MalformedHeaders:
             # Not from our commands. It has no earlier life, so it is held as what it is: a record of this topic.
             return self._outputs.of_whole(record, position, "decode", "undecodable")
@@ -124,7 +124,7 @@ class Replays:
         for quarantine_id, entry in self._entries.items():
             yield quarantine_id.encode(), encode_entry(entry)
 
-    def _forgotten(self, held: Held, entry: LedgerEntry | None) -> bool:
+    def _forgotten(self, held: Quarantined, entry: LedgerEntry | None) -> bool:
         """Whether a record without an entry is so old that its entry may have been dropped. It is not in quarantine any
         more; it can only be an old record of the replay topic, read again.
         """
@@ -142,13 +142,13 @@ class Replays:
             entry = decode_entry(raw)
         return entry
 
-    def _settle(self, held: Held, state: State, outcome: str, why: str | None) -> None:
+    def _settle(self, held: Quarantined, state: State, outcome: str, why: str | None) -> None:
         self.outcomes[outcome] += 1
         self._entries[held.quarantine_id] = LedgerEntry(
             state=state, attempt=held.attempt, at=self._at, run=held.replay_run, why=why
         )
 
-    def _source(self, record: Record, held: Held) -> Record:
+    def _source(self, record: Record, held: Quarantined) -> Record:
         """The record as it came in at first. Raises _NoOriginal, Erased, NotOpened."""
         if held.reference is not None:
             original = self.originals.get(record.offset)
@@ -158,7 +158,7 @@ class Replays:
         value = self._opener.open(held, record.key, record.value)
         return source_record(held, record.key, value)
 
-    def _decide(self, source: Record, held: Held, position: int) -> list[Output]:
+    def _decide(self, source: Record, held: Quarantined, position: int) -> list[Output]:
         only = only_of(held)
         verdict = self._judge.verdict(source, only)
         if verdict.transfer is None and only is not None:
@@ -176,7 +176,7 @@ class Replays:
             self._split(held, verdict.decisions, entry)
         return self._outputs.of(verdict, source, position, again)
 
-    def _split(self, held: Held, decisions: Sequence[PartnerDecision], entry: LedgerEntry) -> None:
+    def _split(self, held: Quarantined, decisions: Sequence[PartnerDecision], entry: LedgerEntry) -> None:
         """A record that could not be read at first is readable now: it becomes one for each partner that is held."""
         place, held_for = held.source, []
         for decision in decisions:

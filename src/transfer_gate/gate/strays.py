@@ -20,7 +20,7 @@ def headers_of(record: Record, life: int, *, whole: bool = True) -> list[tuple[s
     which `life` of its topic (`Origins.consents_life`).
     """
     return [
-        *(names.without_ours(record.headers) if whole else ()),
+        *(names.without_gate_headers(record.headers) if whole else ()),
         (names.SOURCE_TOPIC, record.topic.encode()),
         (names.SOURCE_PARTITION, b"%d" % record.partition),
         (names.SOURCE_OFFSET, b"%d" % record.offset),

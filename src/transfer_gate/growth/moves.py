@@ -20,7 +20,7 @@ from transfer_gate.policy.join import join
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.ledger import newest_of
 from transfer_gate.records.partitioner import known_at
-from transfer_gate.records.quarantined import MalformedHeaders, held_of
+from transfer_gate.records.quarantined import MalformedHeaders, decode_quarantined
 from transfer_gate.records.sealing import is_key_of_day
 from transfer_gate.records.state import decode_state, encode_state
 
@@ -131,7 +131,7 @@ def _note_missing(
     missing: dict[int, dict[bytes, bytes]],
 ) -> None:
     try:
-        name = held_of(record.headers).quarantine_id.encode()
+        name = decode_quarantined(record.headers).quarantine_id.encode()
     except MalformedHeaders:
         return
     entry = newest.get(name)

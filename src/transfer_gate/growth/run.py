@@ -36,7 +36,7 @@ from transfer_gate.records.placements import Placements
 from transfer_gate.records.sealing import Sealing
 from transfer_gate.records.state import STATE_FORMAT
 from transfer_gate.settings import Settings
-from transfer_gate.verify import Account, verify
+from transfer_gate.verify.account import Account, verify
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from transfer_gate.imports.mapping import ImportMapping
 from transfer_gate.imports.readers import Cells, Read, Readers, Rejection, word_of
 from transfer_gate.ingest.source import ITEM, WHOLE_BODY, Regulation, Source
 from transfer_gate.ingest.unmapped import UnmappedRecord, unmapped
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.json_names import names_twice
 
 #: Most entries of one list of events: each may make records.
@@ -197,7 +197,7 @@ class _Prospects:
                 prospect = read(cells)
                 if isinstance(prospect, str) and 0 < len(prospect) <= _LONGEST_ID:
                     prospect.encode()
-                    if not is_nobody(prospect, self._nobody):
+                    if not is_unidentified(prospect, self._nobody):
                         found[prospect] = None
             except (Rejection, ValueError):
                 continue

@@ -186,7 +186,9 @@ class Reader:
         try:
             yield consumer
         finally:
-            consumer.unsubscribe()  # so that it fetches nothing until the next read
+            # So that it fetches nothing until the next read. Not by `unsubscribe`: right after an `assign`, which has
+            # woken the fetcher of aiokafka 0.14, that ends the fetcher for good.
+            consumer.assign([])
             idle.append(consumer)
 
     async def _start(self, isolation: Isolation, fetch_bytes: int) -> AIOKafkaConsumer:

@@ -11,7 +11,7 @@ from transfer_gate.model.state import ProspectState
 from transfer_gate.quarantine.payloads import Payload
 from transfer_gate.quarantine.search import Found
 from transfer_gate.records.decisions import DecisionRecord, decode_decision
-from transfer_gate.records.quarantined import Held
+from transfer_gate.records.quarantined import Quarantined
 
 
 async def decision_behind(session: Session, one: Found) -> DecisionRecord | None:
@@ -39,7 +39,7 @@ async def decision_behind(session: Session, one: Found) -> DecisionRecord | None
 
 
 def redecide(
-    held: Held, key: bytes | None, payload: Payload, state: ProspectState, registry: Registry, now: dt.datetime
+    held: Quarantined, key: bytes | None, payload: Payload, state: ProspectState, registry: Registry, now: dt.datetime
 ) -> Redecision:
     """Decide as the gate does when the record is replayed at `now` (UTC): only what is quarantined of it. `payload` is
     readable.

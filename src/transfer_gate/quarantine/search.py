@@ -18,7 +18,7 @@ from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Stage
 from transfer_gate.records.ledger import OPEN, LedgerEntry, LedgerStatus, RecordState, decode_entry, newest_of, state_of
 from transfer_gate.records.placements import Placements
-from transfer_gate.records.quarantined import Held, MalformedHeaders, held_of
+from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, decode_quarantined
 from transfer_gate.records.sealing import owner_of
 
 Ranges = Mapping[TopicPartition, tuple[int, int]]
@@ -45,7 +45,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     ids: frozenset[str] = frozenset()
     open_only: bool = False
 
-    def takes(self, key: bytes | None, held: Held) -> bool:
+    def takes(self, key: bytes | None, held: Quarantined) -> bool:
         """Whether the record is meant, as far as its key and headers can tell; times and openness apart."""
         return (
             (self.partner_id is None or held.partner_id == self.partner_id)
@@ -81,7 +81,7 @@ class Found(Struct, frozen=True, kw_only=True):
     """A quarantine record, and its state by the ledger."""
 
     record: ConsumerRecord[bytes | None, bytes | None]
-    held: Held
+    held: Quarantined
     state: RecordState
 
 
@@ -156,7 +156,7 @@ def _found(record: ConsumerRecord, wanted: Filter, ids: Collection[bytes], ledge
     if ids and dict(record.headers).get(names.QUARANTINE_ID) not in ids:
         return None
     try:
-        held = held_of(record.headers)
+        held = decode_quarantined(record.headers)
     except MalformedHeaders:
         return None
     if not wanted.takes(record.key, held):

@@ -15,7 +15,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.input_json import without_values
 from transfer_gate.records.partitioner import Placement
 
@@ -119,7 +119,7 @@ def looks_like(value: bytes) -> tuple[str, ...]:
 def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
     """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters, and stands for somebody."""
     try:
-        return key is not None and 1 <= len(key.decode()) <= 128 and not is_nobody(key.decode(), nobody)
+        return key is not None and 1 <= len(key.decode()) <= 128 and not is_unidentified(key.decode(), nobody)
     except UnicodeDecodeError:
         return False
 

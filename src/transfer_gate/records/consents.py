@@ -12,7 +12,7 @@ from transfer_gate.model.state import BOUNDS, Bounds, ProspectState, States
 from transfer_gate.model.terms import UTC
 from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.records.cloudevents import NotAnEnvelope, body_of, is_structured
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.headers import Headers
 from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, reason_of, without_nulls
 from transfer_gate.records.json_names import names_twice, quotes_of_consent
@@ -95,14 +95,14 @@ class ConsentFold:
 
 
 def decode_consent(
-    raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset(), headers: Headers = ()
+    raw: bytes | None, key: bytes | None, unidentified: AbstractSet[str] = frozenset(), headers: Headers = ()
 ) -> ConsentEvent:
-    """Read one record of `consent-events` whose record key is `key`; `nobody` are the policy's `unidentified_ids`. In
-    an envelope of CloudEvents where its headers say so.
+    """Read one record of `consent-events` whose record key is `key`; `unidentified`: the policy's `unidentified_ids`.
+    In an envelope of CloudEvents where its headers say so.
 
     Raises Unreadable when it is not JSON, not a consent event, or not about the prospect that its key names.
     """
-    keyed = () if key is None or _is_nobody(key, nobody) else (key,)
+    keyed = () if key is None or _is_unidentified(key, unidentified) else (key,)
     if raw is None:
         raise Unreadable("no value (tombstone)", keyed)
     if headers and is_structured(headers):
@@ -117,7 +117,7 @@ def decode_consent(
         if raw.count(b'"') != quotes_of_consent(event) and names_twice(raw):
             raise Unreadable(NAMED_TWICE, keyed)
     except msgspec.ValidationError as error:
-        event = _consent_with_other_words(raw, str(error), keyed, nobody)
+        event = _consent_with_other_words(raw, str(error), keyed, unidentified)
     except (
         msgspec.DecodeError,
         UnicodeDecodeError,
@@ -127,7 +127,7 @@ def decode_consent(
         raise Unreadable(reason_of(error), keyed) from None
     about = event.prospect_id.encode()
     if about != key:
-        raise Unreadable("prospect_id is not the record's key", _both(keyed, event.prospect_id, nobody))
+        raise Unreadable("prospect_id is not the record's key", _both(keyed, event.prospect_id, unidentified))
     if not keyed:
         raise Unreadable("prospect_id stands for nobody")
     if event.event_time < FIRST_EVENT_TIME:
@@ -136,18 +136,18 @@ def decode_consent(
 
 
 def is_readable(
-    raw: bytes | None, key: bytes | None, nobody: AbstractSet[str] = frozenset(), headers: Headers = ()
+    raw: bytes | None, key: bytes | None, unidentified: AbstractSet[str] = frozenset(), headers: Headers = ()
 ) -> bool:
     """Whether `decode_consent` reads the record."""
     try:
-        decode_consent(raw, key, nobody, headers)
+        decode_consent(raw, key, unidentified, headers)
     except Unreadable:
         return False
     return True
 
 
 def _consent_with_other_words(
-    raw: bytes, fault: str, keyed: tuple[bytes, ...], nobody: AbstractSet[str]
+    raw: bytes, fault: str, keyed: tuple[bytes, ...], unidentified: AbstractSet[str]
 ) -> ConsentEvent:
     """Read again what did not fit as it stands: a null member is absent, words of a scope are trimmed and folded."""
     marked = keyed
@@ -158,7 +158,7 @@ def _consent_with_other_words(
         if not isinstance(members, dict):
             raise Unreadable(fault, keyed)
         if isinstance(members.get("prospect_id"), str):
-            marked = _both(keyed, members["prospect_id"], nobody)
+            marked = _both(keyed, members["prospect_id"], unidentified)
         if isinstance(members.get("scope"), dict):
             members["scope"] = _in_plain_words(members["scope"])
         event: ConsentEvent = msgspec.convert(members, ConsentEvent)
@@ -191,11 +191,11 @@ def _in_plain_words(scope: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _is_nobody(key: bytes, nobody: AbstractSet[str]) -> bool:
-    return is_nobody(key.decode(errors="replace"), nobody)
+def _is_unidentified(key: bytes, unidentified: AbstractSet[str]) -> bool:
+    return is_unidentified(key.decode(errors="replace"), unidentified)
 
 
-def _both(keyed: tuple[bytes, ...], prospect_id: str, nobody: AbstractSet[str]) -> tuple[bytes, ...]:
+def _both(keyed: tuple[bytes, ...], prospect_id: str, unidentified: AbstractSet[str]) -> tuple[bytes, ...]:
     """Those whom an event marks that names `prospect_id`."""
     about = prospect_id.encode(errors="surrogatepass")
-    return keyed if about in keyed or is_nobody(prospect_id, nobody) else (*keyed, about)
+    return keyed if about in keyed or is_unidentified(prospect_id, unidentified) else (*keyed, about)

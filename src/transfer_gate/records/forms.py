@@ -1,7 +1,7 @@
 """What types can't say of a transfer (contract section 2): the forms of texts, and members that belong together.
 
-The forms are those of the patterns in the schema, told without regular expressions: these took a third of the time of
-decoding, and Python's `$` lets a line break pass behind the text.
+The forms are those of the patterns in the schema, checked without regular expressions: these took a third of the time
+of decoding, and Python's `$` lets a line break pass behind the text.
 """
 
 from collections.abc import Set as AbstractSet
@@ -11,8 +11,8 @@ from typing import Final
 from transfer_gate.model.addresses import canonical_domain, is_local_part
 from transfer_gate.model.transfer import Transfer
 
-#: Values of `prospect_id` that stand for nobody: what programs write where they have none.
-NOBODY: Final = frozenset(
+#: Values of `prospect_id` that identify no person: what programs write where they have none.
+UNIDENTIFIED_IDS: Final = frozenset(
     {
         "",
         "undefined",
@@ -70,14 +70,14 @@ def is_email(text: str) -> bool:
     return at != "" and is_local_part(local) and canonical_domain(domain) is not None
 
 
-def is_nobody(prospect_id: str, more: AbstractSet[str] = frozenset()) -> bool:
-    """Whether the id stands for nobody; `more` are further such ids, trimmed and case-folded (contract section 2)."""
+def is_unidentified(prospect_id: str, more: AbstractSet[str] = frozenset()) -> bool:
+    """Whether the id identifies no person; `more`: further such ids, trimmed and case-folded (contract section 2)."""
     word = _trimmed(prospect_id).casefold()
-    return word in NOBODY or word in more
+    return word in UNIDENTIFIED_IDS or word in more
 
 
 def _trimmed(text: str) -> str:
-    """The text without white space at its ends, nor characters that nobody sees (controls, byte order marks)."""
+    """The text without white space at its ends, nor invisible characters (controls, byte order marks)."""
     if text.isprintable():
         return text.strip()
     seen = [place for place, character in enumerate(text) if character.isprintable() and not character.isspace()]

@@ -76,7 +76,7 @@ def of_release(transfer_id: str, decision_id: str) -> list[tuple[str, bytes | No
     ]
 
 
-def without_ours(headers: Headers) -> list[tuple[str, bytes | None]]:
+def without_gate_headers(headers: Headers) -> list[tuple[str, bytes | None]]:
     """Inbound headers of a live topic, without those that only the gate may set."""
     return [header for header in headers if not header[0].startswith(PREFIX)]
 
@@ -100,12 +100,12 @@ def of_quarantine(
     reference: bytes | None = None,
     topic_id: str | None = None,
 ) -> list[tuple[str, bytes | None]]:
-    """Headers of a quarantine record: the source's own, then ours.
+    """Headers of a quarantine record: the source's own, then the gate's.
 
     `reasons` is channel to reasons, with the one key `*` when the record could not be read; `source` is topic,
     partition, offset and timestamp (ms since the epoch) of the first source; times are RFC 3339.
     """
-    headers = without_ours(inbound) if inbound else []
+    headers = without_gate_headers(inbound) if inbound else []
     topic, partition, offset, timestamp_ms = source
     at = quarantined_at.encode()
     first = next(iter(reasons.values()))[0]

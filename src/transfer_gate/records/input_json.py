@@ -1,7 +1,7 @@
 """JSON of the input topics (RFC 8259, UTF-8 only), as far as transfers and consent events have it in common.
 
-Exceptions name places; of a wrong word of a closed list msgspec quotes the word, which helps who wrote a case file, and
-which nobody else should be shown: see `without_values`.
+Exceptions name places; of a wrong word of a closed list msgspec quotes the word, which helps the author of a case file
+and is to be shown to no other: see `without_values`.
 """
 
 import re
@@ -32,9 +32,9 @@ def without_nulls(value: Any) -> Any:
 
 def without_values(text: str) -> str:
     """What an UnreadableRecord says, without the word that it may quote: an input may hold personal data."""
-    said, at, place = text.rpartition(" - at ")
-    kind = re.split(r"['\"]", said or place, maxsplit=1)[0].rstrip()
-    return f"{kind}{at}{place}" if said else kind
+    wrong, at, place = text.rpartition(" - at ")
+    kind = re.split(r"['\"]", wrong or place, maxsplit=1)[0].rstrip()
+    return f"{kind}{at}{place}" if wrong else kind
 
 
 def is_json(raw: bytes) -> bool:

@@ -1,6 +1,6 @@
 """Whether a JSON object names a member twice, which makes it unreadable (RFC 8259 section 4).
 
-A decoder keeps one of two members of a name and tells nobody. Parsing again, with an eye on names, costs as much as
+A decoder keeps one of two members of a name, without an error. Parsing again, with an eye on names, costs as much as
 decoding. So at first quotation marks are counted: a member has two, and two more where its value is a string. A record
 that has just as many as what was read of it needs has nothing else.
 """

@@ -1,4 +1,4 @@
-"""What may be shown of a payload to somebody who only has to know why it is held.
+"""What may be shown of a payload to an operator who only has to know why it is quarantined.
 
 Everything is hidden but what the contract gives a closed form or an open word that says nothing about the person; a
 word that repeats a hidden value is hidden too. Fails closed: what is not listed here is counted, never shown.
@@ -52,7 +52,7 @@ def postal_code(value: str) -> str:
 
 
 def masked(payload: bytes, domains: frozenset[str] = frozenset()) -> Any:
-    """A payload as a JSON value that names nobody; bytes that are no JSON are only counted."""
+    """A payload as a JSON value that identifies no person; bytes that are no JSON are only counted."""
     try:
         value = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError):
@@ -171,17 +171,17 @@ def _shown(value: Any, layout: Any, hidden: set[str], domains: frozenset[str]) -
 
 
 def _members(value: dict[str, Any], layout: _Layout, hidden: set[str], domains: frozenset[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
     others = 0
     for name, member in value.items():
         if name in layout:
-            told[name] = _shown(member, layout[name], hidden, domains)
+            shown[name] = _shown(member, layout[name], hidden, domains)
         elif None in layout and _NAME.fullmatch(name):
-            told[_Open(name)] = _shown(member, layout[None], hidden, domains)
+            shown[_Open(name)] = _shown(member, layout[None], hidden, domains)
         else:
             hidden.update(_texts(member), () if _NAME.fullmatch(name) else _texts(name))
             others += 1
-    return told | {OTHERS: others} if others else told
+    return shown | {OTHERS: others} if others else shown
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Where records were placed while a topic still had fewer partitions, as the notes beside committed offsets say.
+"""Where records were placed while a topic still had fewer partitions, by the notes beside committed offsets.
 
 `topics grow` notes, for each partition, up to which offset its records were placed under the former count. What stands
 below is in its place by that count, though its key belongs to another partition now.
@@ -74,7 +74,7 @@ EVERYWHERE: Final = TopicPlacements(UNGROWN)
 def earlier_of(
     committed: Mapping[tuple[str, int], tuple[int, str]], partitions: int, topics: Sequence[str]
 ) -> dict[tuple[str, int], list[Placed]]:
-    """What the group's commits, offset and note by topic and partition, say of the placement of some `topics`.
+    """Placements of some `topics` by the group's commits: offset and note by topic and partition.
 
     Offsets that were committed under another count than `partitions`, with no `topics grow` since, bound what was
     placed under that one.

@@ -18,7 +18,7 @@ from transfer_gate.records.sealing import ALGORITHM, Encryption, MasterKeys, ope
 _CHANNELS: Final = msgspec.json.Decoder(tuple[Channel, ...])
 _REASONS: Final = msgspec.json.Decoder(dict[str, tuple[Reason, ...]])
 _ENCRYPTION: Final = msgspec.json.Decoder(Encryption)
-#: No header of the gate's own is longer; who writes longer ones is somebody else.
+#: No header that the gate writes is longer.
 _LONGEST: Final = 32 << 10
 
 T = TypeVar("T")
@@ -147,8 +147,8 @@ HEADERS: Final = (
 )
 
 
-class Held(Struct, frozen=True, gc=False, kw_only=True):
-    """What the headers of a quarantine record say. Times are RFC 3339 as they stand there.
+class Quarantined(Struct, frozen=True, gc=False, kw_only=True):
+    """The headers of a quarantine record. Times are RFC 3339, as they were written.
 
     `partner_id` is None and `channels` empty when the record could not be read; `reasons` then has the one key `*`.
     `source` are the first source coordinates. `inbound` are the headers of the source.
@@ -195,7 +195,7 @@ class Opener:
         self._key_of = key_of
         self._masters = masters
 
-    def open(self, held: Held, key: bytes | None, value: bytes | None) -> bytes | None:
+    def open(self, held: Quarantined, key: bytes | None, value: bytes | None) -> bytes | None:
         """The payload of a record with this key and value, which it is itself where it is not sealed.
 
         Raises Erased, NotOpened (see `records.sealing`).
@@ -213,39 +213,39 @@ encode_reference: Final = msgspec.json.Encoder().encode
 _REQUIRED: Final = tuple(header.name for header in HEADERS if not header.optional)
 
 
-def held_of(sent: Headers) -> Held:
+def decode_quarantined(sent: Headers) -> Quarantined:
     """Read the headers of a quarantine record. Raises MalformedHeaders."""
-    ours = _Ours({name: value for name, value in sent if name.startswith(names.PREFIX)})
-    if ours.text(names.FORMAT) != "1":
+    own = _OwnHeaders({name: value for name, value in sent if name.startswith(names.PREFIX)})
+    if own.text(names.FORMAT) != "1":
         raise MalformedHeaders(f"header {names.FORMAT} names a format that this version does not know")
     for name in _REQUIRED:
-        if name not in ours.values:
+        if name not in own.values:
             raise MalformedHeaders(f"header {name} is missing")
-    partner_id = ours.optional(names.PARTNER)
+    partner_id = own.optional(names.PARTNER)
     source = SourcePlace(
-        topic=ours.text(names.SOURCE_TOPIC),
-        partition=ours.number(names.SOURCE_PARTITION),
-        offset=ours.number(names.SOURCE_OFFSET),
-        topic_id=ours.optional(names.SOURCE_TOPIC_ID),
+        topic=own.text(names.SOURCE_TOPIC),
+        partition=own.number(names.SOURCE_PARTITION),
+        offset=own.number(names.SOURCE_OFFSET),
+        topic_id=own.optional(names.SOURCE_TOPIC_ID),
     )
-    held = Held(
-        quarantine_id=ours.text(names.QUARANTINE_ID),
-        stage=ours.stage(),
+    held = Quarantined(
+        quarantine_id=own.text(names.QUARANTINE_ID),
+        stage=own.stage(),
         partner_id=partner_id,
-        channels=ours.decoded(names.CHANNELS, _CHANNELS) if partner_id is not None else (),
-        reasons=ours.decoded(names.REASONS, _REASONS),
+        channels=own.decoded(names.CHANNELS, _CHANNELS) if partner_id is not None else (),
+        reasons=own.decoded(names.REASONS, _REASONS),
         source=source,
-        source_timestamp_ms=ours.number(names.SOURCE_TIMESTAMP_MS),
-        decision_id=ours.optional(names.DECISION_ID),
-        revision=ours.text(names.POLICY_REVISION),
-        consent_offset=ours.number(names.CONSENT_OFFSET),
-        quarantined_at=ours.text(names.QUARANTINED_AT),
-        first_quarantined_at=ours.text(names.FIRST_QUARANTINED_AT),
-        attempt=ours.number(names.ATTEMPT),
-        replay_run=ours.optional(names.REPLAY_RUN),
-        encryption=ours.decoded(names.ENCRYPTION, _ENCRYPTION) if names.ENCRYPTION in ours.values else None,
-        reference=ours.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in ours.values else None,
-        inbound=names.without_ours(sent),
+        source_timestamp_ms=own.number(names.SOURCE_TIMESTAMP_MS),
+        decision_id=own.optional(names.DECISION_ID),
+        revision=own.text(names.POLICY_REVISION),
+        consent_offset=own.number(names.CONSENT_OFFSET),
+        quarantined_at=own.text(names.QUARANTINED_AT),
+        first_quarantined_at=own.text(names.FIRST_QUARANTINED_AT),
+        attempt=own.number(names.ATTEMPT),
+        replay_run=own.optional(names.REPLAY_RUN),
+        encryption=own.decoded(names.ENCRYPTION, _ENCRYPTION) if names.ENCRYPTION in own.values else None,
+        reference=own.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in own.values else None,
+        inbound=names.without_gate_headers(sent),
     )
     if held.quarantine_id != ids.quarantine_id(source.name, source.partition, source.offset, partner_id or ""):
         raise MalformedHeaders(f"header {names.QUARANTINE_ID} is not that of the coordinates")
@@ -254,7 +254,7 @@ def held_of(sent: Headers) -> Held:
     return held
 
 
-class _Ours:
+class _OwnHeaders:
     """The gate's own headers by name; every reader raises MalformedHeaders naming the header."""
 
     def __init__(self, values: Mapping[str, bytes | None]) -> None:

@@ -85,7 +85,7 @@ class MasterKeys:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of all master keys, the current one first. An id tells nothing about its key."""
+        """Ids of all master keys, the current one first. An id says nothing about its key."""
         return tuple(self._ciphers)
 
     def new_key(self) -> tuple[SealingKey, OpenedKey]:
@@ -94,7 +94,7 @@ class MasterKeys:
         return self._wrap(key, key_id), OpenedKey(key_id, AESGCM(key))
 
     def unwrap(self, wrapped: SealingKey) -> OpenedKey:
-        """The key for use. Raises NotOpened when its master key is not among ours, or it was altered."""
+        """The key for use. Raises NotOpened when its master key is not in the key file, or it was altered."""
         return OpenedKey(wrapped.key_id, AESGCM(self._unwrapped(wrapped)))
 
     def rewrap(self, wrapped: SealingKey) -> SealingKey:

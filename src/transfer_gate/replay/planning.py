@@ -37,7 +37,7 @@ from transfer_gate.quarantine.search import (
     ranges,
 )
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
-from transfer_gate.records.quarantined import Held, held_of
+from transfer_gate.records.quarantined import Quarantined, decode_quarantined
 from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.replay.plan import Item, Items, Move, Plan, Result, fingerprint_of, result_of
 from transfer_gate.replay.plan_store import now, replay_partitions
@@ -67,7 +67,7 @@ class Forecaster:
 
         Raises KeyMissing when the gate here could not seal.
         """
-        held = [held_of(record.headers) for record in records]
+        held = [decode_quarantined(record.headers) for record in records]
         ledger = MemorySlice()
         ledger.update({one.quarantine_id.encode(): self._open(one.attempt) for one in held if one.attempt > 1}, 0)
         results: list[Result] = []
@@ -97,7 +97,7 @@ def moves_of(counted: Counter[tuple[str | None, str, str]]) -> tuple[Move, ...]:
     )
 
 
-def _moves(held: Held, result: Result) -> list[tuple[str | None, str, str]]:
+def _moves(held: Quarantined, result: Result) -> list[tuple[str | None, str, str]]:
     whole = "split" if result.outcome == "split" else "released"
     if result.outcome in ("erased", "refused"):
         whole = NOT_OPENABLE if result.outcome == "refused" and held.encryption is not None else result.outcome

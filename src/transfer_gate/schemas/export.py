@@ -25,7 +25,7 @@ def exported() -> dict[str, bytes]:
 
 
 def differences(folder: Path) -> list[str]:
-    """What differs between `folder` and the code, a line each: files that are missing, different, or obsolete."""
+    """What differs between `folder` and the code, a line each: files that are missing, other, or not generated."""
     wanted = exported()
     found = {path.name: path.read_bytes() for path in (*folder.glob(f"*{_SUFFIX}"), *folder.glob(ASYNCAPI))}
     missing = [f"{name}: is missing" for name in wanted if name not in found]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records.ledger import DISCARDED, OPEN, REPLAYED, LedgerIndex, LedgerStatus
-from transfer_gate.verify.inputs import NOBODY, Inputs, PartitionInputs
+from transfer_gate.verify.inputs import NO_PARTNER, Inputs, PartitionInputs
 
 
 class ReplayLedger:
@@ -42,7 +42,7 @@ class ReplayLedger:
             self._moving.add(hash(record.key.decode()))
 
     def get(self, quarantine_id: str) -> LedgerStatus | None:
-        """What the ledger said of an id at the moment."""
+        """Status of an id at the moment."""
         return self._index.get(quarantine_id)
 
     def moves(self, quarantine_id: str) -> bool:
@@ -107,7 +107,7 @@ class Chains:
                     else:
                         partner = partner_ids[part.partners[unit]]
                         whole = (partition, unit) in self._whole
-                        first = id_of(partition, offset, NOBODY if whole else partner)
+                        first = id_of(partition, offset, NO_PARTNER if whole else partner)
                         now = id_of(partition, offset, partner) if whole else first
                         self._close_by(ledger, part, unit, (first, now))
 
@@ -142,7 +142,7 @@ class Chains:
         else:
             due |= now
         if not part.held[unit]:
-            due |= later & ~now  # the first record is not there, so what else it held is unknown
+            due |= later & ~now  # the first record is not there, so it is unknown what else it held
         self.missing += (due & ~later).bit_count()
         self.duplicated += (later & ~due).bit_count()
         self.replayed += (due & later).bit_count()

@@ -15,7 +15,7 @@ import msgspec
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Contact, Transfer
 from transfer_gate.records import headers as names
-from transfer_gate.records.forms import is_nobody
+from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.headers import PREFIX, Headers
 from transfer_gate.records.placements import EVERYWHERE, TopicPlacements
 from transfer_gate.records.quarantined import Reference
@@ -28,7 +28,7 @@ _REFERENCE: Final = msgspec.json.Decoder(Reference)
 BITS: Final = {channel: 1 << place for place, channel in enumerate(CHANNELS)}
 WHOLE: Final = 1 << len(CHANNELS)
 #: The partner of a unit whose record could not be read.
-NOBODY: Final = ""
+NO_PARTNER: Final = ""
 
 #: Why the gate does not look at a value, its size and SHA-256 (hex).
 Unheld: TypeAlias = tuple[str, int, str]
@@ -63,15 +63,15 @@ def reference_fingerprint(key: bytes | None, size: int, digest: str) -> int:
 
 
 def referred(
-    key: bytes | None, sent: Headers, ours: Mapping[str, bytes], content: int | None, shell: int | None
+    key: bytes | None, sent: Headers, own: Mapping[str, bytes], content: int | None, shell: int | None
 ) -> bool:
-    """Whether a quarantine record by reference (header `tg-reference` among the gate's own) is that of an input record.
+    """Whether a quarantine record by reference (header `tg-reference` among `own`) is that of an input record.
 
     Of a record whose value the gate looked at, so that it has a `shell`, only key and headers can be compared here.
     """
     try:
-        reference = _REFERENCE.decode(ours[names.REFERENCE])
-        place = ours[names.SOURCE_TOPIC].decode(), int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
+        reference = _REFERENCE.decode(own[names.REFERENCE])
+        place = own[names.SOURCE_TOPIC].decode(), int(own[names.SOURCE_PARTITION]), int(own[names.SOURCE_OFFSET])
     except (KeyError, ValueError, msgspec.DecodeError):
         return False
     if (reference.topic, reference.partition, reference.offset) != place or content is None:
@@ -81,10 +81,10 @@ def referred(
     return reference.headers_left_out or reference.key_size is not None or fingerprint(key, b"", sent) == shell
 
 
-def topic_id_of(ours: Mapping[str, bytes]) -> str | None:
+def topic_id_of(own: Mapping[str, bytes]) -> str | None:
     """The id of the topic that a quarantine record names as its source's; None for the first of its name. Raises
     UnicodeDecodeError."""
-    found = ours.get(names.SOURCE_TOPIC_ID)
+    found = own.get(names.SOURCE_TOPIC_ID)
     return found.decode() if found is not None else None
 
 
@@ -170,14 +170,14 @@ class Inputs:
         self,
         ranges: Mapping[int, range],
         placements: TopicPlacements = EVERYWHERE,
-        nobody: AbstractSet[str] = frozenset(),
+        unidentified: AbstractSet[str] = frozenset(),
     ) -> None:
         """`ranges`: the offsets of each partition that are read; what lies outside is no input of this account.
-        `nobody`: see `decode_consent`.
+        `unidentified`: see `decode_consent`.
         """
         self.ranges = ranges
         self._placements = placements
-        self._nobody = nobody
+        self._unidentified = unidentified
         self.partitions: dict[int, PartitionInputs] = {}
         self.partner_ids: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -200,7 +200,7 @@ class Inputs:
             content = reference_fingerprint(key, size, digest)
             part.begin(offset, content, content, TOO_LARGE if why == "too-large" else UNDECODABLE, hash(digest))
             part.identify(0, 0, (0, 0, 0))
-            part.ask(self.number(NOBODY), WHOLE)
+            part.ask(self.number(NO_PARTNER), WHOLE)
             part.end()
             return
         content, shell = fingerprint(key, value, headers), fingerprint(key, b"", headers)
@@ -211,14 +211,14 @@ class Inputs:
             shape = UNDECODABLE if isinstance(error, Undecodable) else SCHEMA_INVALID
             part.begin(offset, content, shell, shape, summed)
             part.identify(0, 0, (0, 0, 0))
-            part.ask(self.number(NOBODY), WHOLE)
+            part.ask(self.number(NO_PARTNER), WHOLE)
         else:
             shape = READABLE
             if transfer.prospect_id.encode() != key:
                 shape = KEY_MISMATCH
             elif self._placements.misplaced(key, partition, offset):
                 shape = KEY_MISPLACED
-            elif is_nobody(transfer.prospect_id, self._nobody):
+            elif is_unidentified(transfer.prospect_id, self._unidentified):
                 shape = UNIDENTIFIED
             part.begin(offset, content, shell, shape, summed)
             self._ask(part, transfer)

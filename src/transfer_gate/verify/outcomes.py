@@ -22,7 +22,7 @@ from transfer_gate.verify.inputs import (
     BITS,
     KEY_MISMATCH,
     KEY_MISPLACED,
-    NOBODY,
+    NO_PARTNER,
     READABLE,
     SCHEMA_INVALID,
     TOO_LARGE,
@@ -152,15 +152,15 @@ class Outcomes:
 
         `opened`: the value is the payload; else it is sealed, and not compared.
         """
-        ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
+        own = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
         try:
-            topic = ours[names.SOURCE_TOPIC].decode()
-            partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
-            attempt = int(ours.get(names.ATTEMPT, b"1"))
-            partner = ours.get(names.PARTNER, b"").decode()
-            channels = _CHANNELS.decode(ours.get(names.CHANNELS, b"[]"))
-            identity = ours[names.QUARANTINE_ID].decode()
-            topic_id = topic_id_of(ours)
+            topic = own[names.SOURCE_TOPIC].decode()
+            partition, offset = int(own[names.SOURCE_PARTITION]), int(own[names.SOURCE_OFFSET])
+            attempt = int(own.get(names.ATTEMPT, b"1"))
+            partner = own.get(names.PARTNER, b"").decode()
+            channels = _CHANNELS.decode(own.get(names.CHANNELS, b"[]"))
+            identity = own[names.QUARANTINE_ID].decode()
+            topic_id = topic_id_of(own)
         except (KeyError, ValueError, msgspec.DecodeError):
             self.misrouted += 1
             return
@@ -174,8 +174,8 @@ class Outcomes:
             self._not_found(unread or topic == self._replay, count)
             return
         part, index = found
-        if names.REFERENCE in ours:
-            same = referred(key, sent, ours, part.contents[index], part.shells[index])
+        if names.REFERENCE in own:
+            same = referred(key, sent, own, part.contents[index], part.shells[index])
         else:
             content = part.contents[index] if opened else part.shells[index]
             same = fingerprint(key, value if opened else b"", sent) == content
@@ -183,7 +183,7 @@ class Outcomes:
             same
             and identity == quarantine_id(topic_name(topic, topic_id), partition, offset, partner)
             and any(
-                _held_at(shape, partner, ours.get(names.STAGE))
+                _held_at(shape, partner, own.get(names.STAGE))
                 for shape in {part.shapes[index], self._shape(part, index, again=attempt > 1)}
             )
             and bool(partner) == bool(channels)
@@ -312,7 +312,7 @@ class Outcomes:
         return (release.mask & (part.released[unit] | part.held[unit])).bit_count()
 
     def _hold(self, partition: int, part: PartitionInputs, index: int, partner: str, mask: int, attempt: int) -> None:
-        if partner == NOBODY:  # one quarantine record for the whole input record: every unit of it is held
+        if partner == NO_PARTNER:  # one quarantine record for the whole input record: every unit of it is held
             for each in part.units(index):
                 if part.shapes[index] in (READABLE, KEY_MISMATCH, KEY_MISPLACED, UNIDENTIFIED):
                     self.chains.whole(partition, each)
@@ -368,7 +368,7 @@ def _attempt(again: tuple[int, PartitionInputs, int, int]) -> int:
 def _held_at(shape: int, partner: str, stage: bytes | None) -> bool:
     """Whether the stage fits what was wrong; what can't be joined with its prospect may also be held as a whole."""
     joined = shape not in (KEY_MISMATCH, KEY_MISPLACED, UNIDENTIFIED)
-    return stage == _STAGES[shape] or (not joined and partner == NOBODY and stage == b"policy")
+    return stage == _STAGES[shape] or (not joined and partner == NO_PARTNER and stage == b"policy")
 
 
 def _no_other_points(mask: int, contact: Contact) -> bool:

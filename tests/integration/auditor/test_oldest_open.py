@@ -6,7 +6,8 @@ from aiokafka import AIOKafkaProducer
 
 from tests.support.clients import open_producer
 from tests.support.topics import make_topics
-from transfer_gate.auditor.quarantine import OldestOpen
+from transfer_gate.auditor.open_work import OldestOpen
+from transfer_gate.kafka.session import open_session
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, State, encode_entry
 from transfer_gate.settings import Settings
@@ -47,18 +48,19 @@ async def test_the_oldest_open_record_is_followed_from_look_to_look(settings: Se
     await make_topics(
         settings.bootstrap_servers, {settings.topics.quarantine: configs, settings.topics.ledger: {}}, partitions=1
     )
-    oldest = OldestOpen(settings)
-    assert await oldest.since_ms() is None
-    async with open_producer(settings.bootstrap_servers) as producer:
-        first = await hold(settings, producer, 0)
-        second = await hold(settings, producer, 1)
-        assert await oldest.since_ms() == first
-        await settle(settings, producer, 0, "replayed", 2)
-        assert await oldest.since_ms() == second
-        # Decided again and held again: the record of the first attempt is no longer the open one.
-        again = await hold(settings, producer, 1, attempt=2)
-        await settle(settings, producer, 1, "open", 2)
-        assert await oldest.since_ms() == again
-        await settle(settings, producer, 1, "discarded", 2)
-        assert await oldest.since_ms() is None
-    assert await OldestOpen(settings).since_ms() is None
+    async with open_session(settings) as session:
+        oldest = OldestOpen()
+        assert await oldest.since_ms(session) is None
+        async with open_producer(settings.bootstrap_servers) as producer:
+            first = await hold(settings, producer, 0)
+            second = await hold(settings, producer, 1)
+            assert await oldest.since_ms(session) == first
+            await settle(settings, producer, 0, "replayed", 2)
+            assert await oldest.since_ms(session) == second
+            # Decided again and held again: the record of the first attempt is no longer the open one.
+            again = await hold(settings, producer, 1, attempt=2)
+            await settle(settings, producer, 1, "open", 2)
+            assert await oldest.since_ms(session) == again
+            await settle(settings, producer, 1, "discarded", 2)
+            assert await oldest.since_ms(session) is None
+        assert await OldestOpen().since_ms(session) is None

@@ -3,16 +3,21 @@
 import datetime as dt
 
 from tests.support.topics import make_topics
-from transfer_gate.auditor.runs import OpenRuns
-from transfer_gate.kafka.session import open_session
+from transfer_gate.auditor.open_work import OpenRuns
+from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.operators import Act, record_acts
 from transfer_gate.settings import Settings
 
 
 async def test_a_run_is_open_from_its_start_to_its_end_or_cancellation(settings: Settings) -> None:
     await make_topics(settings.bootstrap_servers, {settings.topics.audit: {}}, partitions=1)
-    runs = OpenRuns(settings)
-    assert await runs.count() == 0
+    runs = OpenRuns()
+    async with open_session(settings) as session:
+        await _goes_through_all(session, runs)
+
+
+async def _goes_through_all(session: Session, runs: OpenRuns) -> None:
+    assert await runs.count(session) == 0
     for action, outcome, plan_id, open_after in (
         ("replay plan", "planned", "a", 0),
         ("replay run", "started", "a", 1),
@@ -25,7 +30,6 @@ async def test_a_run_is_open_from_its_start_to_its_end_or_cancellation(settings:
         ("quarantine list", "revealed", None, 0),
     ):
         act = Act(action=action, by="ops", at=dt.datetime.now(dt.UTC), outcome=outcome, plan_id=plan_id)
-        async with open_session(settings) as session:
-            await record_acts(session, act)
-        assert await runs.count() == open_after, (action, outcome, plan_id)
-    assert await OpenRuns(settings).count() == 0
+        await record_acts(session, act)
+        assert await runs.count(session) == open_after, (action, outcome, plan_id)
+    assert await OpenRuns().count(session) == 0

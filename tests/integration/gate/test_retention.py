@@ -13,7 +13,7 @@ from tests.support.replays import held_transfer, send_back
 from tests.support.stream_gate import StreamGate, open_launched_gate
 from tests.support.workers import PATIENCE
 from transfer_gate.gate.inbox import Record
-from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.sealing import KEY_BYTES
 
 #: Longer ago than quarantine keeps records for certain (30 days, segments of 7, and a day).
@@ -42,7 +42,7 @@ async def test_what_quarantine_has_deleted_is_forgotten_and_stays_settled(
         junk = [await gate.send(gate.topics.transfers, b"junk", key) for key in (b"nobody", None)]
         await send_back(gate, record, action="discard", why="test")
         await gate.settled()
-        held = held_of(record.headers).quarantine_id.encode()
+        held = decode_quarantined(record.headers).quarantine_id.encode()
         before = await last(gate, gate.topics.ledger)
         assert before[held] is not None
         sealed = await last(gate, gate.topics.changelog)

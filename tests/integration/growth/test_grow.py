@@ -23,7 +23,7 @@ from transfer_gate.growth.run import Grown
 from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.master_keys import new_key
 from transfer_gate.registry import load_registry
-from transfer_gate.verify import Counts, verify
+from transfer_gate.verify.account import Counts, verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

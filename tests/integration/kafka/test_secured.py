@@ -32,7 +32,7 @@ from transfer_gate.local.loopback import free_port
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
-from transfer_gate.verify import verify
+from transfer_gate.verify.account import verify
 
 RIGHTS: Final = documented("transfer-gate-worker")
 ON_TOPICS: Final = sorted(right for right in RIGHTS if right.kind == "topic")

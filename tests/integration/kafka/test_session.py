@@ -39,6 +39,16 @@ async def write(settings: Settings, topic: str) -> TopicPartition:
     return TopicPartition(topic, 0)
 
 
+async def test_a_read_of_nothing_leaves_a_consumer_that_reads(session: Session) -> None:
+    """Consumers are used again, and aiokafka's end for good where one is unsubscribed right after it was assigned."""
+    place, reader = await write(session.settings, session.settings.topic_prefix + "nothing"), session.reader
+    for _ in range(3):
+        assert [records async for records in reader.records({place: 4}, {place: 4})] == []
+        await reader.bounds({place.topic: 2}, committed_only=True)  # the fetcher has its turn
+    read = [record.offset async for records in reader.records({place: 12}) for record in records]
+    assert read == COMMITTED
+
+
 async def test_a_session_reads_ranges_picks_records_and_follows(session: Session) -> None:
     """Reads within each other, and one that is given up, included; every consumer is used again."""
     topic = session.settings.topic_prefix + TOPIC

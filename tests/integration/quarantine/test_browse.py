@@ -240,7 +240,7 @@ async def test_without_the_key_file_a_sealed_payload_says_what_to_set(
 
 
 async def test_explain_puts_then_beside_now(filled: Filled, run: Operator) -> None:
-    """Held for want of consent; the consent came meanwhile."""
+    """Quarantined for want of consent; the consent came meanwhile."""
     (quarantine_id,) = of(filled, "br-emil")
     told = await run.json("quarantine", "explain", quarantine_id)
     assert told["then"]["from"] == "decision record"

@@ -15,7 +15,7 @@ from tests.support.replay_operator import Operator, everything
 from tests.support.stream_gate import open_gate
 from transfer_gate.errors import NothingMatched
 from transfer_gate.registry import load_registry
-from transfer_gate.verify import verify
+from transfer_gate.verify.account import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -17,12 +17,12 @@ from tests.support.events import Events
 from tests.support.former_gate import FormerGate
 from tests.support.registry import write_registry
 from tests.support.topics import admin_of, remake_topic
-from transfer_gate.auditor.passes import Auditor
+from transfer_gate.auditor.service import Auditor
 from transfer_gate.gate.strays import headers_of
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.verify import verify
+from transfer_gate.verify.account import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -201,7 +201,7 @@ async def site(
 
 
 async def test_the_auditor_finds_every_release_that_a_fault_of_identity_let_slip(site: Site) -> None:
-    auditor = Auditor(site.settings, [site.registry], margin=dt.timedelta(seconds=1), tell=lambda _: None)
+    auditor = Auditor(site.settings, [site.registry], margin=dt.timedelta(seconds=1), on_finding=lambda _: None)
     tally = await auditor.once()
     assert tally.outcomes["leak"] == site.leaked
     assert tally.outcomes["unexplained"] == site.unexplained

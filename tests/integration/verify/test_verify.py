@@ -17,7 +17,7 @@ from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.records import headers, ids
 from transfer_gate.settings import Settings
-from transfer_gate.verify import Counts, verify
+from transfer_gate.verify.account import Counts, verify
 
 NOW = "2026-11-24T10:00:00Z"
 PARTNER = "acme-assurances"

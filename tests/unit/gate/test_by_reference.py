@@ -21,7 +21,7 @@ from transfer_gate.kafka.unpacking import BoundedRecords, RawRecords
 from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.quarantined import held_of
+from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.replay_requests import portable, restored
 from transfer_gate.registry import load_registry
 
@@ -64,7 +64,7 @@ def test_a_record_by_reference_that_is_replayed_is_refused_and_stays_open(book: 
     work.decide([record(book.transfers, b"p", b"x" * (3 * MIB))], 1)
     (held,) = written(work)[book.quarantine]
     assert held.value is None
-    found = held_of(held.headers)
+    found = decode_quarantined(held.headers)
     assert found.reference is not None
     assert (found.reference.size, found.reason) == (3 * MIB, "too-large")
 
@@ -89,7 +89,7 @@ def test_headers_with_any_name_travel_back_to_the_gate_and_are_quarantined_as_th
     again.replay([record(book.replay, b"p", held.value, portable(held.headers))], 1)
     (requarantined,) = written(again)[book.quarantine]
     assert list(requarantined.headers[:3]) == odd
-    assert held_of(requarantined.headers).attempt == 2
+    assert decode_quarantined(requarantined.headers).attempt == 2
 
 
 def test_a_header_of_ours_can_not_be_smuggled_in_wrapped() -> None:
@@ -122,7 +122,7 @@ def test_a_record_that_quarantine_does_not_take_verbatim_goes_there_by_reference
     work = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
     work.decide([record(book.transfers, b"p", b"[" * 9000)], 1)
     (held,) = written(work)[book.quarantine]
-    found = held_of(held.headers)
+    found = decode_quarantined(held.headers)
     assert held.value is None
     assert found.reason == "undecodable"
     assert found.reference is not None

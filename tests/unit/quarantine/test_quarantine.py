@@ -30,13 +30,13 @@ from transfer_gate.quarantine.unreadable import looks_like, nameable
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import OPEN, SUPERSEDED, LedgerEntry, LedgerIndex, State, encode_entry, state_of
 from transfer_gate.records.placements import UNGROWN
-from transfer_gate.records.quarantined import Held, held_of
+from transfer_gate.records.quarantined import Quarantined, decode_quarantined
 from transfer_gate.records.sealing import MasterKeys, load_master_keys
 
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 
 
-def held(attempt: int = 1, partner: str | None = "acme") -> Held:
+def held(attempt: int = 1, partner: str | None = "acme") -> Quarantined:
     """Of a record held by two rules on e-mail and one on SMS, or that could not be read."""
     reasons = {"email": ["electronic-optin", "use-window-open"], "sms": ["electronic-optin"]}
     written = headers.of_quarantine(
@@ -52,7 +52,7 @@ def held(attempt: int = 1, partner: str | None = "acme") -> Held:
         quarantined_at="2026-11-24T10:00:00Z",
         attempt=attempt,
     )
-    return held_of(written)
+    return decode_quarantined(written)
 
 
 @pytest.mark.parametrize(

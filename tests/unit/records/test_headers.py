@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from transfer_gate.records import headers, ids, quarantined, released
-from transfer_gate.records.quarantined import MalformedHeaders, Reference, encode_reference, held_of
+from transfer_gate.records.quarantined import MalformedHeaders, Reference, decode_quarantined, encode_reference
 from transfer_gate.records.sealing import Encryption, encode_encryption
 
 OPTIONAL = [header.name for header in quarantined.HEADERS if header.optional]
@@ -49,11 +49,11 @@ def test_the_headers_that_are_written_are_those_that_are_declared() -> None:
 
 def test_what_is_written_is_read() -> None:
     """Every header of the declaration comes back as a value, and those of the source beside it."""
-    read = held_of([*written(whole=True).items()])
+    read = decode_quarantined([*written(whole=True).items()])
     assert (read.partner_id, read.channels, read.attempt, read.replay_run) == ("acme", ("email",), 2, "plan-1")
     assert (read.source.topic_id, read.encryption, read.reference) == ("AAAAAAAAAAAAAAAAAAAAAQ", SEALED, REFERENCE)
     assert read.inbound == [("traceparent", b"00")]
-    bare = held_of([*written(whole=False).items()])
+    bare = decode_quarantined([*written(whole=False).items()])
     empty = {name for name, value in msgspec.structs.asdict(bare).items() if value in (None, ())}
     assert empty == {"partner_id", "channels", "decision_id", "replay_run", "encryption", "reference"}
 
@@ -64,4 +64,4 @@ def test_a_record_without_a_header_that_it_must_have_is_malformed(name: str) -> 
     sent = written(whole=False)
     del sent[name]
     with pytest.raises(MalformedHeaders, match=name):
-        held_of([*sent.items()])
+        decode_quarantined([*sent.items()])

@@ -17,9 +17,9 @@ from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
 from transfer_gate.records.placements import EVERYWHERE, Placements, TopicPlacements
 from transfer_gate.verify.chains import ReplayLedger
-from transfer_gate.verify.consents import UnreadableConsents
 from transfer_gate.verify.inputs import Inputs
 from transfer_gate.verify.outcomes import Outcomes
+from transfer_gate.verify.unreadable_consents import UnreadableConsents
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}
@@ -397,11 +397,11 @@ def first_held(bench: Bench) -> Outcomes:
         ([(2, ("email",), ())], [entry("discarded", 1)], (0, 0, 2, 0, 0, 1, 0)),
         # Neither went out nor is held any more.
         ([(2, (), ("sms",))], [entry("open", 2)], (1, 0, 0, 0, 1, 0, 0)),
-        # Held again twice; the second time behind the back of the ledger; by the ledger, but without a record.
+        # Quarantined again twice; the second time behind the back of the ledger; by the ledger, but without a record.
         ([(2, (), ("email", "sms"))] * 2, [entry("open", 2)], (2, 0, 0, 0, 0, 2, 0)),
         ([(2, (), ("email", "sms"))], [], (0, 0, 0, 0, 0, 0, 2)),
         ([], [entry("open", 2)], (0, 0, 0, 0, 2, 0, 0)),
-        # Held for something that was never held before.
+        # Quarantined for something that was never held before.
         ([(2, ("email", "sms"), ("postal",))], [entry("open", 2)], (0, 2, 0, 0, 0, 0, 1)),
     ],
 )
@@ -568,7 +568,7 @@ def test_the_books_balance(seed: int, size: int) -> None:
 def test_an_unreadable_consent_event_has_exactly_one_copy() -> None:
     """Without a copy it is missing, twice it is duplicated, altered it is misrouted; a readable one needs none."""
     readable = msgspec.json.encode({"type": "erasure", "event_id": "c1", "prospect_id": "p1", "event_time": NOW})
-    consents = UnreadableConsents({0: range(10)}, nobody=frozenset({"visitor"}))
+    consents = UnreadableConsents({0: range(10)}, unidentified=frozenset({"visitor"}))
     consents.add(0, 0, b"p1", readable, ())
     consents.add(0, 1, b"p1", b"{", ())
     consents.add(0, 2, None, readable, ())

@@ -28,7 +28,7 @@ from transfer_gate.local.sample import Sample
 from transfer_gate.model.registry import Registry
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
-from transfer_gate.verify import Account, verify
+from transfer_gate.verify.account import Account, verify
 
 
 def sample_registry() -> Path:

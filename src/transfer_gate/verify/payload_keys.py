@@ -3,14 +3,14 @@
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.kafka.reader import Offsets, bounds, committed_records
+from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import SealingKey
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Headers
 from transfer_gate.records.placements import UNGROWN, Placements
-from transfer_gate.records.quarantined import Opener, held_of
+from transfer_gate.records.quarantined import Opener, decode_quarantined
 from transfer_gate.records.sealing import MasterKeys, SealError, is_key_of_day, load_master_keys
-from transfer_gate.settings import Settings
 
 
 class _KeyOfState(Struct):
@@ -26,14 +26,14 @@ _KEY = msgspec.json.Decoder(SealingKey)
 class Payloads:
     """Opens the payloads of one partition at a time: its keys are held, wrapped, some 300 bytes a prospect."""
 
-    def __init__(self, settings: Settings, placements: Placements = UNGROWN, partitions: int = 0) -> None:
+    def __init__(self, session: Session, placements: Placements = UNGROWN, partitions: int = 0) -> None:
         """`placements`, `partitions`: of the changelog. Where the topics have grown, the keys of a partition's records
         may lie in other partitions, and those of all prospects are held. Raises InvalidInput when the key file is none.
         """
-        self._settings = settings
+        self._session = session
         self._placements = placements
         self._partitions = partitions
-        file = settings.quarantine_key_file
+        file = session.settings.quarantine_key_file
         self._masters: MasterKeys | None = load_master_keys(file) if file is not None else None
         self._keys: dict[int, bytes] = {}
         self._opener = Opener(self._key_of, self._masters)
@@ -48,12 +48,12 @@ class Payloads:
     async def load(self, partition: int) -> None:
         """Read the keys of a partition from the consent changelog, as of now."""
         self._keys = {}
-        changelog = self._settings.topics.changelog
+        changelog = self._session.settings.topics.changelog
         grown, now = self._placements.grown, self._placements.now
         count = self._partitions if grown else partition + 1
-        _, ends = await bounds(self._settings, {changelog: count}, committed_only=False)
+        _, ends = await self._session.reader.bounds({changelog: count}, committed_only=False)
         wanted: Offsets = {place: end for place, end in ends.items() if grown or place.partition == partition}
-        async for records in committed_records(self._settings, wanted):
+        async for records in self._session.reader.records(wanted):
             for record in records:
                 foreign = record.partition != partition
                 if grown and (
@@ -71,7 +71,7 @@ class Payloads:
         if value is None or not any(name == names.ENCRYPTION for name, _ in sent):
             return value, True
         try:
-            return self._opener.open(held_of(sent), key, value), True
+            return self._opener.open(decode_quarantined(sent), key, value), True
         except (SealError, ValueError):
             self.unopened += 1
             return value, False

@@ -21,13 +21,13 @@ class UnreadableConsents:
         self,
         ranges: Mapping[int, range],
         placements: TopicPlacements = EVERYWHERE,
-        nobody: AbstractSet[str] = frozenset(),
+        unidentified: AbstractSet[str] = frozenset(),
     ) -> None:
-        """`ranges`: the offsets of each partition that are read; `nobody`: see `decode_consent`."""
+        """`ranges`: the offsets of each partition that are read; `unidentified`: see `decode_consent`."""
         self.duplicated = self.misrouted = self.outside = 0
         self._ranges = ranges
         self._placements = placements
-        self._nobody = nobody
+        self._unidentified = unidentified
         self._topic, self._lives = "", FIRST_LIVES
         #: Readable ones that are no strays, but were once folded anew after the topics had grown: these are copied.
         self._may_be_copied: set[tuple[int, int]] = set()
@@ -49,7 +49,10 @@ class UnreadableConsents:
             content = reference_fingerprint(key, *unheld[1:])
             self._contents[partition, offset] = content, content
             return
-        moved, readable = self._placements.moved(key, partition, offset), is_readable(value, key, self._nobody, headers)
+        moved, readable = (
+            self._placements.moved(key, partition, offset),
+            is_readable(value, key, self._unidentified, headers),
+        )
         if moved or self._placements.misplaced(key, partition, offset) or not readable:
             self._contents[partition, offset] = fingerprint(key, value, headers), fingerprint(key, b"", headers)
             if moved and readable:
@@ -61,16 +64,16 @@ class UnreadableConsents:
 
     def copy(self, key: bytes | None, value: bytes | None, sent: Headers, *, opened: bool = True) -> None:
         """Take in one quarantine record that came from `consent-events`; see `Outcomes.quarantine`."""
-        ours = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
+        own = {name: text or b"" for name, text in sent if name.startswith(names.PREFIX)}
         try:
-            place = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
-            topic_id = topic_id_of(ours)
+            place = int(own[names.SOURCE_PARTITION]), int(own[names.SOURCE_OFFSET])
+            topic_id = topic_id_of(own)
         except (KeyError, ValueError):
             self.misrouted += 1
             return
         if topic_id != self._lives.own(self._topic, place[0]) or place[1] not in self._ranges.get(place[0], range(0)):
             self.outside += 1
-        elif not self._same(place, key, value, sent, ours, opened) or ours.get(names.STAGE) != b"consent":
+        elif not self._same(place, key, value, sent, own, opened) or own.get(names.STAGE) != b"consent":
             self.misrouted += 1
         elif place in self._copied:
             self.duplicated += place not in self._may_be_copied
@@ -83,12 +86,12 @@ class UnreadableConsents:
         key: bytes | None,
         value: bytes | None,
         sent: Headers,
-        ours: Mapping[str, bytes],
+        own: Mapping[str, bytes],
         opened: bool,
     ) -> bool:
         whole, shell = self._contents.get(place, (None, None))
-        if names.REFERENCE in ours:
-            return referred(key, sent, ours, whole, shell)
+        if names.REFERENCE in own:
+            return referred(key, sent, own, whole, shell)
         return fingerprint(key, value if opened else b"", sent) == (whole if opened else shell)
 
     def missing(self) -> int:

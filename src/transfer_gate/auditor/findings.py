@@ -8,12 +8,12 @@ from msgspec import Struct
 Outcome = Literal["ok", "leak", "stray", "unexplained", "revision-unknown", "source-gone"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
-#: Findings that are told one by one; the rest is only counted.
+#: Findings that are listed one by one; the rest is only counted.
 MOST_TOLD: Final = 50
 
 
 class Verdict(Struct, frozen=True):
-    """`why` is for people: words of ours, ids and offsets, nothing of the person. Empty for `ok`."""
+    """`why` is for people: ids and offsets, nothing of the prospect. Empty for `ok`."""
 
     outcome: Outcome
     why: str = ""
@@ -36,7 +36,7 @@ class Tally:
     """Counts of one audit.
 
     `too_close`: released records against which an event was appended just before the decision, within the margin in
-    which nobody can tell whether it was acknowledged by then. `without_record`: decisions to release whose record is
+    which it is unknown whether it was acknowledged by then. `without_record`: decisions to release whose record is
     no longer on the partner's topic.
     """
 
@@ -47,7 +47,7 @@ class Tally:
         self.without_record = 0
 
     def add(self, topic: str, partition: int, offset: int, verdict: Verdict) -> Finding | None:
-        """Count one released record; returns what there is to tell of it."""
+        """Count one released record; returns the finding, if there is one."""
         self.outcomes[verdict.outcome] += 1
         if verdict.outcome == "ok":
             return None
