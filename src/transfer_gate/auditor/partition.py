@@ -18,6 +18,7 @@ from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, 
 from transfer_gate.auditor.reader import Lookup, Reader, Span
 from transfer_gate.gate.integrity.identity import TopicLives
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import EMPTY
 from transfer_gate.records.released import decode_released
 
