@@ -11,6 +11,7 @@ DEPLOY_VENV := .venv-deploy
 COMPILED_VENV := .venv-compiled
 BENCH_VENV := .venv-bench
 DOCS_VENV := .venv-docs
+RELEASE_VENV := .venv-release
 BIN := $(VENV)/bin
 LINT_BIN := $(LINT_VENV)/bin
 DEPLOY_BIN := $(DEPLOY_VENV)/bin
@@ -41,7 +42,7 @@ unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET
 
 PIP := -m pip install --quiet --no-input
 
-.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy check-helm docs sbom lint format bench bench-quick mutate requirements clean
+.PHONY: help setup demo test test-long test-brokers compiled check-compiled check-monitoring check-deploy check-helm check-install docs wheels wheels-all sbom lint format bench bench-quick mutate requirements clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  %-22s", $$1 " " $$2; $$1 = $$2 = ""; print $$0 }'
@@ -67,10 +68,19 @@ check-monitoring: $(VENV)/.ready ## alerts, dashboards and a live Prometheus (ne
 compiled: $(COMPILED_VENV)/.ready ## the package as the image has it, in .venv-compiled: the hot path as C (needs a C compiler)
 
 check-compiled: $(COMPILED_VENV)/.ready ## cases, properties, rounds and a real stream on the compiled package
-	$(COMPILED_BIN)/python -m pytest $(SPREAD) --timeout 300 -m 'not long and not monitoring and not helm and not interpreted' $(COMPILED_TESTS) $(ARGS)
+	$(COMPILED_BIN)/python -m pytest $(SPREAD) --timeout 300 -m 'not long and not monitoring and not helm and not install and not interpreted' $(COMPILED_TESTS) $(ARGS)
 
 check-deploy: $(DEPLOY_VENV)/.ready ## the deployment files, offline: schemas, linters, a dry run of the image
 	sh deploy/check.sh $(DEPLOY_BIN)
+
+wheels: $(RELEASE_VENV)/.ready ## dist/: source, the pure wheel, and the compiled one for this machine (needs a C compiler)
+	@sh .ci/wheels $(RELEASE_VENV)/bin/python
+
+wheels-all: $(RELEASE_VENV)/.ready ## dist/: a compiled wheel for each Python of this platform (Linux: needs Docker)
+	$(RELEASE_VENV)/bin/cibuildwheel --output-dir dist
+
+check-install: $(VENV)/.ready wheels ## each wheel of dist/ in an empty environment decides, as the README says
+	$(BIN)/python -m pytest --timeout 600 -m install tests/install $(ARGS)
 
 check-helm: $(VENV)/.ready ## the Helm chart: lint, and the same as kustomize (needs both, or Go to build them)
 	@folder=$$(sh .ci/find-helm) && PATH="$$folder:$$PATH" $(BIN)/python -m pytest --timeout 300 -m helm tests/helm $(ARGS)
@@ -151,6 +161,12 @@ $(DEPLOY_VENV)/.ready: requirements/deploy.txt
 	@$(DEPLOY_BIN)/python $(PIP) --require-hashes -r requirements/deploy.txt
 	@touch $@
 
+$(RELEASE_VENV)/.ready: requirements/release.txt requirements/runtime.txt
+	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(RELEASE_VENV)
+	@echo "installing into $(RELEASE_VENV)" >&2
+	@$(RELEASE_VENV)/bin/python $(PIP) --require-hashes -r requirements/release.txt -r requirements/runtime.txt
+	@touch $@
+
 $(DOCS_VENV)/.ready: requirements/docs.txt
 	@python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(DOCS_VENV)
 	@echo "installing into $(DOCS_VENV)" >&2
@@ -185,7 +201,9 @@ requirements: ## resolve requirements/*.txt anew (needs uv; UPGRADE=--upgrade ta
 	$(COMPILE) $(UPGRADE) requirements/deploy.in -o requirements/deploy.txt
 	$(COMPILE) $(UPGRADE) requirements/bench.in -o requirements/bench.txt
 	$(COMPILE) $(UPGRADE) requirements/docs.in -o requirements/docs.txt
+	$(COMPILE) $(UPGRADE) requirements/release.in \
+		-c requirements/compile.txt -c requirements/runtime.txt -o requirements/release.txt
 
 clean: ## remove the environments and what tools left; data of the local Kafka stay
-	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(COMPILED_VENV) $(DOCS_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(LINT_VENV) $(MUTATE_VENV) $(DEPLOY_VENV) $(BENCH_VENV) $(COMPILED_VENV) $(DOCS_VENV) $(RELEASE_VENV) $(STREAMS) .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis build dist
