@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.clients import open_producer, read_all
 from transfer_gate import __version__
-from transfer_gate.local.ports import free_port
+from transfer_gate.local.loopback import free_port
 
 pytestmark = pytest.mark.install
 DIST: Final = Path(__file__).parents[2] / "dist"
