@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from transfer_gate.cli import main
-from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.worker import Worker
 
 _FILE = Path(os.environ["CLOCK_FILE"])
 
@@ -17,7 +17,7 @@ def _wrong_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC) + dt.timedelta(seconds=float(_FILE.read_text(encoding="ascii")))
 
 
-Gate.__init__.__kwdefaults__["clock"] = _wrong_now  # type: ignore[index]
+Worker.__init__.__kwdefaults__["clock"] = _wrong_now  # type: ignore[index]
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,6 @@
 """A broker that is away for a while, and a restore that takes long: the worker waits and goes on, and skips nothing."""
 
 import asyncio
-import datetime as dt
 import random
 from pathlib import Path
 from typing import Final
@@ -13,13 +12,11 @@ from tests.faults.conftest import SESSION_SECONDS, Figures, NewInstallation
 from tests.support.balance import balance
 from tests.support.clients import open_producer
 from tests.support.events import Events
+from tests.support.feeds import ListFeed
 from tests.support.load import Load
 from tests.support.topics import make_topics
-from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.table import MemorySlice
-from transfer_gate.kafka.clients import client_options
-from transfer_gate.records.sealing import UNSEALED
+from transfer_gate.gate.worker import Worker
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 
@@ -77,23 +74,15 @@ async def test_partitions_that_could_not_be_taken_over_are_asked_for_again(
         data_dir=tmp_path,
         transaction_timeout_seconds=1,
     )
-    book = Rulebook.of(settings.topics, load_registry(registry))
+    known = load_registry(registry)
+    book = Rulebook.of(settings.topics, known)
     names = [book.transfers, book.consents, book.changelog, book.quarantine, book.decisions, book.replay, book.ledger]
     topics: dict[str, dict[str, str]] = {name: {} for name in (*names, *book.partner_topics.values())}
     await make_topics(broker.bootstrap_servers, topics, 2)
-    crashes: list[BaseException] = []
-    gate = Gate(
-        settings,
-        client_options(settings),
-        book,
-        {},
-        lambda _topic, _number: MemorySlice(),
-        sealing=UNSEALED,
-        rejoin=lambda: asyncio.sleep(0),
-        crash=crashes.append,
-        clock=lambda: dt.datetime.now(dt.UTC),
-    )
-    await gate.start()
+    feed = ListFeed()
+    started = Worker(settings, known, 2, feed)
+    gate = started.gate
+    await started.start()
     try:
         assert await gate.open({0}) is True
         await asyncio.to_thread(broker.stop)
@@ -103,8 +92,8 @@ async def test_partitions_that_could_not_be_taken_over_are_asked_for_again(
         assert await gate.open({0, 1}) is True
         assert set(gate.partitions) == {0, 1}
     finally:
-        await gate.close()
-    assert crashes == []
+        await started.close()
+    assert feed.failure is None
 
 
 async def test_a_restore_that_takes_longer_than_the_session_does_not_cost_the_partitions(

@@ -214,6 +214,15 @@ def test_clients_of_kafka_are_opened_where_they_belong() -> None:
     assert elsewhere == {}
 
 
+def test_faust_has_one_door_which_only_the_worker_opens() -> None:
+    door = "transfer_gate.gate.faust"
+    inside = {module_of(source) for source in sources("gate/faust")}
+    knowing = {module_of(s) for s in sources(".") for name in imports(s) if name.partition(".")[0] in {"faust", "mode"}}
+    opening = {module_of(source) for source in sources(".") for name in imports(source) if name.startswith(door)}
+    assert knowing <= inside
+    assert opening - inside == {"transfer_gate.gate.worker"}
+
+
 @pytest.mark.parametrize("source", sources("model", "policy"), ids=module_of)
 def test_what_decides_imports_nothing_that_reaches_outside(source: Path) -> None:
     ours = {"transfer_gate"} | ABOUT_DECISIONS.get(str(source.relative_to(SOURCES)), set())
@@ -247,6 +256,8 @@ def test_time_comes_in_as_an_argument(source: Path) -> None:
         ("transfer_gate.policy.explain", ("aiokafka", "faust", "yaml", "asyncio")),
         ("transfer_gate.cases", ("aiokafka", "faust")),
         ("transfer_gate.registry", ("aiokafka", "faust")),
+        # All of a worker but its feed runs without Faust.
+        ("transfer_gate.gate.assignment", ("faust",)),
         # Faust is slow to import: commands other than `worker` do without it.
         ("transfer_gate.cli.verify", ("faust",)),
         ("transfer_gate.cli.demo", ("faust",)),

@@ -54,6 +54,7 @@ SHARED_CLASSES: Final = {
     "ConsentSeen": "as a decision recorded it; as the auditor found it",
     "Counts": "of an import; of verify",
     "Difference": "between topics; between forecast and replay",
+    "Feed": "what brings records to a gate; what produces them in the demo",
     "Finding": "a line of a report: of the registry, of doctor, of an explanation, of the auditor",
     "Judge": "the auditor's shares no rule with the gate's",
     "Life": "of a topic; of a quarantined record",

@@ -19,9 +19,8 @@ from tests.support.registry import write_registry
 from transfer_gate.gate import partition as partition_module
 from transfer_gate.gate.inbox import Fetched, Offsets, Record
 from transfer_gate.gate.integrity.inputs import Watermark
-from transfer_gate.gate.memory import Share
 from transfer_gate.gate.monitoring import Meter
-from transfer_gate.gate.partition import Partition, Writer
+from transfer_gate.gate.partition import Partition, Shared, Writer
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
@@ -294,10 +293,18 @@ class Heart:
         self._watermark: Watermark = self.watermark if watermark is None else watermark
         self.consent_table = RecordingSlice(self.effects, "consent")
         self.ledger_table = RecordingSlice(self.effects, "ledger")
-        self._round_records = round_records
         self._ends: dict[str, int] = {}
-        #: How much of a round its owners take, as a gate keeps it from one to the next.
-        self.share = Share()
+        self.shared = Shared(
+            book=book,
+            watermark=self._watermark,
+            meter=RecordingMeter(book, self.effects),
+            round_records=round_records,
+            inbox_records=1000,
+            clock=self.clock,
+            timer=lambda: 0.0,  # no round takes long, however slow the machine is
+        )
+        #: How much of a round its owners take.
+        self.share = self.shared.memory.share(0)
         monkeypatch.setattr(partition_module, "Round", self._new_round)
         self.partition = self.take_over()
 
@@ -305,18 +312,11 @@ class Heart:
         """A new owner of the same tables, from these committed offsets."""
         self.partition = Partition(
             0,
-            self.book,
+            self.shared,
             Tables(self.consent_table, self.ledger_table),
             self._writer,
-            self._watermark,
-            RecordingMeter(self.book, self.effects),
-            committed=Offsets.of(self.book, committed or {}),
-            round_records=self._round_records,
-            inbox_records=1000,
-            clock=self.clock,
-            timer=lambda: 0.0,  # no round takes long, however slow the machine is
-            note=CommitNote("a-life"),
-            share=self.share,
+            Offsets.of(self.book, committed or {}),
+            CommitNote("a-life"),
             first=self._first,
         )
         return self.partition

@@ -3,9 +3,12 @@ how much of that one round takes.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from transfer_gate.kafka.unpacking import Look
 
 #: Packed bytes that wait in the consumer, of all inputs together, and the bounds of what one fetch brings of one.
 _FETCHED_BYTES: Final = 64 << 20
@@ -128,3 +131,20 @@ class Share:
     def of(self, most: int) -> int:
         """This share of `most`, one at least."""
         return max(1, int(most * self.now))
+
+
+class Memory:
+    """The bounds of a worker: of records that wait, of outputs on their way, and of each partition's rounds."""
+
+    def __init__(self, inbox_bytes: int = INBOX_BYTES, output_bytes: int = OUTPUT_BYTES) -> None:
+        self.inboxes = InboxBudget(inbox_bytes)
+        self.outputs = OutputRoom(output_bytes)
+        self._shares: defaultdict[int, Share] = defaultdict(Share)
+
+    def share(self, partition: int) -> Share:
+        """The share of a partition, which outlives its owners."""
+        return self._shares[partition]
+
+    def look(self, topics: Collection[str], first: Collection[str]) -> Look:
+        """What the next look at what was fetched of these topics may bring; see InboxBudget for what comes `first`."""
+        return Look({topic: self.inboxes.look(first=topic in first) for topic in topics}, LOOK_ALL_BYTES)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, get_args
 
 from msgspec import Struct
@@ -36,8 +36,8 @@ class Lag:
         self._ends: dict[tuple[str, int], int] = {}
         self._following: asyncio.Task[None] | None = None
 
-    async def start(self, partitions: Callable[[], Collection[int]]) -> None:
-        """Connect, and follow the `partitions` of the moment. Raises aiokafka's connection errors."""
+    async def start(self, partitions: Collection[int]) -> None:
+        """Connect, and follow `partitions`, as they are at each look. Raises aiokafka's connection errors."""
         await asyncio.gather(*(marks.start() for marks in self._marks.values()))
         self._following = asyncio.create_task(self._follow(partitions))
 
@@ -62,9 +62,9 @@ class Lag:
         end, begin = self._ends.get((topic, partition)), self._begins.get((topic, partition), 0)
         return None if end is None else max(0, end - (begin if position is None else position))
 
-    async def _follow(self, partitions: Callable[[], Collection[int]]) -> None:
+    async def _follow(self, partitions: Collection[int]) -> None:
         while True:
-            numbers = set(partitions())
+            numbers = set(partitions)
             await asyncio.gather(*(self._ask(topic, numbers) for topic in self._marks))
             await asyncio.sleep(ASK_SECONDS if numbers else ASK_SECONDS / 10)
 
@@ -121,7 +121,7 @@ class Deleted:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
 
-    async def tell(self, committed: Mapping[int, Mapping[str, Committed]]) -> None:
+    async def compare(self, committed: Mapping[int, Mapping[str, Committed]]) -> None:
         """Compare what the group has committed of each partition with what its topics still hold.
 
         Where nothing is committed, nobody stood before what is gone.

@@ -57,11 +57,11 @@ class Originals:
     `topics`: those that may hold an original; no other is read, whatever a header says.
     """
 
-    def __init__(self, options: Mapping[str, Any], topics: Sequence[str]) -> None:
+    def __init__(self, options: Mapping[str, Any], topics: Sequence[str], partitions: int | None = None) -> None:
+        """`partitions`: how many these topics have, where that is known."""
         self._options = options
         self._topics = topics
-        #: How many partitions these topics have; None where that is not known.
-        self.partitions: int | None = None
+        self._partitions = partitions
         self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
 
@@ -102,7 +102,7 @@ class Originals:
         source = held.source
         if (reference.topic, reference.partition, reference.offset) != (source.topic, source.partition, source.offset):
             return Original(None, f"header {names.REFERENCE} is not that of the source: nothing is read")
-        outside = self.partitions is not None and not 0 <= reference.partition < self.partitions
+        outside = self._partitions is not None and not 0 <= reference.partition < self._partitions
         if outside or reference.topic not in self._topics:
             return Original(None, f"{name}: no input of the gate stands there")
         try:

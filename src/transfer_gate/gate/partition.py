@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from aiokafka.errors import KafkaError
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from transfer_gate.gate.barrier import ConsentEnds, Waiting
@@ -15,8 +16,8 @@ from transfer_gate.gate.inbox import Fetched, Inbox, Inboxes, Offsets, Record, R
 from transfer_gate.gate.integrity.commit_note import Origins
 from transfer_gate.gate.integrity.inputs import InputLogs, LeaderEpochs, Watermark
 from transfer_gate.gate.integrity.logs import require_log
-from transfer_gate.gate.memory import InboxBudget, OutputRoom, Share
-from transfer_gate.gate.monitoring import Meter, PartitionSnapshot
+from transfer_gate.gate.memory import Memory
+from transfer_gate.gate.monitoring import Deleted, Meter, PartitionSnapshot
 from transfer_gate.gate.originals import NOTHING_FOUND, Originals
 from transfer_gate.gate.retention import Expired, Retention, Sweep
 from transfer_gate.gate.round import Round
@@ -38,6 +39,11 @@ RELEASE_SECONDS: Final = 5.0
 QUIET_SECONDS: Final = 1.0
 
 
+def utc_now() -> dt.datetime:
+    """The clock of a worker."""
+    return dt.datetime.now(dt.UTC)
+
+
 class Writer(Protocol):
     """Who writes a round: all of it in one transaction, or nothing. See `TransactionalWriter`."""
 
@@ -48,69 +54,74 @@ class Writer(Protocol):
         """End the transaction with the offsets of the inputs, and the note beside each. Raises RoundFailed."""
 
 
+class Shared(Struct, frozen=True, kw_only=True):
+    """What all partitions of a worker share."""
+
+    book: Rulebook
+    watermark: Watermark
+    meter: Meter
+    #: Most records of a round, of each input; and of what waits in an inbox.
+    round_records: int
+    inbox_records: int
+    #: Time of decisions, UTC; and seconds of a round, looked at for every record.
+    clock: Callable[[], dt.datetime] = utc_now
+    timer: Callable[[], float] = time.perf_counter
+    sealing: Sealing = UNSEALED
+    memory: Memory = field(default_factory=Memory)
+    epochs: LeaderEpochs | None = None
+    #: Of quarantine; without, nothing is swept.
+    retention: Retention | None = None
+    #: Of what is quarantined by reference; without, none is read.
+    originals: Originals | None = None
+    #: Counts what was deleted undecided.
+    deleted: Deleted | None = None
+
+
 class Partition:
     """Decides the transfers of one partition for as long as this worker owns it.
 
-    Raises out of `run`: RoundFailed and Fenced when ownership or the outcome of a commit is in doubt; GateError when
-    nothing but a person can help.
+    Raises out of `run`: RoundFailed and Fenced when ownership or the outcome of a commit is unknown; GateError when
+    only a person can help.
     """
 
     def __init__(
         self,
         number: int,
-        book: Rulebook,
+        shared: Shared,
         tables: Tables,
         writer: Writer,
-        watermark: Watermark,
-        meter: Meter,
-        *,
         committed: Offsets,
-        round_records: int,
-        inbox_records: int,
-        clock: Callable[[], dt.datetime],
-        timer: Callable[[], float] = time.perf_counter,
-        sealing: Sealing = UNSEALED,
-        note: CommitNote | None = None,
-        epochs: LeaderEpochs | None = None,
-        budget: InboxBudget | None = None,
-        room: OutputRoom | None = None,
-        share: Share | None = None,
-        retention: Retention | None = None,
-        originals: Originals | None = None,
+        note: CommitNote,
+        *,
         first: bool = False,
     ) -> None:
-        """`note`: what every commit notes, its ends and leader epochs apart. `budget` and `room` are shared by all
-        partitions of a worker; `share` outlives this owner. `retention`: of quarantine; without, nothing is swept.
-        `originals`: of what is quarantined by reference; without, none is read.
-        `first`: the group has not committed anything in this partition, or nothing to its changelog.
+        """`committed`: what the group has committed of the inputs; `note`: what every commit notes, its ends and leader
+        epochs apart; `first`: the group has not committed anything in this partition, or nothing to its changelog.
         """
-        self._originals = originals
         self._first = first
-        self._room = room or OutputRoom()
-        self._share = share or Share()
+        book = self._book = shared.book
         self.number = number
+        self._shared = shared
+        self._room = shared.memory.outputs
+        self._share = shared.memory.share(number)
         # Nothing below what the group committed is ever taken again, whatever the consumer fetches.
-        epochs_before = {topic: life.epoch for topic, life in note.topics.items()} if note else {}
-        self.inboxes = Inboxes(book, inbox_records, committed, epochs_before, budget or InboxBudget())
+        epochs_before = {topic: life.epoch for topic, life in note.topics.items()}
+        self.inboxes = Inboxes(book, shared.inbox_records, committed, epochs_before, shared.memory.inboxes)
         #: Up to where consent is applied; not known until the first fetch of each topic.
         self.applied = ConsentEnds()
         #: Up to where each input is done with, and what of that is committed. Positions that moved over control and
         #: aborted records only are committed too: once the log is cleaned up they would look like events that were
         #: deleted unread.
         self.offsets = self._committed = committed
-        self._book = book
         self._tables = tables
-        self._sealing = sealing
-        self._note_before = note or CommitNote(tables.consent.life)
-        self._origins = Origins.of(book, self._note_before)
+        self._note_before = note
+        self._origins = Origins.of(book, note)
         self._writer = writer
-        self._watermark = watermark
-        self._meter = meter
-        self._round_records = round_records
-        self._clock = clock
-        self._timer = timer
-        self._sweep = Sweep(retention, tables)
-        self._logs = InputLogs(number, (book.consents, book.strays), self.inboxes, watermark, epochs)
+        self._watermark = shared.watermark
+        self._meter = shared.meter
+        self._clock = shared.clock
+        self._sweep = Sweep(shared.retention, tables)
+        self._logs = InputLogs(number, book.waited_for, self.inboxes, shared.watermark, shared.epochs)
         self._work = asyncio.Event()
         self._leaving = False
         self._waiting: Waiting | None = None
@@ -119,6 +130,9 @@ class Partition:
         """Take one fetch of an input topic. Raises ValueError when its offsets or leader epochs go backwards."""
         self.inboxes[topic].put(fetched)
         self._logs.take_hole(topic, fetched.hole)
+        if self._shared.deleted is not None and topic not in self._book.waited_for:
+            # What is missing of the others stops the partition.
+            self._shared.deleted.passed(topic, self.number, self.inboxes[topic].take_passed())
         self._work.set()
 
     def leave(self) -> None:
@@ -173,7 +187,7 @@ class Partition:
 
     def _empty_round(self) -> Round:
         return Round(
-            self._book, self._tables, self.number, self._clock(), self._sealing, self._origins, first=self._first
+            self._book, self._tables, self.number, self._clock(), self._shared.sealing, self._origins, first=self._first
         )
 
     async def _sweep_if_due(self, *, idle: bool) -> None:
@@ -210,7 +224,7 @@ class Partition:
             self._waiting = await self._meet_barrier()
         if not await self._until_room():
             return False
-        most = self._share.of(self._round_records)
+        most = self._share.of(self._shared.round_records)
         events = RoundRecords(consents=self.inboxes.consents.take(most), strays=self.inboxes.strays.take(most))
         if events.consents is None and events.strays is None and self._ready(events) is None:
             return False
@@ -255,9 +269,9 @@ class Partition:
             self._tables,
             self.number,
             at,
-            self._sealing,
+            self._shared.sealing,
             self._origins,
-            self._timer,
+            self._shared.timer,
             self._share.now,
             first=self._first,
         )
@@ -286,16 +300,16 @@ class Partition:
 
     async def _meet_barrier(self) -> Waiting | None:
         """Take what is to be decided next; None when nothing waits. Raises RoundFailed."""
-        most, inboxes = self._share.of(self._round_records), self.inboxes
+        most, inboxes = self._share.of(self._shared.round_records), self.inboxes
         taken = RoundRecords(transfers=inboxes.transfers.take_records(most), replays=inboxes.replays.take_records(most))
         if not taken.count:
             self.offsets = self.offsets.after(taken)  # only markers were passed
             return None
         transfers, replays = taken.transfers, taken.replays
         found = NOTHING_FOUND
-        if replays is not None and replays.records and self._originals is not None:
+        if replays is not None and replays.records and self._shared.originals is not None:
             try:
-                count, found = await self._originals.of(replays.records)
+                count, found = await self._shared.originals.of(replays.records)
             except KafkaError as error:
                 raise RoundFailed(f"originals of replays can't be read: {summary(error)}") from error
             replays = self._take_part(replays, inboxes.replays, lambda _: count)

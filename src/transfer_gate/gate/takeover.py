@@ -25,13 +25,16 @@ from transfer_gate.gate.integrity.offsets import (
     require_nothing_skipped,
     require_offsets,
 )
+from transfer_gate.gate.integrity.watching import TopicGuard
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.monitoring import Deleted
+from transfer_gate.gate.partition import Writer
 from transfer_gate.gate.restore import ends_of, restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.coordinator import PartitionStops
+from transfer_gate.kafka.clients import passes, require_descriptors
+from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.groups import subscriptions_of
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.kafka.watermarks import Watermarks
@@ -60,7 +63,7 @@ class Owned(Struct, frozen=True):
     committed: Mapping[str, Committed]
     note: CommitNote
     tables: Tables
-    writer: TransactionalWriter
+    writer: Writer
 
 
 class TakenOver(Struct, frozen=True):
@@ -87,26 +90,28 @@ class TakeOver:
         settings: Settings,
         options: Mapping[str, Any],
         book: Rulebook,
-        slices: dict[int, Slice],
         new_slice: SliceFactory,
         *,
         watch: TopicWatch,
+        guard: TopicGuard,
         watermarks: Watermarks,
         deleted: Deleted,
         clock: Callable[[], dt.datetime],
         allow_older_registry: bool,
     ) -> None:
-        """`slices` is the consent table by partition, which others look at."""
+        """`new_slice` makes the tables of a partition; `guard` compares the topics with those of the last take-over."""
         self._settings = settings
         self._options = options
         self._book = book
         self._new_slice = new_slice
         self._watch = watch
+        self._guard = guard
         self._watermarks = watermarks
         self._deleted = deleted
         self._clock = clock
         self._allow_older_registry = allow_older_registry
-        self._slices = slices
+        #: The consent table by partition.
+        self._slices: dict[int, Slice] = {}
         #: The replay ledger by partition.
         self._ledgers: dict[int, Slice] = {}
         self._writers: dict[int, TransactionalWriter] = {}
@@ -116,6 +121,16 @@ class TakeOver:
         #: By partition: input topic to its last commit and the offset that somebody set since.
         self._moved: dict[int, dict[str, tuple[int, int]]] = {}
         self._stopped: dict[int, GateError] = {}
+
+    def begin(self) -> None:
+        """Begin anew: what the topics were compared with holds no more. Raises GateError without file descriptors."""
+        require_descriptors()
+        self._guard.expect(None)
+
+    def restored(self, number: int) -> int | None:
+        """Offset up to which the changelog of a partition is held; None where nothing is held."""
+        table = self._slices.get(number)
+        return None if table is None else table.position
 
     async def keep(self, numbers: set[int], stopped: set[int]) -> None:
         """Give up writers and tables of all partitions but these, and the tables of those that have stopped."""
@@ -133,9 +148,21 @@ class TakeOver:
     async def run(self, numbers: set[int]) -> TakenOver:
         """Fence, read what is committed, compare, restore.
 
-        Raises GateError when nothing but a person can help any partition, RoundFailed and errors of aiokafka when the
-        cluster does not answer.
+        Raises GateError when only a person can help, whatever the partition; RoundFailed when the cluster does not
+        answer.
         """
+        try:
+            taken = await self._run(numbers)
+        except RoundFailed:
+            raise
+        except Exception as error:
+            if not passes(error):
+                raise
+            raise RoundFailed(f"no answer: {type(error).__name__}") from error
+        self._guard.expect(taken.identities)
+        return taken
+
+    async def _run(self, numbers: set[int]) -> TakenOver:
         self._stopped = {}
         topics = (
             self._book.changelog,
@@ -155,7 +182,7 @@ class TakeOver:
         former = await self._watch.others(self._book.topics.of_partners(), topics)
         await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,), former))
         committed = await self._committed(numbers - set(self._stopped), identities)
-        await self._deleted.tell(committed)
+        await self._deleted.compare(committed)
         for number in set(committed) - set(self._slices):  # both or none, should one of them fail to open
             self._slices[number], self._ledgers[number] = (
                 self._new_slice(topic, number) for topic in (self._book.changelog, self._book.ledger)

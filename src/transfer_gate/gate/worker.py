@@ -1,26 +1,42 @@
 """Run one worker: check what it needs, decide until told to stop, leave cleanly."""
 
 import asyncio
+import contextlib
+import datetime as dt
 import gc
 import logging
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from transfer_gate import __version__
-from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.gate.faust.app import build_app
-from transfer_gate.gate.faust.hooks import GateApp
-from transfer_gate.gate.members import require_own_members
+from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.faust.app import FaustFeed
+from transfer_gate.gate.feed import Feed
+from transfer_gate.gate.integrity.identity import TopicWatch
+from transfer_gate.gate.integrity.inputs import LeaderEpochs
+from transfer_gate.gate.integrity.watching import TopicGuard
+from transfer_gate.gate.members import published_by, require_own_members
+from transfer_gate.gate.memory import Memory
+from transfer_gate.gate.monitoring import Deleted, Lag, Meter, set_gauges
+from transfer_gate.gate.originals import Originals
+from transfer_gate.gate.partition import Shared, utc_now
 from transfer_gate.gate.retention import Kept, Retention
+from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.gate.table import MemorySlice, SliceFactory
+from transfer_gate.gate.takeover import TakeOver
+from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.limits import Limits
-from transfer_gate.kafka.refusal import DENIED, denied
+from transfer_gate.kafka.limits import ANY_SIZE, Limits
 from transfer_gate.kafka.topics import check_topics
+from transfer_gate.kafka.watermarks import Watermarks
+from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import Pulse, serve_health
-from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.written import is_compiled
+from transfer_gate.records.partitioner import Placement
 from transfer_gate.records.sealing import UNSEALED, Sealing, load_master_keys
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
@@ -38,6 +54,106 @@ STUCK_SECONDS: Final = 60.0
 GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
+class Worker:
+    """A gate, and what it needs beside its feed: connections that all partitions share, the watch over the topics, and
+    measurements.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        partitions: int,
+        feed: Feed,
+        *,
+        sealing: Sealing = UNSEALED,
+        limits: Limits = ANY_SIZE,
+        allow_older_registry: bool = False,
+        clock: Callable[[], dt.datetime] = utc_now,
+        timer: Callable[[], float] = time.perf_counter,
+        retention: Retention | None = None,
+    ) -> None:
+        """`partitions` is the count that all topics of prospects share; `timer` counts the seconds of a round, and is
+        looked at for every record.
+        """
+        options = client_options(settings)
+        placement = Placement(settings.partitioner, partitions)
+        book = Rulebook.of(settings.topics, registry, placement, limits, settings.bounds)
+        watched = (*book.inputs, book.changelog, book.ledger)
+        self._watch = TopicWatch(options, watched)
+        epochs = LeaderEpochs(self._watch.epoch_ends)
+        self._guard = TopicGuard(settings, book, self._watch, epochs)
+        self._watermarks = Watermarks(options, book.waited_for, watched, self._guard.refusal)
+        self._originals = Originals(options, (book.transfers, book.replay), partitions)
+        self._lag = Lag(options, book.inputs)
+        self._deleted = Deleted(self._lag, (book.transfers, book.replay))
+        self._take_over = TakeOver(
+            settings,
+            options,
+            book,
+            slice_factory(settings),
+            watch=self._watch,
+            guard=self._guard,
+            watermarks=self._watermarks,
+            deleted=self._deleted,
+            clock=clock,
+            allow_older_registry=allow_older_registry,
+        )
+        shared = Shared(
+            book=book,
+            watermark=self._watermarks,
+            meter=Meter(book),
+            round_records=settings.max_round_records,
+            inbox_records=settings.max_inbox_records,
+            clock=clock,
+            timer=timer,
+            sealing=sealing,
+            memory=Memory(settings.max_inbox_bytes, settings.max_output_bytes),
+            epochs=epochs,
+            retention=retention,
+            originals=self._originals,
+            deleted=self._deleted,
+        )
+        self.gate = Gate(feed, self._take_over, shared)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect what all partitions share. Raises aiokafka's connection errors."""
+        await self._watermarks.start()
+        await self._watch.start()
+        self._watching = asyncio.create_task(self._follow_topics(), name="topics")
+        await self._lag.start(self.gate.partitions)
+        self._deleted.start()
+
+    async def close(self) -> None:
+        """Give everything up."""
+        if self._watching is not None:
+            self._watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watching
+        await self.gate.release()
+        await self._take_over.close()
+        await self._watch.close()
+        await self._originals.close()
+        await self._deleted.close()
+        await self._lag.close()
+        await self._watermarks.close()
+
+    def set_gauges(self) -> None:
+        """Set the gauges of the partitions to what is so now."""
+        gate = self.gate
+        snapshots = (partition.snapshot for partition in gate.partitions.values())
+        set_gauges(snapshots, self._lag, ready=gate.ready, stopped=gate.why_stopped)
+
+    def why_not_ready(self) -> str:
+        """A line for each partition that has stopped."""
+        return "".join(f"partition {number}: {error}\n" for number, error in self.gate.why_stopped.items())
+
+    async def _follow_topics(self) -> None:
+        async for change in self._guard.changes():
+            await self.gate.topics_changed(change)
+
+
 async def run_worker(settings: Settings, *, allow_older_registry: bool = False) -> None:
     """Decide until SIGTERM or SIGINT, then finish the rounds that run and return.
 
@@ -51,12 +167,15 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         require_own_members(settings.app_id, settings.topics.inputs(), members)
         configs = await cluster.configs((*settings.topics.of_prospects(registry), settings.topics.ledger))
     pulse = Pulse()
-    app, gate = build_app(
+    sealing = _sealing_of(settings)
+    feed = FaustFeed(settings, partitions, published_by(sealing.masters))
+    worker = Worker(
         settings,
         registry,
         partitions,
-        _sealing_of(settings),
-        Limits.of(configs),
+        feed,
+        sealing=sealing,
+        limits=Limits.of(configs),
         allow_older_registry=allow_older_registry,
         timer=pulse.timer,
         retention=_retention_of(settings, configs),
@@ -71,10 +190,10 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     health = serve_health(
         settings.metrics_host,
         settings.metrics_port,
-        lambda: gate.ready,
-        why_not=gate.why_not_ready,
-        alive=lambda: app.crash_reason is None and pulse.silent < STUCK_SECONDS,
-        refresh=gate.tell,
+        lambda: worker.gate.ready,
+        why_not=worker.why_not_ready,
+        alive=lambda: feed.failure is None and pulse.silent < STUCK_SECONDS,
+        refresh=worker.set_gauges,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -82,7 +201,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         loop.add_signal_handler(number, stop.set)
     try:
         try:
-            await gate.start()
+            await worker.start()
         except Exception as error:
             raise BrokerUnavailable(
                 f"the broker went away: {type(error).__name__}", do="start the worker again"
@@ -94,16 +213,48 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
             registry.revision,
             partitions,
         )
-        await _until(app, stop)
+        await _serve(feed, worker.gate, stop)
     finally:
         try:
-            await asyncio.wait_for(_leave(app), STOP_SECONDS)
+            await asyncio.wait_for(feed.stop(), STOP_SECONDS)
         except TimeoutError:
             logger.warning("the stop took longer than %s s and was cut short; nothing is lost", STOP_SECONDS)
-        await gate.close()
+        await worker.close()
         await health.close()
         beating.cancel()
     logger.info("worker stopped")
+
+
+async def _serve(feed: Feed, gate: Gate, stop: asyncio.Event) -> None:
+    """Let the feed serve the gate until `stop`. Raises what ended the feed before."""
+    serving = asyncio.create_task(feed.run(gate))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            serving.result()
+    finally:
+        stopping.cancel()
+        serving.cancel()
+        await asyncio.wait((serving,))
+        if not serving.cancelled():
+            serving.exception()  # a stop that was asked for is no failure
+
+
+def slice_factory(settings: Settings) -> SliceFactory:
+    """How the tables of a partition are kept.
+
+    Raises InvalidInput when `rocksdb://` lacks its library, or its folder is another worker's.
+    """
+    if settings.store == "memory://":
+        return lambda _topic, _number: MemorySlice()
+    try:
+        from transfer_gate.gate.rocksdb import RocksFolder
+    except ImportError:
+        raise InvalidInput(
+            "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"
+        ) from None
+    return RocksFolder(settings.data_dir / "state").open
 
 
 def _sealing_of(settings: Settings) -> Sealing:
@@ -126,33 +277,3 @@ def _retention_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) 
             return Kept.of((await cluster.configs((topic,)))[topic])
 
     return Retention(Kept.of(configs[topic]), read)
-
-
-async def _until(app: GateApp, stop: asyncio.Event) -> None:
-    # Faust's start lasts until the group has given out its partitions, so it may last for ever.
-    starting = asyncio.create_task(app.start())
-    stopping = asyncio.create_task(stop.wait())
-    refused = asyncio.create_task(app.until_refused())
-    watching = [starting, stopping, refused]
-    await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
-    if starting.done():
-        starting.result()
-        ended = asyncio.create_task(app.wait_until_stopped())
-        watching = [stopping, refused, ended]
-        await asyncio.wait(watching, return_when=asyncio.FIRST_COMPLETED)
-    reason = app.crash_reason or (refused.result() if refused.done() else None)
-    for task in watching:
-        task.cancel()
-    if reason is not None and not stop.is_set():
-        if isinstance(reason, GateError):
-            raise reason
-        if isinstance(reason, DENIED):
-            raise denied(reason, "Read") from reason
-        raise GateError(
-            f"the stream stopped: {summary(reason)}",
-            do="see the log above; nothing is lost, start again",
-        ) from reason
-
-
-async def _leave(app: GateApp) -> None:
-    await app.stop()

@@ -7,10 +7,9 @@ strays; so all partitions apply their events first, and then what came home.
 
 from msgspec.structs import replace
 
-from transfer_gate.gate.assignment import utc_now
 from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.monitoring import Meter
-from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.partition import Partition, Shared
 from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.types import TopicPartition
@@ -79,17 +78,19 @@ async def _apply(
 def _partition(all_of: AllPartitions, held: Held, watermarks: Watermarks, sealing: Sealing, under: int) -> Partition:
     """A partition that is given no transfers, so that it decides none."""
     settings, book = all_of.settings, all_of.book
-    return Partition(
-        held.number,
-        book,
-        held.tables,
-        held.writer,
-        watermarks,
-        Meter(book),
-        committed=Offsets.of(book, held.committed),
+    shared = Shared(
+        book=book,
+        watermark=watermarks,
+        meter=Meter(book),
         round_records=settings.max_round_records,
         inbox_records=settings.max_inbox_records,
-        clock=utc_now,
         sealing=sealing,
-        note=replace(held.note, partitions=under),
+    )
+    return Partition(
+        held.number,
+        shared,
+        held.tables,
+        held.writer,
+        Offsets.of(book, held.committed),
+        replace(held.note, partitions=under),
     )

@@ -1,7 +1,6 @@
 """What was deleted behind the gate's back is noticed before anybody decides without it; what merely moved is not."""
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,7 +19,7 @@ from transfer_gate.gate.inbox import Fetched, Offsets, Passed, Record
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter
-from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.partition import Partition, Shared
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.coordinator import RoundFailed
@@ -271,7 +270,7 @@ async def test_offsets_that_were_passed_over_and_are_still_there_are_not_told_as
     topic, servers = gate.topics.transfers, gate.place.bootstrap_servers
     lag = Lag({"bootstrap_servers": servers, "client_id": "test"}, (topic,))
     deleted = Deleted(lag, (topic,))
-    await lag.start(lambda: ())
+    await lag.start(())
     try:
         deleted.passed(topic, 0, [Passed(sent[0].place[2], sent[2].place[2])])
         await deleted._look(topic)
@@ -381,19 +380,14 @@ def alone(
 ) -> Partition:
     """A partition without a broker, whose group has committed consents up to an offset."""
     book = Rulebook.of(Topics(), registry)
+    shared = Shared(book=book, watermark=log, meter=Meter(book), round_records=10, inbox_records=10, epochs=epochs)
     return Partition(
         0,
-        book,
+        shared,
         Tables(MemorySlice(), MemorySlice()),
         mock.Mock(spec=TransactionalWriter),
-        log,
-        Meter(book),
-        committed=Offsets(consents=committed),
-        round_records=10,
-        inbox_records=10,
-        clock=lambda: dt.datetime.now(dt.UTC),
-        note=CommitNote("a", topics={book.consents: Life("id", 0, epoch)}),
-        epochs=epochs,
+        Offsets(consents=committed),
+        CommitNote("a", topics={book.consents: Life("id", 0, epoch)}),
     )
 
 

@@ -27,15 +27,16 @@ from faust.types.tuples import Message
 from tests.support.clients import open_producer
 from tests.support.topics import make_topics
 from transfer_gate.errors import GateError
+from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.faust import fetching
 from transfer_gate.gate.faust.app import build_app
 from transfer_gate.gate.faust.fetching import FetchThread
 from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
 from transfer_gate.gate.faust.table import ConsentTable
-from transfer_gate.gate.table import MemorySlice
+from transfer_gate.gate.members import Published
+from transfer_gate.gate.memory import LOOK_ALL_BYTES
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.unpacking import Look
-from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 
 
@@ -54,8 +55,17 @@ def thread_loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         loop.close()
 
 
+@pytest.fixture
+def listener() -> mock.Mock:
+    """Takes all that it is given, and holds no partition."""
+    made = mock.Mock(spec=Gate)
+    made.look.side_effect = lambda: Look({}, LOOK_ALL_BYTES)
+    made.restored.return_value = None
+    return made
+
+
 @pytest_asyncio.fixture
-async def app(bootstrap_servers: str, registry: Registry, tmp_path: Path, thread_loops: None) -> GateApp:
+async def app(bootstrap_servers: str, tmp_path: Path, thread_loops: None, listener: mock.Mock) -> GateApp:
     """The app of a worker that does not start."""
     settings = Settings(
         _env_file=None,  # type: ignore[call-arg]
@@ -63,7 +73,7 @@ async def app(bootstrap_servers: str, registry: Registry, tmp_path: Path, thread
         app_id="hooks",
         data_dir=tmp_path,
     )
-    return build_app(settings, registry, 2)[0]
+    return build_app(settings, 2, Published("test"), listener)
 
 
 @pytest.fixture
@@ -103,7 +113,7 @@ async def test_faust_commits_nothing_for_the_topics_of_batches(app: GateApp) -> 
     app.finalize()
     for name, agent in app.agents.items():
         (topic,) = agent.channel.topics
-        assert topic in app.batch_topics, name
+        assert topic in app.inputs, name
         assert not app.topics.acks_enabled_for(topic), name
 
 
@@ -180,15 +190,14 @@ async def test_streams_skip_messages_of_another_generation(app: GateApp) -> None
     await stream.stop()
 
 
-async def test_faust_finds_nothing_to_recover_in_a_slice_that_was_restored(app: GateApp) -> None:
+async def test_faust_finds_nothing_to_recover_in_a_slice_that_was_restored(app: GateApp, listener: mock.Mock) -> None:
     (table,) = app.tables.values()
     assert isinstance(table, ConsentTable)
-    place, held = TP(table.changelog_topic.get_topic_name(), 1), MemorySlice()
-    table.slices[1] = held
-    assert table.persisted_offset(place) is None
-    held.position = 8  # the end of the log: Faust counts up to the last offset, one below
-    assert table.persisted_offset(place) == 7
-    assert table.persisted_offset(TP(place.topic, 0)) is None
+    place = TP(table.changelog_topic.get_topic_name(), 1)
+    for restored, offset in ((0, None), (8, 7), (None, None)):  # Faust counts up to the last offset, one below the end
+        listener.restored.return_value = restored
+        assert table.persisted_offset(place) == offset
+    assert {call.args for call in listener.restored.mock_calls} == {(1,)}
 
 
 async def _abort(producer: AIOKafkaProducer, topic: str, value: bytes) -> None:
@@ -214,7 +223,7 @@ async def test_a_fetch_tells_the_position_behind_aborted_records_and_markers(
     try:
         place = TP(topic, 0)
         reader.assign([TopicPartition(*place)])
-        thread._told = {}
+        thread._positions = {}
         read: list[bytes | None] = []
         end = 0
         while end < 6:  # three records, three markers
@@ -265,7 +274,7 @@ async def test_a_fetch_that_leaves_out_partitions_whose_records_wait_is_not_held
 
 
 async def test_a_look_brings_what_it_may_and_the_next_one_begins_with_the_other_partitions(
-    bootstrap_servers: str, thread: FetchThread
+    bootstrap_servers: str, thread: FetchThread, listener: mock.Mock
 ) -> None:
     topic = f"hooks-{uuid.uuid4().hex}"
     await make_topics(bootstrap_servers, {topic: {}}, partitions=2)
@@ -278,7 +287,8 @@ async def test_a_look_brings_what_it_may_and_the_next_one_begins_with_the_other_
     await reader.start()
     try:
         reader.assign([TopicPartition(*place) for place in places])
-        thread._told, thread.look = {}, lambda: Look({}, 1)
+        thread._positions = {}
+        listener.look.side_effect = lambda: Look({}, 1)
         async with asyncio.timeout(10):
             while len(reader._fetcher._records) < 2:  # noqa: ASYNC110 - aiokafka tells nobody
                 await asyncio.sleep(0.01)
@@ -309,7 +319,7 @@ async def idle_reader(bootstrap_servers: str) -> AsyncIterator[AIOKafkaConsumer]
 async def test_what_the_group_refuses_ends_a_look_at_fetched_records(
     idle_reader: AIOKafkaConsumer, thread: FetchThread
 ) -> None:
-    thread._told = {}
+    thread._positions = {}
     looking = asyncio.create_task(thread._fetch_records(idle_reader, _places(idle_reader), timeout=60))
     while not idle_reader._fetcher._fetch_waiters and not looking.done():  # noqa: ASYNC110 - aiokafka's own list
         await asyncio.sleep(0)
@@ -321,7 +331,7 @@ async def test_what_the_group_refuses_ends_a_look_at_fetched_records(
 async def test_what_ends_fetching_inside_aiokafka_ends_a_look_at_fetched_records(
     idle_reader: AIOKafkaConsumer, thread: FetchThread
 ) -> None:
-    thread._told = {}
+    thread._positions = {}
     fetcher = idle_reader._fetcher
     running = fetcher._fetch_task
     fetcher._fetch_task = asyncio.get_running_loop().create_future()

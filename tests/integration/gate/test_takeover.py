@@ -15,19 +15,20 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from tests.support.clients import open_producer, set_offsets
+from tests.support.feeds import ListFeed
 from tests.support.registry import write_registry
 from tests.support.stream_gate import open_gate
 from tests.support.topics import configure_topic, delete_group, remake_topic
 from tests.support.workers import Installation
 from transfer_gate.errors import GateError
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.faust.app import build_app
 from transfer_gate.gate.integrity import logs as policies
 from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.identity import PartitionsChanged, RegistryOlder
-from transfer_gate.gate.integrity.logs import HistoryLost
+from transfer_gate.gate.integrity.logs import Compacted, HistoryLost
 from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
+from transfer_gate.gate.worker import Worker
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.records.commit_notes import CommitNote, Life
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew
@@ -52,16 +53,24 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @asynccontextmanager
-async def owner(place: Installation, *, allow_older_registry: bool = False) -> AsyncIterator[Gate]:
+async def owner(
+    place: Installation, feed: ListFeed | None = None, *, allow_older_registry: bool = False
+) -> AsyncIterator[Gate]:
     """A gate in this process, that is given partitions by hand."""
     with mock.patch.dict(os.environ, place._environment):
         settings = load_settings(None)
-    _, gate = build_app(settings, load_registry(settings.registry), 2, allow_older_registry=allow_older_registry)
-    await gate.start()
+    worker = Worker(
+        settings,
+        load_registry(settings.registry),
+        2,
+        ListFeed() if feed is None else feed,
+        allow_older_registry=allow_older_registry,
+    )
+    await worker.start()
     try:
-        yield gate
+        yield worker.gate
     finally:
-        await gate.close()
+        await worker.close()
 
 
 async def note(place: Installation, partition: int, note: CommitNote | None) -> None:
@@ -112,7 +121,7 @@ async def test_a_newer_registry_that_decided_in_another_partition_refuses_this_o
 async def test_another_registry_of_the_same_published_at_refuses_this_one(place: Installation) -> None:
     """Nobody can tell which of them came first."""
     async with owner(place) as gate:
-        published = gate._book.registry_order.partition("/")[0]
+        published = gate._shared.book.registry_order.partition("/")[0]
         for number in range(2):
             await note(place, number, CommitNote(str(number), partitions=2, registry=f"{published}/other"))
         await gate.open({0})
@@ -224,16 +233,12 @@ async def test_a_topic_that_is_compacted_while_a_worker_runs_stops_it(
     place: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(policies, "POLICY_SECONDS", 0.1)
-    crashed: asyncio.Future[GateError] = asyncio.get_running_loop().create_future()
-
-    async def crash(error: BaseException) -> None:
-        assert isinstance(error, GateError)
-        crashed.set_result(error)
-
-    async with owner(place) as gate:
-        gate._crash = crash
+    feed = ListFeed()
+    async with owner(place, feed):
         await configure_topic(place.bootstrap_servers, place.topics.strays, {"cleanup.policy": "compact,delete"})
-        error = await asyncio.wait_for(crashed, 60)
+        with pytest.raises(Compacted) as raised:
+            await asyncio.wait_for(feed.run(mock.AsyncMock()), 60)
+    error = raised.value
     assert f"{place.topics.strays} has cleanup.policy compact,delete, needed is delete" in str(error)
     assert "set cleanup.policy" in error.do
     await configure_topic(place.bootstrap_servers, place.topics.strays, {"cleanup.policy": "delete"})

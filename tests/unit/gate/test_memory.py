@@ -4,10 +4,12 @@ import asyncio
 import datetime as dt
 from pathlib import Path
 from typing import Final, cast
+from unittest.mock import Mock
 
 import pytest
 
 from tests.support.events import Events
+from tests.support.feeds import ListFeed
 from tests.support.registry import write_registry
 from tests.unit.gate.test_inbox import MIB, record
 from transfer_gate.gate.assignment import Gate
@@ -21,18 +23,16 @@ from transfer_gate.gate.memory import (
     Share,
     fetch_bytes,
 )
-from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.monitoring import Meter
+from transfer_gate.gate.partition import Partition, Shared
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.sizes import weight
 from transfer_gate.kafka.unpacking import HEADER_OVERHEAD
 from transfer_gate.model.topics import Topics
-from transfer_gate.records.sealing import UNSEALED
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import Settings
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
 
@@ -157,27 +157,13 @@ async def test_a_round_that_failed_halves_the_next_one_of_its_partition(tmp_path
         async def run(self) -> None:
             raise RoundFailed("the cluster did not take the transaction in time")
 
-    rejoined: list[bool] = []
-
-    async def rejoin() -> None:
-        rejoined.append(True)
-
-    settings = Settings(data_dir=tmp_path)
-    book = Rulebook.of(settings.topics, load_registry(write_registry(tmp_path / "registry", NOW)))
-    gate = Gate(
-        settings,
-        client_options(settings),
-        book,
-        {},
-        lambda _topic, _number: MemorySlice(),
-        sealing=UNSEALED,
-        rejoin=rejoin,
-        crash=lambda error: rejoined.append(error is None),
-    )
-    await gate._run(cast(Partition, Failing()))
-    assert gate._shares[3].now == 0.5
-    assert gate._shares[4].now == 1, "of no other partition"
-    assert rejoined == [True]
+    book = Rulebook.of(Topics(), load_registry(write_registry(tmp_path / "registry", NOW)))
+    shared = Shared(book=book, watermark=Mock(), meter=Meter(book), round_records=1, inbox_records=1)
+    feed = ListFeed()
+    await Gate(feed, Mock(), shared)._run(cast(Partition, Failing()))
+    assert shared.memory.share(3).now == 0.5
+    assert shared.memory.share(4).now == 1, "of no other partition"
+    assert feed.rejoined == 1
 
 
 def decided(tmp_path: Path, weights: list[int], share: float = 1.0) -> list[int]:

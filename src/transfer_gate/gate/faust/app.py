@@ -1,52 +1,101 @@
-"""The Faust app: which topics, which agents, which table."""
+"""The Faust app, with its topics, agents and table; and the feed that it is for a gate."""
 
+import asyncio
 import ssl
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import Any, Final
 
 import faust
 from faust.types import StreamT
 
-from transfer_gate.errors import InvalidInput
-from transfer_gate.gate.assignment import Gate
+from transfer_gate.errors import GateError
 from transfer_gate.gate.faust.hooks import GateApp, PublishingAssignor
 from transfer_gate.gate.faust.table import ConsentTable
-from transfer_gate.gate.members import published_by
-from transfer_gate.gate.memory import RESPONSE_BYTES, fetch_bytes
-from transfer_gate.gate.retention import Retention
-from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.table import MemorySlice, SliceFactory
+from transfer_gate.gate.feed import Listener
+from transfer_gate.gate.members import Published
+from transfer_gate.gate.memory import fetch_bytes
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.limits import ANY_SIZE, Limits
-from transfer_gate.model.registry import Registry
-from transfer_gate.records.partitioner import Placement
-from transfer_gate.records.sealing import UNSEALED, Sealing
+from transfer_gate.kafka.refusal import DENIED, denied
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.settings import Settings
 
 #: Most records of one look at the fetched ones, over all partitions.
 POLL_RECORDS: Final = 10_000
 
 
-def build_app(
-    settings: Settings,
-    registry: Registry,
-    partitions: int,
-    sealing: Sealing = UNSEALED,
-    limits: Limits = ANY_SIZE,
-    *,
-    allow_older_registry: bool = False,
-    timer: Callable[[], float] = time.perf_counter,
-    retention: Retention | None = None,
-) -> tuple[GateApp, Gate]:
-    """A Faust app that decides, and its gate. `partitions` is the count that all topics of prospects share; `timer`
-    counts the seconds of a round, and is looked at for every record.
-    """
+class FaustFeed:
+    """The consumer group by way of Faust. See `Feed`."""
+
+    def __init__(self, settings: Settings, partitions: int, published: Published) -> None:
+        """`partitions` is the count that all topics of prospects share; `published` is what the group may know."""
+        self._settings = settings
+        self._partitions = partitions
+        self._published = published
+        self._app: GateApp | None = None
+
+    async def run(self, listener: Listener) -> None:
+        """See Feed."""
+        app = self._app = build_app(self._settings, self._partitions, self._published, listener)
+        # Faust's start lasts until the group has given out its partitions, so it may last for ever.
+        starting = asyncio.create_task(app.start())
+        refused = asyncio.create_task(app.until_refused())
+        tasks: list[asyncio.Task[Any]] = [starting, refused]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                tasks = [refused, asyncio.create_task(app.wait_until_stopped())]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            reason = app.crash_reason or (refused.result() if refused.done() else None)
+        finally:
+            for task in (starting, *tasks):
+                task.cancel()
+        if reason is not None:
+            raise _error_of(reason) from reason.__cause__ if isinstance(reason, GateError) else reason
+
+    async def stop(self) -> None:
+        """See Feed."""
+        if self._app is not None:
+            await self._app.stop()
+
+    async def rejoin(self) -> None:
+        """See Feed."""
+        if self._app is not None:
+            await self._app.rejoin()
+
+    async def fail(self, error: BaseException) -> None:
+        """See Feed."""
+        if self._app is not None:
+            await self._app.crash(error)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """See Feed."""
+        return None if self._app is None else self._app.crash_reason
+
+
+def _error_of(reason: BaseException) -> GateError:
+    """What the user reads of what ended Faust."""
+    if isinstance(reason, GateError):
+        return reason
+    if isinstance(reason, DENIED):
+        return denied(reason, "Read")
+    return GateError(
+        f"the stream stopped: {summary(reason)}",
+        do="see the log above; nothing is lost, start again",
+    )
+
+
+def build_app(settings: Settings, partitions: int, published: Published, listener: Listener) -> GateApp:
+    """A Faust app that serves a listener."""
     topics = settings.topics
     options = client_options(settings)
     timeout = settings.session_timeout_seconds
     app = GateApp(
         settings.app_id,
+        listener,
+        frozenset(topics.inputs()),
+        published,
         broker=[f"kafka://{server.strip()}" for server in settings.bootstrap_servers.split(",")],
         broker_credentials=_credentials(options),
         store="memory://",
@@ -69,79 +118,33 @@ def build_app(
         stream_wait_empty=False,
         PartitionAssignor=PublishingAssignor,
     )
-    table = cast(
-        ConsentTable,
-        app.tables.add(
-            ConsentTable(
-                app,
-                name="consent",
-                partitions=partitions,
-                key_type=bytes,
-                value_type=bytes,
-                changelog_topic=app.topic(
-                    topics.changelog,
-                    partitions=partitions,
-                    key_type=bytes,
-                    value_type=bytes,
-                    internal=False,
-                    acks=False,
-                ),
-            )
-        ),
-    )
-    book = Rulebook.of(topics, registry, Placement(settings.partitioner, partitions), limits, settings.bounds)
-    gate = Gate(
-        settings,
-        options,
-        book,
-        table.slices,
-        slice_factory(settings),
-        sealing=sealing,
-        rejoin=app.rejoin,
-        crash=app.crash,
-        allow_older_registry=allow_older_registry,
-        timer=timer,
-        retention=retention,
-    )
-    app.batch_topics = frozenset(book.inputs)
-    app.consumer_options = {"fetch_max_bytes": RESPONSE_BYTES}
-    app.published = published_by(sealing.masters)
-    app.may_fetch = gate.may_fetch
-    app.look = gate.look
-    app.on_assigned = gate.open
-    app.on_released = gate.release
 
-    def batches(name: str) -> Any:
+    def records(name: str) -> Any:
         return app.topic(name, partitions=partitions, key_type=bytes, value_type=bytes, acks=False)
 
+    app.tables.add(
+        ConsentTable(
+            app,
+            listener,
+            name="consent",
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
+            changelog_topic=records(topics.changelog),
+        )
+    )
+
     def agent(name: str, topic: str) -> None:
-        @app.agent(batches(topic), isolated_partitions=True, name=name)
+        @app.agent(records(topic), isolated_partitions=True, name=name)
         async def receive(stream: StreamT[Any]) -> None:
             async for event in stream.events():
-                await gate.receive(topic, event.message.partition, event.message.value)
+                await listener.receive(topic, event.message.partition, event.message.value)
 
     agent("consents", topics.consents)
     agent("transfers", topics.transfers)
     agent("replays", topics.replay)
     agent("strays", topics.strays)
-
-    return app, gate
-
-
-def slice_factory(settings: Settings) -> SliceFactory:
-    """How the consent table of a partition is kept.
-
-    Raises InvalidInput when `rocksdb://` lacks its library, or its folder is another worker's.
-    """
-    if settings.store == "memory://":
-        return lambda _topic, _number: MemorySlice()
-    try:
-        from transfer_gate.gate.rocksdb import RocksFolder
-    except ImportError:
-        raise InvalidInput(
-            "the store rocksdb:// needs the library rocksdict", do="pip install 'transfer-gate[rocksdb]'"
-        ) from None
-    return RocksFolder(settings.data_dir / "state").open
+    return app
 
 
 def _credentials(options: Mapping[str, Any]) -> faust.SASLCredentials | faust.SSLCredentials | None:

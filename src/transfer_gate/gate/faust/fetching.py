@@ -6,7 +6,7 @@ Reaches into aiokafka and into Faust's consumer thread; the rest that reaches in
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable
 from functools import partial
 from itertools import starmap
 from typing import Any, Final
@@ -20,9 +20,10 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 
+from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.inbox import Fetched, Reached, Record
+from transfer_gate.gate.memory import RESPONSE_BYTES
 from transfer_gate.kafka.types import TopicPartition
-from transfer_gate.kafka.unpacking import Look
 
 #: The broker holds an empty fetch for this long; data ends it at once.
 FETCH_WAIT_MS: Final = 200
@@ -86,18 +87,22 @@ def _actions_per_node(fetcher: Any, assignment: Any) -> Any:
 
 
 class FetchThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread, reading committed records, and telling positions together with records."""
+    """Faust's consumer thread, reading committed records, and handing positions on together with records."""
 
-    #: Set by the app: extra arguments of the aiokafka consumer.
-    consumer_options: Mapping[str, Any] = {}
-    #: Set by the app: what the next look at what was fetched may bring.
-    look: Callable[[], Look]
-    _told: dict[TopicPartition, int]
+    def __init__(self, consumer: Any, listener: Listener, **options: Any) -> None:
+        self._listener = listener
+        #: Positions that were handed on.
+        self._positions: dict[TopicPartition, int] = {}
+        super().__init__(consumer, **options)
 
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         # Faust builds its consumer inside this method, with a 1.5 s long poll and read_uncommitted written into it.
         real = aiokafka.AIOKafkaConsumer
-        ours = {"fetch_max_wait_ms": FETCH_WAIT_MS, "isolation_level": "read_committed", **self.consumer_options}
+        ours = {
+            "fetch_max_wait_ms": FETCH_WAIT_MS,
+            "fetch_max_bytes": RESPONSE_BYTES,
+            "isolation_level": "read_committed",
+        }
         aiokafka.AIOKafkaConsumer = lambda **options: real(**{**options, **ours})
         try:
             return super()._create_worker_consumer(transport)
@@ -107,7 +112,7 @@ class FetchThread(AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the aiokafka consumer."""
         await super().on_start()
-        self._told = {}
+        self._positions = {}
         tune(self._ensure_consumer()._fetcher)
 
     async def _fetch_records(  # type: ignore[override]
@@ -124,7 +129,7 @@ class FetchThread(AIOKafkaConsumerThread):
         while self.consumer.flow_active and not (consumer._closed or fetcher._closed):
             subscription = consumer._subscription.subscription
             if subscription is not None and subscription.assignment is not None:
-                subscription.assignment.look = self.look()
+                subscription.assignment.look = self._listener.look()
             with fetcher._subscriptions.fetch_context():
                 records = await fetcher.fetched_records(wanted, timeout=0, max_records=max_records)
             for place in records:
@@ -160,8 +165,8 @@ class FetchThread(AIOKafkaConsumerThread):
             batch = records.get(place, [])
             if not state.has_valid_position:
                 continue
-            if batch or self._told.get(place) != state.position:
-                self._told[place] = state.position
+            if batch or self._positions.get(place) != state.position:
+                self._positions[place] = state.position
                 epochs, state.leader_epochs = getattr(state, "leader_epochs", {}), {}
                 hole, state.hole = getattr(state, "hole", None), None
                 reached = tuple(starmap(Reached, sorted(epochs.items())))
@@ -170,15 +175,15 @@ class FetchThread(AIOKafkaConsumerThread):
 
     @property
     def refusal(self) -> Exception | None:
-        """What ended aiokafka's membership in the group; it waits there until somebody fetches."""
+        """What ended aiokafka's membership in the group; it waits there until something is fetched."""
         error: Exception | None = getattr(getattr(self._consumer, "_coordinator", None), "_pending_exception", None)
         return error
 
     def forget_positions(self) -> None:
-        """Tell every position again: the partitions were given out anew."""
-        self._told = {}
+        """Hand every position on once more: the partitions were given out anew."""
+        self._positions = {}
 
     def _stopped_set(self) -> None:
-        # A crash ends the thread, which closes its loop. Faust would tell it to stop all the same, and log a traceback.
+        # A crash ends the thread, which closes its loop. Faust would stop it all the same, and log a traceback.
         with contextlib.suppress(RuntimeError):
             super()._stopped_set()

@@ -9,7 +9,7 @@ committed by Faust.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import aiokafka
@@ -22,30 +22,30 @@ from faust.types.tuples import Message
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.faust.fetching import FetchThread
+from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.inbox import Fetched
 from transfer_gate.gate.members import Published, with_published
 from transfer_gate.kafka.refusal import DENIED, denied
-from transfer_gate.kafka.unpacking import Look
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05
 #: Before another assignment is asked for where one lacks an input topic of a partition, seconds.
 INCOMPLETE_SECONDS: Final = 1.0
-#: How often the group is asked whether it refuses us, seconds.
+#: Between two looks whether the group refuses this worker, seconds.
 REFUSAL_SECONDS: Final = 0.25
 
 
-class _ToldOnce(logging.Filter):
+class _WithoutGateErrors(logging.Filter):
     """Drops the traceback that Faust logs at a crash when the worker ends with a message for the user instead."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = (*(record.exc_info or ()), *(record.args if isinstance(record.args, tuple) else ()))
-        return not any(isinstance(part, GateError) for part in told)
+        logged = (*(record.exc_info or ()), *(record.args if isinstance(record.args, tuple) else ()))
+        return not any(isinstance(part, GateError) for part in logged)
 
 
 #: Faust's services log under the module of their subclass.
 for _module in (__name__, FetchThread.__module__):
-    logging.getLogger(_module).addFilter(_ToldOnce())
+    logging.getLogger(_module).addFilter(_WithoutGateErrors())
 
 
 class BatchConsumer(Consumer):
@@ -56,10 +56,7 @@ class BatchConsumer(Consumer):
         return cast(GateApp, self.app)
 
     def _new_consumer_thread(self) -> FetchThread:
-        thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
-        thread.consumer_options = self._gate.consumer_options
-        thread.look = self._gate.look
-        return thread
+        return FetchThread(self, self._gate.listener, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         gate = self._gate
@@ -69,9 +66,8 @@ class BatchConsumer(Consumer):
             if gate.rebalancing or not self.flow_active:
                 await asyncio.sleep(0.01)
                 continue
-            active = {
-                tp for tp in self._get_active_partitions() if tp.topic in gate.batch_topics and gate.may_fetch(tp)
-            }
+            may_fetch = gate.listener.may_fetch
+            active = {tp for tp in self._get_active_partitions() if tp.topic in gate.inputs and may_fetch(*tp)}
             if not active:
                 await asyncio.sleep(LOOK_SECONDS)
                 continue
@@ -142,29 +138,25 @@ class PublishingAssignor(PartitionAssignor):
 
 
 class GateApp(faust.App):
-    """A Faust app that delivers batches and lets the gate act around every rebalance and at the stop."""
+    """A Faust app that brings whole fetches to a listener, and lets it act around every rebalance and at the stop."""
 
-    #: Topics whose fetches are handed on whole.
-    batch_topics: frozenset[str] = frozenset()
-    consumer_options: Mapping[str, Any] = {}
-    #: What this worker publishes in the group.
-    published: Published
-    #: Whether the inbox of a topic partition has room.
-    may_fetch: Callable[[TP], bool]
-    #: What the next look at what was fetched may bring.
-    look: Callable[[], Look]
-    #: Called with the assigned partition numbers before Faust reads committed offsets: fence, then restore. False when
-    #: the cluster did not answer.
-    on_assigned: Callable[[set[int]], Awaitable[bool]]
-    #: Called before partitions are given up, or the app stops: end the rounds that run.
-    on_released: Callable[[], Awaitable[None]]
+    def __init__(
+        self, app_id: str, listener: Listener, inputs: frozenset[str], published: Published, **options: Any
+    ) -> None:
+        """`inputs`: topics whose fetches are handed on whole; `published`: what the group may know of this worker;
+        `options`: as of a Faust app.
+        """
+        self.listener = listener
+        self.inputs = inputs
+        self.published = published
+        super().__init__(app_id, **options)
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
 
     async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
         try:
-            await self.on_released()
+            await self.listener.release()
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker must not go on
             await self.crash(error)
         await super()._on_partitions_revoked(revoked)
@@ -175,15 +167,15 @@ class GateApp(faust.App):
         if not self.should_stop:
             try:
                 await self._in_consumer_thread(lambda consumer: consumer._coordinator._start_heartbeat_task())
-                numbers = {tp.partition for tp in assigned if tp.topic in self.batch_topics}
-                if any(TP(topic, number) not in assigned for topic in self.batch_topics for number in numbers):
+                numbers = {tp.partition for tp in assigned if tp.topic in self.inputs}
+                if any(TP(topic, number) not in assigned for topic in self.inputs for number in numbers):
                     # A topic that is being made anew is not there for the moment, and the assignor leaves it out.
-                    await self.on_released()
+                    await self.listener.release()
                     await self._in_consumer_thread(lambda consumer: consumer._client.force_metadata_update())
                     await asyncio.sleep(INCOMPLETE_SECONDS)
                     opened = False
                 else:
-                    opened = await self.on_assigned(numbers)
+                    opened = await self.listener.open(numbers)
             except Exception as error:  # noqa: BLE001 - see above
                 await self.crash(error)
                 return
@@ -196,16 +188,16 @@ class GateApp(faust.App):
         cast(BatchConsumer, self.consumer).forget_positions()
 
     async def _stop_consumer(self) -> None:
-        await self.on_released()
+        await self.listener.release()
         # Amidst a rebalance Faust would take the end of its fetcher for a crash, and log tracebacks. Nothing is fetched
         # any more: no partition is open.
         self.rebalancing = False
         await super()._stop_consumer()
 
     async def until_refused(self) -> Exception:
-        """Wait until the group refuses us, and return why.
+        """Wait until the group refuses this worker, and return why.
 
-        Faust fetches only once it has partitions: whoever may not join would stand there without a word.
+        Faust fetches only once it has partitions: a worker that may not join would wait without a word.
         """
         while True:
             thread = cast(FetchThread | None, cast(BatchConsumer, self.consumer)._thread)
@@ -217,10 +209,10 @@ class GateApp(faust.App):
         """Ask the group for a new round: partitions are fenced, caught up and read from their committed offsets."""
         await self._in_consumer_thread(lambda consumer: consumer._coordinator.request_rejoin())
 
-    async def _in_consumer_thread(self, ask: Callable[[aiokafka.AIOKafkaConsumer], Any]) -> None:
+    async def _in_consumer_thread(self, call: Callable[[aiokafka.AIOKafkaConsumer], Any]) -> None:
         thread = cast(FetchThread, cast(BatchConsumer, self.consumer)._thread)
 
         async def request() -> None:
-            ask(thread._ensure_consumer())
+            call(thread._ensure_consumer())
 
         await thread.call_thread(request)

@@ -1,5 +1,7 @@
-"""The consent table as Faust knows it: one store that holds a slice for each partition and is never recovered by
-Faust.
+"""The consent table as Faust knows it: a store that holds nothing, and that Faust never recovers.
+
+The gate keeps the states itself (`gate.table`) and restores them before Faust looks, so that its recovery, which would
+wait for the offset of a commit marker for ever, finds nothing to do.
 """
 
 from typing import Any, cast
@@ -8,27 +10,19 @@ import faust
 from faust.stores import memory
 from faust.types import TP
 
-from transfer_gate.gate.table import Slice
+from transfer_gate.gate.feed import Listener
 
 
-class SliceStore(memory.Store[bytes, bytes]):
-    """Slices by partition. They are restored before Faust looks (see `gate.restore`), so its recovery finds nothing
-    to do.
-    """
-
-    slices: dict[int, Slice]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.slices = {}
+class RestoredStore(memory.Store[bytes, bytes]):
+    """Tells Faust up to where the gate has restored the changelog."""
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Last changelog offset that the slice holds: all there is."""
-        held = self.slices.get(tp.partition)
-        return held.position - 1 if held is not None and held.position else None
+        """Last changelog offset that the gate holds of a partition: all there is."""
+        position = cast(ConsentTable, self.table).listener.restored(tp.partition)
+        return position - 1 if position else None
 
     async def on_rebalance(self, *_: Any, **__: Any) -> None:
-        """The gate moves slices itself, after fencing."""
+        """The gate moves its tables itself, after fencing."""
 
     async def on_recovery_completed(self, *_: Any, **__: Any) -> None:
         """Nothing was recovered by Faust."""
@@ -37,8 +31,12 @@ class SliceStore(memory.Store[bytes, bytes]):
 class ConsentTable(faust.Table[bytes, bytes]):
     """Prospect to folded consent state, by partition."""
 
-    def _new_store(self) -> SliceStore:
-        return SliceStore(
+    def __init__(self, app: faust.App, listener: Listener, **options: Any) -> None:
+        self.listener = listener
+        super().__init__(app, **options)
+
+    def _new_store(self) -> RestoredStore:
+        return RestoredStore(
             "memory://",
             self.app,
             self,
@@ -50,8 +48,3 @@ class ConsentTable(faust.Table[bytes, bytes]):
             loop=self.loop,
             options=self.options,
         )
-
-    @property
-    def slices(self) -> dict[int, Slice]:
-        """Slice of each partition that this worker holds."""
-        return cast(SliceStore, self.data).slices
