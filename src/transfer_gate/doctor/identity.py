@@ -126,7 +126,7 @@ def _of_offsets(topics: Topics, seen: Comparison, number: int, offsets: Mapping[
         # The brokers forget a whole group: then what another partition holds tells that this one was decided, too.
         forgotten = not any(read_note(found) for offsets in seen.committed.values() for found in offsets.values())
         worked = number in seen.with_states or (forgotten and bool(seen.with_states))
-        require_offsets(topics.transfers, number, offsets, worked=worked)
+        require_offsets(topics.transfers, number, offsets, has_state=worked)
 
     yield _OFFSETS, topics.transfers, required
 

@@ -48,7 +48,7 @@ def _word(error: GateError) -> str:
 class Gate:
     """Owns a Partition for every partition assigned to this worker. See `Listener`.
 
-    Where the outcome of a commit is unknown, and in every other doubt, it asks the group for a new assignment: that
+    Where the outcome of a commit is unknown, or offsets go backwards, it requests a new assignment of the group: that
     fences, catches up and reads the committed offsets again. An error that only a person can fix ends the feed.
     """
 
@@ -166,7 +166,7 @@ class Gate:
         try:
             partition.receive(topic, fetched)
         except ValueError as error:
-            await self._doubt(number, error)
+            await self._begin_anew(number, error)
 
     async def topics_changed(self, change: GateError | RoundFailed) -> None:
         """Decide nothing more on topics that are not those of the take-over."""
@@ -184,7 +184,7 @@ class Gate:
         except RoundFailed as error:
             self._shared.memory.share(partition.number).failed()
             metrics.TRANSACTIONS.labels("fenced" if isinstance(error, Fenced) else "failed").inc()
-            await self._doubt(partition.number, error)
+            await self._begin_anew(partition.number, error)
         except STOPS as error:
             self._stop(partition.number, error)
             if len(self.stopped) == self._partition_count:
@@ -211,9 +211,10 @@ class Gate:
         if self.stopped and len(self.stopped) == self._partition_count:
             raise next(iter(self.stopped.values()))
 
-    async def _doubt(self, number: int, error: Exception) -> None:
+    async def _begin_anew(self, number: int, error: Exception) -> None:
         logger.warning(
-            "a partition is in doubt: rejoining the group", extra={"partition": number, "error": summary(error)}
+            "a partition can't go on as it is: rejoining the group",
+            extra={"partition": number, "error": summary(error)},
         )
         self._give_up(number)
         self.assigned = False

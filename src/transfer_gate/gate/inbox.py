@@ -214,7 +214,7 @@ class Inbox:
         self._hold(self._bytes + RECORD_OVERHEAD * self.waiting - self._held)
 
     def drop(self) -> None:
-        """Free the budget of everything: nobody takes it any more."""
+        """Free the budget of everything: it is not taken any more."""
         self._hold(-self._held)
 
     def _hold(self, size: int) -> None:
@@ -222,7 +222,7 @@ class Inbox:
         self._budget.used += size
 
     def take_passed(self) -> list[Passed]:
-        """What was passed over since somebody last asked, in order."""
+        """What was passed over since the last call, in order."""
         passed, self._passed = self._passed, []
         return passed
 

@@ -65,7 +65,7 @@ def require_own_members(group: str, inputs: Collection[str], subscriptions: Coll
     """Hold that every member of the group reads some input topic of this gate; an older version may read fewer of them.
     Raises GroupShared, which names the topics of the other gate.
 
-    `subscriptions`: the topics of each member; empty for one that the coordinator says nothing of.
+    `subscriptions`: the topics of each member; empty for a member that the coordinator does not describe.
     """
     foreign = {topic for topics in subscriptions if not topics.intersection(inputs) for topic in topics}
     if foreign:

@@ -50,7 +50,7 @@ class Lag:
         await asyncio.gather(*(marks.close() for marks in self._marks.values()))
 
     async def begins(self, topic: str, partitions: set[int]) -> dict[int, int]:
-        """First offset that each partition holds now; nothing when the broker does not tell in time."""
+        """First offset that each partition holds now; nothing without an answer in time."""
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 return await self._marks[topic].begins(partitions)
@@ -58,7 +58,7 @@ class Lag:
             return {}
 
     def behind(self, topic: str, partition: int, position: int | None) -> int | None:
-        """Offsets from `position`, by default the first that is held, to the end; None while the broker can't tell."""
+        """Offsets from `position`, by default the first that is held, to the end; None while that is not known."""
         end, begin = self._ends.get((topic, partition)), self._begins.get((topic, partition), 0)
         return None if end is None else max(0, end - (begin if position is None else position))
 
@@ -70,7 +70,7 @@ class Lag:
 
     async def _ask(self, topic: str, numbers: set[int]) -> None:
         marks = self._marks[topic]
-        told: dict[tuple[str, int], int] = {}
+        found: dict[tuple[str, int], int] = {}
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 if unknown := {number for number in numbers if (topic, number) not in self._begins}:
@@ -78,11 +78,11 @@ class Lag:
                     self._begins |= {(topic, number): begin for number, begin in begins.items()}
                 ordered = sorted(numbers)
                 ends = await asyncio.gather(*(marks.end(number) for number in ordered))
-                told = {(topic, number): end for number, end in zip(ordered, ends, strict=True)}
-        except Exception as error:  # noqa: BLE001 - whoever only watches must not end
+                found = {(topic, number): end for number, end in zip(ordered, ends, strict=True)}
+        except Exception as error:  # noqa: BLE001 - what only watches must not end
             # Better no lag than one of a while ago.
-            logger.warning("how far behind a topic is can't be told", extra={"topic": topic, "error": summary(error)})
-        self._ends = {place: end for place, end in self._ends.items() if place[0] != topic} | told
+            logger.warning("the lag of a topic is not known", extra={"topic": topic, "error": summary(error)})
+        self._ends = {place: end for place, end in self._ends.items() if place[0] != topic} | found
 
 
 #: How often it is asked what the offsets were that a consumer passed over, seconds.
@@ -95,19 +95,19 @@ class _Place(NamedTuple):
 
 
 class Deleted:
-    """Tells of offsets of some input topics that are gone undecided, of each once in the life of this worker.
+    """Reports offsets of some input topics that are gone undecided, each once in the life of this worker.
 
     They are found when a partition is taken over, and when a consumer finds its place deleted and goes on behind.
-    Control and aborted records are counted too: what stood at an offset that is gone, nobody can know. A broker that
-    does not tell holds nothing up.
+    Control and aborted records are counted too: what stood at an offset that is gone can't be known. A broker that
+    does not answer holds nothing up.
     """
 
     def __init__(self, lag: Lag, topics: tuple[str, ...]) -> None:
         self._lag = lag
         self._topics = topics
         self._passed: dict[_Place, list[Passed]] = {}
-        #: Offsets below this one were told.
-        self._told: dict[_Place, int] = {}
+        #: Offsets below this one were reported.
+        self._reported: dict[_Place, int] = {}
         self._following: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -124,14 +124,14 @@ class Deleted:
     async def compare(self, committed: Mapping[int, Mapping[str, Committed]]) -> None:
         """Compare what the group has committed of each partition with what its topics still hold.
 
-        Where nothing is committed, nobody stood before what is gone.
+        Where nothing is committed, nothing that is gone was waited for.
         """
         for topic in self._topics:
             begins = await self._lag.begins(topic, set(committed))
             for number, begin in begins.items():
                 reached = committed[number].get(topic)
                 if reached is not None:
-                    self._tell(_Place(topic, number), reached.offset, begin)
+                    self._report(_Place(topic, number), reached.offset, begin)
 
     def passed(self, topic: str, partition: int, passed: Sequence[Passed]) -> None:
         """Take note of what an inbox passed over; what it was is asked a little later, off the path of decisions."""
@@ -144,9 +144,9 @@ class Deleted:
             for topic in self._topics:
                 try:
                     await self._look(topic)
-                except Exception as error:  # noqa: BLE001 - whoever only watches must not end
+                except Exception as error:  # noqa: BLE001 - what only watches must not end
                     logger.warning(
-                        "what was passed over of a topic can't be told", extra={"topic": topic, "error": summary(error)}
+                        "what was passed over of a topic is not known", extra={"topic": topic, "error": summary(error)}
                     )
 
     async def _look(self, topic: str) -> None:
@@ -155,13 +155,13 @@ class Deleted:
             return
         for number, begin in (await self._lag.begins(topic, asked)).items():
             for first, end in self._passed.pop(_Place(topic, number)):
-                self._tell(_Place(topic, number), first, min(end, begin))
+                self._report(_Place(topic, number), first, min(end, begin))
 
-    def _tell(self, place: _Place, first: int, end: int) -> None:
-        first = max(first, self._told.get(place, 0))
+    def _report(self, place: _Place, first: int, end: int) -> None:
+        first = max(first, self._reported.get(place, 0))
         if first >= end:
             return
-        self._told[place] = end
+        self._reported[place] = end
         metrics.DELETED_UNDECIDED.inc(end - first)
         logger.error(
             "records were deleted before they were decided: have their source send them again",
@@ -175,7 +175,7 @@ _AHEAD_SECONDS: Final = 86_400
 
 
 def plausible(timestamp_ms: float, now: float) -> bool:
-    """Whether a record's timestamp says when it was sent: only such ones are measured. `now` in seconds."""
+    """Whether a record's timestamp is the time when it was sent: only such ones are measured. `now` in seconds."""
     return _EARLIEST_MS <= timestamp_ms <= (now + _AHEAD_SECONDS) * 1000
 
 
@@ -260,7 +260,7 @@ class Meter:
 logger = logging.getLogger(__name__)
 
 
-#: What is told of each partition; a partition that was given up must not leave a number behind.
+#: Gauges of each partition; a partition that was given up must not leave a number behind.
 _OF_PARTITIONS: Final = (
     metrics.BARRIER_WAITING,
     metrics.BARRIER_WAITING_SECONDS,

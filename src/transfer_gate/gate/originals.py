@@ -1,5 +1,5 @@
 """Originals of records that are quarantined by reference: read from the topic where they stand, and compared with what
-the reference (header `tg-reference`) says of them.
+the reference (header `tg-reference`) states.
 
 A reference is no proof: the original may have been deleted by retention, or another record may stand at its offset,
 where the topic was made anew. So the record that is read has to have the size, the SHA-256 and the key of the original.
@@ -54,7 +54,7 @@ def originals_of(session: Session) -> "Originals":
 class Originals:
     """Reads originals, one after the other, on one connection that is made when the first is wanted.
 
-    `topics`: those that may hold an original; no other is read, whatever a header says.
+    `topics`: those that may hold an original; no other is read, whatever a header names.
     """
 
     def __init__(self, options: Mapping[str, Any], topics: Sequence[str], partitions: int | None = None) -> None:

@@ -17,7 +17,7 @@ LARGE_STATES_BYTES: Final = 2 << 20
 class Overlay:
     """What a round changed, by record key, before the table.
 
-    Of what it only read, the last state is kept: thousands that nobody asks for again would push the work at hand out
+    Of what it only read, the last state is kept: thousands that are not read again would push the work at hand out
     of the processor's caches. Large ones are kept too, up to LARGE_STATES_BYTES: to read one again takes milliseconds.
     """
 

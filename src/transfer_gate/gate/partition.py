@@ -146,7 +146,7 @@ class Partition:
         return None not in self.applied
 
     async def run(self) -> None:
-        """Work until told to leave."""
+        """Work until `leave`."""
         while not self._leaving:
             await self._until_work()
             await self.work()
@@ -176,7 +176,7 @@ class Partition:
         try:
             await asyncio.wait_for(self._work.wait(), QUIET_SECONDS)
         except TimeoutError:
-            self._work.clear()  # before the commit: what comes in meanwhile must wake us again
+            self._work.clear()  # before the commit: what comes in meanwhile must wake this task again
             if self.offsets != self._committed:
                 work = self._empty_round()
                 work.close()

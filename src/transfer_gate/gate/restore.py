@@ -21,8 +21,8 @@ _FETCHED_BYTES: Final = 64 << 20
 _LEAST_FETCH: Final = 1 << 20
 
 
-def _untold(_partition: int, _remaining: int, _read: int) -> None:
-    """Progress that nobody follows."""
+def _no_progress(_partition: int, _remaining: int, _read: int) -> None:
+    """Progress that is not followed."""
 
 
 async def restore(
@@ -30,14 +30,14 @@ async def restore(
     changelog: str,
     slices: Mapping[int, Slice],
     reaches: Mapping[int, Reach],
-    progress: Callable[[int, int, int], None] = _untold,
+    progress: Callable[[int, int, int], None] = _no_progress,
 ) -> int:
     """Read what each slice lacks, up to the end of the log as it is now; returns the number of records read.
 
     The caller must have fenced earlier owners, else the end moves. `reaches`: what was committed of each partition;
     raises HistoryLost when the log holds less. Otherwise a slice of another life of the log, or that does not fit
     between its ends, is rebuilt. `progress` gets partition, remaining offsets, and how many records were read since it
-    was last told.
+    was last called.
     """
     reader = AIOKafkaConsumer(
         **options,
@@ -82,7 +82,7 @@ async def _require_boundaries(reader: AIOKafkaConsumer, reached: Mapping[TopicPa
     while left:
         await reader.getmany(*left, timeout_ms=50, max_records=1)
         for place in {place for place in left if await reader.position(place) > reached[place]}:
-            # aiokafka has no public place for what `kafka.unpacking` says of a fetch.
+            # aiokafka has no public place for what `kafka.unpacking` finds in a fetch.
             state = reader._subscription.subscription.assignment.state_value(place)  # noqa: SLF001
             require_boundary(place.topic, place.partition, reached[place], inside=getattr(state, "inside", False))
             left.discard(place)

@@ -81,7 +81,7 @@ _TIME: Final = msgspec.json.Decoder(_Time)
 
 def expired_entries(ledger: Slice, before: dt.datetime | None) -> Iterator[bytes | None]:
     """Quarantine ids whose last attempt is older than `before`: the record that holds it was written with the entry, or
-    earlier, so it is gone. None for each entry that stays, so that whoever asks can let others run meanwhile.
+    earlier, so it is gone. None for each entry that stays, so that the caller can let others run meanwhile.
     """
     if before is not None:
         for key, value in ledger.items():
@@ -96,7 +96,7 @@ def old_days(today: dt.date, kept_days: int) -> Iterator[bytes]:
 
 def lonely_keys(table: Slice, today: dt.date, kept_days: int) -> Iterator[bytes | None]:
     """Record keys of which nothing is known but a sealing key that was not used for longer than quarantine keeps
-    records, or of which nobody knows when it was used. None for each other state.
+    records, or of which it is not known when it was used. None for each other state.
     """
     before = today - dt.timedelta(days=kept_days)
     for key, value in table.items():
@@ -109,7 +109,7 @@ def lonely_keys(table: Slice, today: dt.date, kept_days: int) -> Iterator[bytes 
 
 
 def is_lonely(state: ProspectState) -> bool:
-    """Whether no consent event is behind a state: its key may be that of nobody at all."""
+    """Whether no consent event is behind a state: its key may be of no prospect at all."""
     return replace(state, sealing_key=None) == EMPTY
 
 
@@ -118,7 +118,7 @@ logger = logging.getLogger(__name__)
 #: States and entries that are looked at before others may run, and that one transaction forgets.
 _LOOKS: Final = 5_000
 _FORGETS: Final = 5_000
-#: After a broker did not say how long quarantine keeps records, seconds.
+#: After a broker did not answer how long quarantine keeps records, seconds.
 _AGAIN_SECONDS: Final = 60.0
 #: How long the partition waits for that answer, seconds: it decides nothing meanwhile.
 _ANSWER_SECONDS: Final = 5.0

@@ -11,7 +11,7 @@ from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records import headers as names
 from transfer_gate.records.partitioner import stray_offset
 
-#: Beyond every partition: strays whose headers do not say where they stood.
+#: Beyond every partition: strays whose headers do not name where they stood.
 _UNKNOWN_PARTITION: Final = (1 << 14) - 1
 
 
@@ -31,10 +31,10 @@ def headers_of(record: Record, life: int, *, whole: bool = True) -> list[tuple[s
 
 def event_of(record: Record) -> Record:
     """A stray as the consent event that it is: received when it first was, under an offset of its own."""
-    ours = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
+    own = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
     try:
-        partition, offset = int(ours[names.SOURCE_PARTITION]), int(ours[names.SOURCE_OFFSET])
-        received, life = int(ours[names.SOURCE_TIMESTAMP_MS]), int(ours.get(names.SOURCE_LIFE, b"0"))
+        partition, offset = int(own[names.SOURCE_PARTITION]), int(own[names.SOURCE_OFFSET])
+        received, life = int(own[names.SOURCE_TIMESTAMP_MS]), int(own.get(names.SOURCE_LIFE, b"0"))
         name = stray_offset(partition, offset, life)
     except (KeyError, ValueError):
         # Not written by a gate. It may all the same have been a withdrawal.

@@ -11,7 +11,7 @@ class Slice(Protocol):
 
     #: The next changelog offset that it does not hold.
     position: int
-    #: Of which life of the changelog it is (see `gate.integrity.commit_note`); empty when it was never told.
+    #: Of which life of the changelog it is (see `gate.integrity.commit_note`); empty when that is not known.
     life: str
 
     def get(self, key: bytes) -> bytes | None:

@@ -234,10 +234,10 @@ class TakeOver:
         """
         note = self._notes[number]
         tables = (self._slices[number], self._ledgers[number])
-        worked = any(next(iter(table.items()), None) is not None for table in tables)
+        has_state = any(next(iter(table.items()), None) is not None for table in tables)
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
-        require_offsets(self._book.transfers, number, committed, worked=worked)
+        require_offsets(self._book.transfers, number, committed, has_state=has_state)
         lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
         self._notes[number] = replace(
             note,

@@ -1,4 +1,4 @@
-"""Run one worker: check what it needs, decide until told to stop, leave cleanly."""
+"""Run one worker: check what it needs, decide until SIGTERM or SIGINT, leave cleanly."""
 
 import asyncio
 import contextlib
@@ -238,7 +238,7 @@ async def _serve(feed: Feed, gate: Gate, stop: asyncio.Event) -> None:
         serving.cancel()
         await asyncio.wait((serving,))
         if not serving.cancelled():
-            serving.exception()  # a stop that was asked for is no failure
+            serving.exception()  # a stop that was requested is no failure
 
 
 def slice_factory(settings: Settings) -> SliceFactory:

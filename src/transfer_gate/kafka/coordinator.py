@@ -62,7 +62,7 @@ class ClockWrong(GateError):
 
 
 class TransactionHangs(PartitionStops):
-    """Offsets of the group are pending in a transaction that has ended, nobody knows how."""
+    """Offsets of the group are pending in a transaction that has ended, and it is not known how."""
 
 
 class CoordinatorClient:
@@ -111,7 +111,7 @@ class CoordinatorClient:
             self._coordinators.clear()
             self._client.force_metadata_update()
             raise RetryLater(type(error).__name__) from None
-        except DENIED as error:  # the broker does not even say who coordinates
+        except DENIED as error:  # the broker does not even name the coordinator
             raise self._denied(type(error)) from error
 
     async def _pause(self, wait: float) -> float:
@@ -121,7 +121,7 @@ class CoordinatorClient:
         return min(wait * 2, LONGEST_WAIT)
 
     def _raise_for(self, code: int, topic: str = "", *, needs: str = "Write") -> None:
-        """Nothing for success, RetryLater for what passes by itself, and the others as `commit` says.
+        """Nothing for success, RetryLater for what passes by itself, and the others as `produce` and `commit` do.
 
         `needs`: the right on `topic` that the request takes; committing an offset takes the right to read.
         """

@@ -28,7 +28,7 @@ _READ_COMMITTED: Final = 1
 
 
 class NoAnswer(Exception):
-    """Some leader did not say in time where its log ends."""
+    """Some leader did not answer in time where its log ends."""
 
 
 async def hanging(client: AIOKafkaClient, places: Collection[Place], deadline: float) -> frozenset[Place]:
@@ -37,12 +37,12 @@ async def hanging(client: AIOKafkaClient, places: Collection[Place], deadline: f
     `client` must know the leaders of their topics; `deadline` is one of `time.monotonic`. Raises NoAnswer.
     """
     began = time.monotonic()
-    standing = await _open_at(client, places, deadline)
-    while standing and time.monotonic() - began < HANGING_SECONDS:
+    unmoved = await _open_at(client, places, deadline)
+    while unmoved and time.monotonic() - began < HANGING_SECONDS:
         await asyncio.sleep(_WAIT_SECONDS)
-        now = await _open_at(client, set(standing), deadline)
-        standing = {place: offset for place, offset in standing.items() if now.get(place) == offset}
-    return frozenset(standing)
+        now = await _open_at(client, set(unmoved), deadline)
+        unmoved = {place: offset for place, offset in unmoved.items() if now.get(place) == offset}
+    return frozenset(unmoved)
 
 
 async def _open_at(client: AIOKafkaClient, places: Collection[Place], deadline: float) -> dict[Place, int]:

@@ -143,7 +143,7 @@ class BatchProducer(CoordinatorClient):
         for topic, partitions in response.topics:
             for number, code, base_offset, *_ in partitions:
                 if code == kafka.DuplicateSequenceNumber.errno:
-                    continue  # an earlier try of ours arrived after all, at an offset that nobody tells any more
+                    continue  # an earlier try arrived after all, at an offset that is not known any more
                 if code == kafka.OutOfOrderSequenceNumber.errno:
                     # A request before this one got lost with its connection. What is left is sent again in order; if
                     # the broker really lost a batch, the deadline of the round ends it.

@@ -6,7 +6,7 @@ are short:
 
 1. `produce`: AddPartitionsToTxn and AddOffsetsToTxn, pipelined on the coordinator's connection; then Produce;
 2. `commit`: TxnOffsetCommit, then EndTxn. TxnOffsetCommit side by side with Produce took just as long in all, measured
-   on one broker: so what a round notes beside its offsets can say where its records stand.
+   on one broker: so what a round notes beside its offsets can name where its records stand.
 
 A retry resends the same bytes under the same sequence numbers, so it can't double a record (KIP-98, idempotence).
 """
@@ -65,7 +65,7 @@ class TransactionalWriter(BatchProducer):
         self._topics: tuple[str, ...] = ()
         self._everywhere: tuple[str, ...] = ()
         self._former: tuple[str, ...] = ()
-        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None when nobody knows.
+        #: How the latest transaction before the fence ended, or ends by it: True by a commit, None: not known.
         self._was_committed: bool | None = None
 
     async def close(self) -> None:
@@ -118,7 +118,7 @@ class TransactionalWriter(BatchProducer):
         """
         found, unstable = await self._ask_group(GroupOffsets(self._group_id), self._offsets_of)
         if unstable:
-            raise RoundFailed("the coordinator keeps offsets back that nobody asked it to")
+            raise RoundFailed("the coordinator keeps offsets back without a request to")
         return found
 
     async def committed_unless_pending(
@@ -169,10 +169,10 @@ class TransactionalWriter(BatchProducer):
         # Else an earlier fence has forgotten it; what we learned before that one still holds.
 
     async def _settle_records(self, partition: int) -> bool:
-        """End what hangs in the logs of the outputs, whatever the offsets say; returns whether anything did.
+        """End what hangs in the logs of the outputs, whatever the offsets are; returns whether anything did.
 
-        Whose partition hangs is ours alone but for strays, which others write, too. Topics that are written no more can
-        only be ended where somebody knows how; nothing of ours can follow there.
+        Only this owner writes to the partition, but for strays, which others write, too. Topics that are written no
+        more can only be ended where it is known how; nothing can follow there.
         """
         places = {(topic, partition) for topic in self._topics}
         places |= {(topic, partition) for topic in self._former if partition in self._numbers_of(topic)}
@@ -180,7 +180,7 @@ class TransactionalWriter(BatchProducer):
         try:
             found = await hanging(self._client, places, self._deadline)
         except NoAnswer:
-            raise RoundFailed("the cluster does not tell where the logs of the outputs end") from None
+            raise RoundFailed("the cluster does not answer where the logs of the outputs end") from None
         if self._was_committed is None:
             found = frozenset(place for place in found if place[0] in self._topics)
         if found:
@@ -224,7 +224,7 @@ class TransactionalWriter(BatchProducer):
         try:
             await self._add_partitions([topic], partition)
         except AccessDenied as error:
-            logger.error(  # noqa: TRY400 - the message says all
+            logger.error(  # noqa: TRY400 - the message is complete
                 "a transaction hangs in a topic that is none of the registry's any more: %s",
                 error,
                 extra={"topic": topic, "partition": partition},

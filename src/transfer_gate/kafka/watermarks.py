@@ -1,7 +1,7 @@
 """The read barrier: up to where must consent be applied before a transfer of this partition may be decided?
 
 The answer is the partition's *high watermark*: every event that the broker acknowledged to a producer with
-`acks=all` lies below it, also one that stands behind somebody's open transaction. The last stable offset, which
+`acks=all` lies below it, also one that stands behind the open transaction of a producer. The last stable offset, which
 `read_committed` clients are given, stops in front of that transaction and would miss such an event. See
 docs/explanation/architecture.md.
 """
@@ -28,14 +28,14 @@ EARLIEST: Final = -2
 READ_UNCOMMITTED: Final = 0
 LONGEST_WAIT: Final = 0.5
 #: How long an idea of who leads may last without a look, seconds: a leader that was deposed and cut off answers with an
-#: old watermark to whoever still asks it (docs/explanation/read-barrier.md).
+#: old watermark to clients that still ask it (docs/explanation/read-barrier.md).
 METADATA_SECONDS: Final = 10
 #: A broker that is silent for so long is asked again; the other partitions wait for it no longer than that.
 ANSWER_SECONDS: Final = 5
 
 
 def _no_refusal(_metadata: Any) -> None:
-    """Of topics that nobody watches."""
+    """Of topics that are not watched."""
 
 
 class _Refused(Exception):
@@ -47,9 +47,9 @@ class _Refused(Exception):
 
 
 class Watermarks:
-    """High watermarks of some topics, on a connection that never long-polls; concurrent askers share one request.
+    """High watermarks of some topics, on a connection that never long-polls; concurrent callers share one request.
 
-    An answer counts for askers that came before its request was sent, never for later ones.
+    An answer counts for callers that came before its request was sent, never for later ones.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Watermarks:
         refusal: Callable[[Any], Exception | None] = _no_refusal,
     ) -> None:
         """`refusal` is given the leader's metadata of the `watched` topics behind every answer; what it returns is
-        raised to whoever waits for that answer.
+        raised to callers that wait for that answer.
         """
         self._watched = watched
         self._refusal = refusal
@@ -79,7 +79,7 @@ class Watermarks:
         await self._client.set_topics(self._topics)
 
     async def close(self) -> None:
-        """Disconnect; askers that still wait are cancelled."""
+        """Disconnect; callers that still wait are cancelled."""
         if self._asking is not None:
             self._asking.cancel()
         for _, answer in self._waiting:
@@ -91,8 +91,8 @@ class Watermarks:
         return (await self.ends(partition))[0]
 
     async def ends(self, partition: int) -> tuple[int, ...]:
-        """The high watermark of `partition` in each topic, asked after this call; waits for as long as the broker can't
-        tell.
+        """The high watermark of `partition` in each topic, requested after this call. Waits for as long as the broker
+        has no answer.
         """
         answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((partition, answer))
@@ -101,7 +101,7 @@ class Watermarks:
         return await answer
 
     async def begin(self, partition: int) -> tuple[int, ...]:
-        """First offset that `partition` of each topic still holds; waits for as long as the broker can't tell."""
+        """First offset that `partition` of each topic still holds; waits for as long as the broker has no answer."""
         return (await self.all_begins({partition}))[partition]
 
     async def begins(self, partitions: set[int]) -> dict[int, int]:
@@ -109,7 +109,7 @@ class Watermarks:
         return {number: begins[0] for number, begins in (await self.all_begins(partitions)).items()}
 
     async def all_begins(self, partitions: set[int]) -> dict[int, tuple[int, ...]]:
-        """First offset that each partition of each topic still holds; waits for as long as the broker can't tell."""
+        """First offset that each partition of each topic still holds; waits for as long as the broker has no answer."""
         begins: dict[int, tuple[int, ...]] = {}
         while missing := partitions - set(begins):
             begins |= await self._list_offsets(missing, EARLIEST)
@@ -130,7 +130,7 @@ class Watermarks:
                     if not answer.done():
                         answer.set_exception(refused.why)
                 continue
-            except Exception as error:  # noqa: BLE001 - whoever waits here would wait for ever, and nobody would know
+            except Exception as error:  # noqa: BLE001 - callers would wait for ever, unnoticed
                 logger.error(  # noqa: TRY400 - only the kind of the defect is logged
                     "high watermarks could not be requested: requesting again", extra={"error": summary(error)}
                 )

@@ -103,7 +103,7 @@ WITHOUT_NOTE = Committed(0, "")
 def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
     committed: dict[str, Committed], worked: bool
 ) -> None:
-    require_offsets("transfers", 2, committed, worked=worked)
+    require_offsets("transfers", 2, committed, has_state=worked)
 
 
 NOTED: Final = CommitNote("a", topics={"in": Life("id-1")}, offsets={"in": 7})
@@ -147,6 +147,6 @@ def test_transfers_may_be_skipped_but_not_be_decided_again_unless_others_stand_t
 @pytest.mark.parametrize("committed", [{}, {"replay": Committed(3, "")}, {"consents": WITHOUT_NOTE}])
 def test_a_group_that_worked_and_was_forgotten_is_refused(committed: dict[str, Committed]) -> None:
     with pytest.raises(OffsetsLost, match="partition 2: the group has no offset of transfers") as caught:
-        require_offsets("transfers", 2, committed, worked=True)
+        require_offsets("transfers", 2, committed, has_state=True)
     assert caught.value.exit_code == 1
     assert "set the group's offsets of transfers to where the decisions end" in caught.value.do

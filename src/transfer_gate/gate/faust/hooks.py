@@ -128,7 +128,7 @@ class BatchTransport(Transport):
 
 
 class PublishingAssignor(PartitionAssignor):
-    """Faust's assignor, which also publishes in the group what the app says of itself, with or without partitions."""
+    """Faust's assignor, which also publishes in the group what the app knows of itself, with or without partitions."""
 
     def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
         """The membership of this worker, made anew whenever it joins."""

@@ -76,20 +76,20 @@ def partitions_changed(noted: int, found: int) -> PartitionsChanged:
     )
 
 
-def require_order(where: str, ours: str, theirs: str) -> None:
+def require_order(where: str, own: str, other: str) -> None:
     """Hold that a registry is not older than one that has decided in the group. Raises RegistryOlder.
 
-    `ours`, `theirs`: `published_at/revision`, empty for a registry without; `where`: who is refused.
+    `own`, `other`: `published_at/revision`, empty for a registry without; `where`: who is refused.
     """
-    if not ours or not theirs or ours == theirs:
+    if not own or not other or own == other:
         return
-    (published, _, revision), (noted_at, _, other) = ours.partition("/"), theirs.partition("/")
+    (published, _, revision), (noted_at, _, noted) = own.partition("/"), other.partition("/")
     if published > noted_at:
         return
     older = "older than" if published < noted_at else "published at the same time as"
     raise RegistryOlder(
         f"{where}: the registry in use (revision {revision}, published_at {published}) is "
-        f"{older} the one that decided here last (revision {other}, published_at {noted_at}; in this partition or "
+        f"{older} the one that decided here last (revision {noted}, published_at {noted_at}; in this partition or "
         "another): a partner that was "
         "suspended since could be served again",
         do="give this worker the newer registry; raise published_at in policy.yaml with every change; for a "
@@ -148,7 +148,7 @@ class TopicWatch:
     async def others(self, prefix: str, known: Collection[str]) -> tuple[str, ...]:
         """Topics that begin with `prefix` and are none of those that are `known`; only those that we may see.
 
-        Raises RoundFailed when the cluster does not tell.
+        Raises RoundFailed when the cluster does not answer.
         """
         try:
             found = await self._client.fetch_all_metadata()
@@ -180,7 +180,7 @@ class TopicWatch:
             if len(found) == len(asked):
                 return found
             if time.monotonic() - began > _TIMEOUT_SECONDS:
-                raise RoundFailed("the cluster does not tell where the epochs of leaders end")
+                raise RoundFailed("the cluster does not answer where the epochs of leaders end")
             self._client.force_metadata_update()
             await asyncio.sleep(_WAIT_SECONDS)
 

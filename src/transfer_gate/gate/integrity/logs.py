@@ -11,7 +11,7 @@ from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
 
-#: The way out of every loss that forgets nobody and decides no transfer twice.
+#: The way out of every loss that forgets no prospect and decides no transfer twice.
 _FOLD_ANEW: Final = (
     "stop all workers and reset the group's offsets of consent-events, and of no other topic, to the earliest "
     "(kafka-consumer-groups --reset-offsets --to-earliest): the gate then folds it anew before it decides"
@@ -26,7 +26,7 @@ _BRING_BACK: Final = (
 
 
 class HistoryLost(PartitionStops):
-    """Records that tell what people want are gone from a log: nobody can know what they said."""
+    """Records of what people want are gone from a log."""
 
 
 def require_events(topic: str, partition: int, applied: int | None, begin: int, end: int) -> None:

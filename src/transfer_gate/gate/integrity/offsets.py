@@ -34,16 +34,16 @@ class HistoryNotHome(GateError):
     """Consent events that stand in their places of an earlier partition count are not applied."""
 
 
-def require_offsets(transfers: str, partition: int, committed: Mapping[str, Committed], *, worked: bool) -> None:
+def require_offsets(transfers: str, partition: int, committed: Mapping[str, Committed], *, has_state: bool) -> None:
     """Hold that the group still knows up to where it has decided: that it has an offset of `transfers` where the
-    changelog or the ledger hold something (`worked`). Raises OffsetsLost.
+    changelog or the ledger hold something (`has_state`). Raises OffsetsLost.
 
-    Whoever committed a state committed offsets with it, in the same transaction, and the changelog is this app id's
-    alone. A note of ours beside any offset shows that the group is not forgotten: then transfers were not
+    A state was committed with offsets, in the same transaction, and the changelog is this app id's
+    alone. A note beside any offset shows that the group is not forgotten: then transfers were not
     looked at yet, or their topic was made anew, and they are to be read from their beginning. A partition that holds
     nothing is protected by the others: see `lacking_offsets`.
     """
-    if not worked or transfers in committed or any(read_note(found) is not None for found in committed.values()):
+    if not has_state or transfers in committed or any(read_note(found) is not None for found in committed.values()):
         return
     raise offsets_lost(transfers, partition, {partition})
 
