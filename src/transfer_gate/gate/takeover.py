@@ -335,7 +335,14 @@ class TakeOver:
         for (topic, _), end in ends.items():
             require_epoch(topic, number, lives[topic].epoch, committed[topic].offset, end)
         transfers = self._book.transfers
-        require_not_again(transfers, number, self._moved[number].get(transfers), ends.get((transfers, number)))
+        moved = self._moved[number].get(transfers)
+        require_not_again(transfers, number, moved, ends.get((transfers, number)))
+        if moved is not None and moved[1] > moved[0]:
+            logger.warning(
+                "transfers will not be decided: the group's offset was set from %d to %d",
+                *moved,
+                extra={"topic": transfers, "partition": number},
+            )
 
     def _registries(self, committed: Mapping[tuple[str, int], Committed], identities: Identities) -> list[str]:
         """By which registries the group has decided last, newest first, as noted in **any** partition: a partition that

@@ -161,7 +161,7 @@ async def test_an_input_that_was_made_anew_is_worth_a_warning(prepared: Prepared
     [
         ("consents", RECORDS - 1, f"was set to {RECORDS}, but only events below {RECORDS - 1} are applied"),
         ("strays", 0, f"was set to {RECORDS}, but only events below 0 are applied"),
-        ("transfers", RECORDS + 4, f"was set back to {RECORDS}, but transfers below {RECORDS + 4} are decided"),
+        ("transfers", RECORDS + 4, f"back to {RECORDS}, or deleted, but transfers below {RECORDS + 4} are decided"),
     ],
 )
 async def test_an_offset_that_was_set_by_hand_to_where_it_must_not_be_fails(

@@ -127,6 +127,13 @@ def test_an_offset_that_the_gate_has_not_committed_is_known_by_the_note(
     assert offsets_set({"in": found, "other": found}, note, {"in": topic_id}) == moved
 
 
+def test_an_offset_that_was_deleted_while_notes_beside_others_stand_was_set_back() -> None:
+    """As by `kafka-consumer-groups --delete-offsets`: the gate would begin at the earliest."""
+    assert offsets_set({"other": Committed(3, str(NOTED))}, NOTED, {"in": NOTED.topics["in"].topic_id}) == {
+        "in": (NOTED.offsets["in"], 0)
+    }
+
+
 def test_consent_events_may_be_folded_again_but_never_be_skipped() -> None:
     for moved in (None, (7, 7), (7, 0)):
         require_nothing_skipped("in", 2, moved)
@@ -140,7 +147,7 @@ def test_transfers_may_be_skipped_but_not_be_decided_again_unless_others_stand_t
     for moved, epoch_end in ((None, None), ((7, 9), 9), ((7, 7), 9), ((7, 4), 4)):
         require_not_again("in", 2, moved, epoch_end)
     for epoch_end in (None, 7, 5):
-        with pytest.raises(OffsetMoved, match="set back to 4, but transfers below 7 are decided"):
+        with pytest.raises(OffsetMoved, match="set back to 4, or deleted, but transfers below 7 are decided"):
             require_not_again("in", 2, (7, 4), epoch_end)
 
 

@@ -65,18 +65,17 @@ def offsets_set(
     committed: Mapping[str, Committed], note: CommitNote, ids: Mapping[str, str]
 ) -> dict[str, tuple[int, int]]:
     """Offsets of inputs that were not committed by the gate: topic to the offset that the gate had committed, and the
-    one that was set instead. A topic that was made anew since has none.
+    one that was set instead, 0 where it was deleted. A topic that was made anew since has none.
 
     `note`: of the last commit; `ids`: topic to its id now.
     """
-    return {
-        topic: (note.offsets[topic], found.offset)
-        for topic, found in committed.items()
-        if topic in note.offsets
-        and found.offset != note.offsets[topic]
-        and (life := note.topics.get(topic)) is not None
-        and life.topic_id == ids.get(topic)
-    }
+    moved: dict[str, tuple[int, int]] = {}
+    for topic, reached in note.offsets.items():
+        found = committed[topic].offset if topic in committed else 0
+        life = note.topics.get(topic)
+        if found != reached and life is not None and life.topic_id == ids.get(topic):
+            moved[topic] = reached, found
+    return moved
 
 
 def require_nothing_skipped(topic: str, partition: int, moved: tuple[int, int] | None) -> None:
@@ -104,8 +103,8 @@ def require_not_again(topic: str, partition: int, moved: tuple[int, int] | None,
         return
     decided, found = moved
     raise OffsetMoved(
-        f"partition {partition} of {topic}: the group's offset was set back to {found}, but transfers below {decided} "
-        "are decided: they would be decided, and sent to partners, once more",
+        f"partition {partition} of {topic}: the group's offset was set back to {found}, or deleted, but transfers "
+        f"below {decided} are decided: they would be decided, and sent to partners, once more",
         do=f"stop all workers and set it to {decided} (kafka-consumer-groups --reset-offsets --to-offset); to have "
         "quarantined transfers decided again: transfer-gate replay plan",
     )
