@@ -4,24 +4,25 @@ What an event id begins with chooses what happens: `raise-`, `rule-`, and for co
 """
 
 import datetime as dt
+from unittest import mock
 
 from transfer_gate.cli import main
 from transfer_gate.gate import judge
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStops
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.policy.decide import decide
+from transfer_gate.policy.decide import decide_by
 from transfer_gate.policy.fold import fold
+from transfer_gate.policy.view import RegistryView
 from transfer_gate.records import consents
 
 
 def _defective_decide(
+    view: RegistryView,
     transfer: Transfer,
     state: ProspectState,
-    registry: Registry,
     now: dt.datetime,
     stops: ContactStops = NO_STOPS,
 ) -> tuple[PartnerDecision, ...]:
@@ -38,7 +39,7 @@ def _defective_decide(
             )
             for partner_id in transfer.partner_ids
         )
-    return decide(transfer, state, registry, now, stops)
+    return decide_by(view, transfer, state, now, stops)
 
 
 def _defective_fold(
@@ -53,8 +54,9 @@ def _defective_fold(
     return fold(state, event, offset, received_at, bounds)
 
 
-judge.decide = _defective_decide  # type: ignore[attr-defined]
-consents.fold = _defective_fold  # type: ignore[attr-defined]
+# These fail when the name is gone: nothing would be replaced.
+mock.patch.object(judge, "decide_by", _defective_decide).start()
+mock.patch.object(consents, "fold", _defective_fold).start()
 
 if __name__ == "__main__":
     main()

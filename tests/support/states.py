@@ -16,8 +16,8 @@ async def states_of_changelog(place: Installation) -> States:
     states: States = {}
     async for record in read_all(place.bootstrap_servers, [place.topics.changelog], place.partitions):
         assert record.key is not None
-        assert record.value is not None
-        states[record.partition, record.key] = record.value
+        if record.value is not None:  # nothing was left of a state, or it is what a first round leaves
+            states[record.partition, record.key] = record.value
     return states
 
 
