@@ -192,7 +192,8 @@ class PartitionAudit:
         source = await self._source_of(decided, ends, readers)
         seen = folded(state, [record for record in later if record.timestamp < before_ms])
         away = self._astray.of(key, self.number, before_ms, milliseconds(decision.decided_at))
-        elsewhere = folded(seen, away.known)
+        # What was home by the decision counts however late it came: the resolution of an event beside which it stands.
+        elsewhere = folded(folded(seen, away.home), away.known)
         case = Case(
             released=released,
             decision=decision,

@@ -70,9 +70,11 @@ async def whole(operator: Operator) -> None:
     """Nothing is missing, doubled or misrouted, and nobody was released against what was known."""
     counts = await accounted(operator)
     assert (counts.missing, counts.duplicated, counts.misrouted) == (0, 0, 0), counts
-    code, output, errors = await asyncio.to_thread(operator.gate.place.run, "audit", "--json")
-    audited = json.loads(output)
-    assert (code, audited["leak"], audited["unexplained"]) == (0, 0, 0), (audited, errors)
+    # With the longer margin, what lifted a block came too late to be sure that the gate knew it, but for its way home.
+    for margin in ("1", "15"):
+        code, output, errors = await asyncio.to_thread(operator.gate.place.run, "audit", "--json", "--margin", margin)
+        audited = json.loads(output)
+        assert (code, audited["leak"], audited["unexplained"]) == (0, 0, 0), (margin, audited, errors)
 
 
 def released(outputs: Any, people: Iterable[str]) -> list[str]:
