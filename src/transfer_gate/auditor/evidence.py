@@ -55,7 +55,8 @@ async def gather(settings: Settings, decision_id: str, unidentified: AbstractSet
             raise InvalidInput(f"no topic {topics.decisions} on this cluster", do="run: transfer-gate topics apply")
         record, partition = await _decision(session, decision_id, counts[topics.decisions])
         place = TopicPartition(record.source.topic, record.source.partition)
-        source = await _source(session, record, place) if place.partition < counts.get(place.topic, 0) else None
+        is_there = place.partition < counts.get(place.topic, 0)
+        source = await session.reader.record_at(place, record.source.offset) if is_there else None
         only, doubt = _part(record, source)
         if source is None or only is None:
             return Evidence(record=record, source=None, only=None, state=EMPTY, doubts=(doubt,))
@@ -94,17 +95,6 @@ async def _decision(session: Session, decision_id: str, partitions: int) -> tupl
         f"no decision {decision_id} in {session.settings.topics.decisions}",
         do="take the id from a decision record, or from the header tg-decision-id; retention may have deleted it",
     )
-
-
-async def _source(session: Session, decision: DecisionRecord, place: TopicPartition) -> Record | None:
-    begins, ends = await session.reader.bounds({place.topic: place.partition + 1}, committed_only=True)
-    offset = decision.source.offset
-    if not begins[place] <= offset < ends[place]:
-        return None
-    async with aclosing(session.reader.records({place: offset + 1}, {place: offset})) as reading:
-        async for records in reading:
-            return records[0]
-    return None
 
 
 def _part(decision: DecisionRecord, source: Record | None) -> tuple[Only | None, str]:

@@ -31,7 +31,7 @@ from transfer_gate.records.transfers import decode_transfer
 
 
 class ConsentSeen(Struct, frozen=True):
-    """See wire.records.ConsentSeen."""
+    """See `records.decisions`."""
 
     offset: int
     topic_id: str | None = None

@@ -13,8 +13,6 @@ from transfer_gate.settings import Settings
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.
 _ABORT_SECONDS: Final = 30.0
-#: How long the fetcher of a consumer may take to end, seconds, before it is cancelled again.
-_STOP_SECONDS: Final = 1.0
 _POLL_MS: Final = 200
 _BATCH: Final = 1000
 _FETCH_BYTES: Final = 1 << 20

@@ -74,12 +74,6 @@ def unmapped(
     return UnmappedRecord(key, _encode(event), event_id, reason)
 
 
-def without_body(record: UnmappedRecord) -> UnmappedRecord:
-    """The same record without what was sent: for a topic that takes no record of its size."""
-    event = msgspec.json.decode(record.value, type=Unmapped)
-    return msgspec.structs.replace(record, value=_encode(msgspec.structs.replace(event, body=None, body_base64=None)))
-
-
 def _kept(body: bytes) -> dict[str, str]:
     """As text where it is text that JSON does not make much longer than base64 would."""
     try:

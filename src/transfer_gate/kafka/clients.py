@@ -16,7 +16,6 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 from aiokafka.protocol.metadata import MetadataRequest
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.kafka import refusal
 from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
 from transfer_gate.settings import PREFIX, Settings
 
@@ -136,13 +135,6 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     if cancelled:
         raise asyncio.CancelledError
     await stopping
-
-
-@asynccontextmanager
-async def broker_errors(settings: Settings) -> AsyncIterator[None]:
-    """`refusal.broker_errors` for callers that have settings and no session."""
-    async with refusal.broker_errors(client_options(settings)):
-        yield
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.kafka.clients import broker_errors, client_options
-from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.refusal import AccessDenied, broker_errors
 from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings, load_settings
 
@@ -84,7 +84,7 @@ def test_a_ca_file_that_holds_no_certificate_is_refused(tmp_path: Path) -> None:
 async def test_errors_of_the_broker_become_one_message(error: Exception) -> None:
     """With exit code 6 and something to do."""
     with pytest.raises(BrokerUnavailable) as caught:
-        async with broker_errors(settings(bootstrap_servers="127.0.0.1:1")):
+        async with broker_errors(client_options(settings(bootstrap_servers="127.0.0.1:1"))):
             raise error
     assert "127.0.0.1:1" in caught.value.message
     assert caught.value.do
@@ -109,7 +109,7 @@ async def test_a_session_reads_its_secrets_once(tmp_path: Path) -> None:
 async def test_a_missing_right_is_named_and_is_no_missing_broker() -> None:
     """The list that grants it is named too."""
     with pytest.raises(AccessDenied, match="a right on topic a, b") as caught:
-        async with broker_errors(settings()):
+        async with broker_errors(client_options(settings())):
             raise TopicAuthorizationFailedError({"b", "a"})
     assert "docs/reference/access.md" in caught.value.do
 
@@ -117,7 +117,7 @@ async def test_a_missing_right_is_named_and_is_no_missing_broker() -> None:
 async def test_errors_of_ours_pass_unchanged() -> None:
     """A defect is not the broker's fault."""
     with pytest.raises(ValueError, match="ours"):
-        async with broker_errors(settings()):
+        async with broker_errors(client_options(settings())):
             raise ValueError("ours")
 
 
