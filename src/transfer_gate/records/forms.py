@@ -30,7 +30,8 @@ UNIDENTIFIED_IDS: Final = frozenset(
     }
 )
 
-_COUNTRIES: Final = frozenset(first + second for first in ascii_uppercase for second in ascii_uppercase)
+#: Forms of a country: two capital letters of ASCII, as in ISO 3166-1 alpha-2.
+COUNTRIES: Final = frozenset(first + second for first in ascii_uppercase for second in ascii_uppercase)
 
 
 def fault_in(transfer: Transfer) -> str | None:
@@ -38,7 +39,7 @@ def fault_in(transfer: Transfer) -> str | None:
     # Each member is read once: that costs more here than what is asked of it.
     contact, subject = transfer.contact, transfer.subject
     country = None if subject is None else subject.country
-    if country is not None and country not in _COUNTRIES:
+    if country is not None and country not in COUNTRIES:
         return "subject.country: not two capital letters (ISO 3166-1 alpha-2)"
     if contact is not None:
         email, phone, postal = contact.email, contact.phone, contact.postal
@@ -47,7 +48,7 @@ def fault_in(transfer: Transfer) -> str | None:
         if phone is not None and not is_phone(phone.value):
             return "contact.phone.value: not a telephone number in E.164"
         country = None if postal is None else postal.country
-        if country is not None and country not in _COUNTRIES:
+        if country is not None and country not in COUNTRIES:
             return "contact.postal.country: not two capital letters (ISO 3166-1 alpha-2)"
     channels, partners = transfer.channels, transfer.partner_ids
     if len(channels) > 1 and len(set(channels)) != len(channels):
@@ -57,11 +58,6 @@ def fault_in(transfer: Transfer) -> str | None:
     if "live_call" in channels and transfer.offer_category is None:
         return "offer_category: required for live_call"
     return None
-
-
-def is_country(text: str) -> bool:
-    """Two capital letters of ASCII, as in ISO 3166-1 alpha-2."""
-    return text in _COUNTRIES
 
 
 def is_email(text: str) -> bool:

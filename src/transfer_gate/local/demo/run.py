@@ -7,7 +7,7 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,7 +18,7 @@ from transfer_gate.errors import GateError, InvalidInput
 from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.topics import apply_topics
-from transfer_gate.local.demo.screen import DemoScreen
+from transfer_gate.local.demo.screen import DemoScreen, beside
 from transfer_gate.local.demo.streams import Feed, Watch, send_histories, send_transfers
 from transfer_gate.local.demo.worker_process import WorkerProcess
 from transfer_gate.local.download_display import shown_download
@@ -183,7 +183,7 @@ async def _stream(stage: DemoStage, session: Session, plan: DemoPlan, screen: De
     )
     began = screen.elapsed
     partitions = settings.partitions or PARTITIONS
-    async with _beside(watch.follow(session.reader, partitions)), screen.progress(feed, watch):
+    async with beside(watch.follow(session.reader, partitions)), screen.progress(feed, watch):
         rate, changes = max(plan.transfers / STREAM_SECONDS, LEAST_RATE), max(1, plan.transfers // TRANSFERS_PER_CHANGE)
         sending = send_transfers(session, sample, feed, count=plan.transfers, rate=rate, changes=changes)
         await _while_working(worker, sending)
@@ -197,18 +197,6 @@ async def _stream(stage: DemoStage, session: Session, plan: DemoPlan, screen: De
         controls_released=len(feed.controls & watch.released_events),
         seconds=screen.elapsed - began,
     )
-
-
-@contextlib.asynccontextmanager
-async def _beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run something beside the block, and end it with the block; its failure is the block's."""
-    task = asyncio.create_task(coroutine)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _while_working(worker: WorkerProcess, coroutine: Coroutine[Any, Any, _T]) -> _T:

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Final
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +20,18 @@ from transfer_gate.records.transfers import decode_transfer
 _FRAMES_PER_SECOND: Final = 4
 _LINE_SECONDS: Final = 2.0
 _REASONS_SHOWN: Final = 8
+
+
+@contextlib.asynccontextmanager
+async def beside(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run something beside the block, and end it with the block; its failure is the block's."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class DemoScreen:
@@ -42,13 +54,8 @@ class DemoScreen:
     async def progress(self, feed: Feed, watch: Watch) -> AsyncIterator[None]:
         """Show both until the block ends."""
         show = self._live if self.console.is_terminal else self._lines
-        task = asyncio.create_task(show(feed, watch))
-        try:
+        async with beside(show(feed, watch)):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _live(self, feed: Feed, watch: Watch) -> None:
         rate = _Rate(lambda: watch.outcomes)
