@@ -193,7 +193,9 @@ def export(
             view = await search.look(session, wanted, partition=partition)
             with passing("quarantine", progress, view.offsets) as seen:
                 domains = shared_domains(settings)
-                count = await export_records(session, wanted, view, file, file_format, domains=domains, seen=seen)
+                count = await export_records(
+                    session, wanted, view, file, file_format, domains=domains, on_progress=seen
+                )
             ending.details = {"records": count}
         return count
 
@@ -257,7 +259,7 @@ async def _life(
     if offset and partition is None:
         raise click.UsageError("--offset needs --partition")
     with passing("quarantine", progress) as seen:
-        return await search.life_of(session, quarantine_id, partition=partition, offset=offset, seen=seen)
+        return await search.life_of(session, quarantine_id, partition=partition, offset=offset, on_progress=seen)
 
 
 def _position(text: str | None) -> search.Place | None:

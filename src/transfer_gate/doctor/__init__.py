@@ -1,4 +1,4 @@
-"""Look at everything the gate depends on, and say of each thing whether it is in order and what to do if not."""
+"""Check everything that the gate depends on, and report of each thing whether it is in order and what to do if not."""
 
 from transfer_gate.doctor.examine import examine
 from transfer_gate.doctor.finding import Finding, Status

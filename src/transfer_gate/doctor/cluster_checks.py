@@ -70,7 +70,7 @@ async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, s
                 "offset retention",
                 "warn",
                 f"a gate that stands still for {kept_minutes / 1440:g} days is forgotten, "
-                "and then refuses to decide until somebody says where it stood",
+                "and then refuses to decide until an operator says where it stood",
                 "raise the broker's offsets.retention.minutes above the retention of prospect-transfers",
             )
         )
@@ -130,7 +130,7 @@ def _replicas(seen: Survey, brokers: int) -> Iterable[Finding]:
 
 
 def clock(reading: ClockReading, allowed: float) -> Finding:
-    """Our clock against the controller's; decisions compare the dates of others with ours, within `allowed` seconds."""
+    """This machine's clock against the controller's; decisions compare dates of events with it: `allowed` seconds."""
     found = f"{-reading.offset:+.3f} s against the controller's (±{reading.uncertainty:.3f} s)"
     least = abs(reading.offset) - reading.uncertainty
     if least > allowed:
@@ -139,14 +139,14 @@ def clock(reading: ClockReading, allowed: float) -> Finding:
 
 
 def clock_by_records(newest_append_ms: int | None, now: float, allowed: float) -> Finding:
-    """The same where the cluster keeps its time to itself: the newest record of quarantine carries the broker's time
-    (LogAppendTime), so a clock behind it is wrong; one ahead of it can't be told from a quiet topic.
+    """The same where the cluster does not report its time: the newest record of quarantine carries the broker's time
+    (LogAppendTime), so a clock behind it is wrong; a clock ahead of it looks like a quiet topic.
     """
     behind = newest_append_ms / 1000 - now if newest_append_ms is not None else 0.0
     if behind > _CLOCK_WARN:
         found = f"at least {behind:.1f} s behind the broker's, by its newest record in quarantine"
         return Finding("clock", "FAIL" if behind > allowed else "warn", found, _NTP)
-    found = "not known: the cluster does not tell its time (right DESCRIBE on the cluster)"
+    found = "not known: the cluster does not report its time (right DESCRIBE on the cluster)"
     return Finding("clock", "warn", found, "compare the clocks of this machine and the brokers by hand")
 
 
@@ -156,7 +156,7 @@ async def workers(cluster: Cluster, settings: Settings) -> Finding:
     return Finding("workers", "ok", f"{count or 'none'} in group {settings.app_id}")
 
 
-#: A stray that is younger says that its producer is not fixed yet.
+#: A younger stray means that its producer is not fixed yet.
 _RECENT: Final = dt.timedelta(days=7)
 _CHECK: Final = "strays"
 _PRODUCER: Final = (
@@ -169,10 +169,10 @@ async def strays(session: Session, found: Mapping[str, FoundTopic], now: dt.date
     """One finding, of the topic of strays. Raises BrokerUnavailable, AccessDenied."""
     topic = session.settings.topics.strays
     if topic not in found:
-        return []  # told as a missing topic
+        return []  # reported as a missing topic
     begins, ends = await session.reader.bounds({topic: found[topic].partitions}, committed_only=True)
     committed = await session.cluster.committed(session.settings.app_id)
-    # Markers of transactions have offsets, too: one for each round that brought some home.
+    # Markers of transactions have offsets, too: each round that brought some home left a marker.
     waiting = {
         place.partition: left
         for place, end in ends.items()
@@ -183,7 +183,7 @@ async def strays(session: Session, found: Mapping[str, FoundTopic], now: dt.date
 
 
 def judged(offsets: int, waiting: Mapping[int, int], newest_ms: int | None, now: dt.datetime) -> Finding:
-    """What to say of so many offsets of strays, of which those in `waiting` are not folded, by partition."""
+    """The finding about so many offsets of strays, of which those in `waiting` are not folded, by partition."""
     if waiting:
         listed = ", ".join(f"{left} in partition {number}" for number, left in sorted(waiting.items()))
         return Finding(
@@ -191,12 +191,12 @@ def judged(offsets: int, waiting: Mapping[int, int], newest_ms: int | None, now:
             "warn",
             f"consent events are on their way to the partition of their key, and not folded there yet: {listed} "
             "(offsets)",
-            f"have a worker running that owns these partitions: until then nobody is decided with them; {_PRODUCER}",
+            f"have a worker running that owns these partitions: until then no decision knows them; {_PRODUCER}",
         )
     if newest_ms is None:
         return Finding(_CHECK, "ok", "no consent event stood in another partition than its key's")
     newest = dt.datetime.fromtimestamp(newest_ms / 1000, dt.UTC)
-    told = f"all that stood elsewhere are home ({offsets:,} offsets, the newest of {newest:%Y-%m-%d %H:%M} UTC)"
+    at_home = f"all that stood elsewhere are home ({offsets:,} offsets, the newest of {newest:%Y-%m-%d %H:%M} UTC)"
     if newest < now - _RECENT:
-        return Finding(_CHECK, "ok", told)
-    return Finding(_CHECK, "warn", f"{told}: a producer places keys by another partitioner", _PRODUCER)
+        return Finding(_CHECK, "ok", at_home)
+    return Finding(_CHECK, "warn", f"{at_home}: a producer places keys by another partitioner", _PRODUCER)

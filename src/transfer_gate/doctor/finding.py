@@ -1,4 +1,4 @@
-"""One line of what `doctor` says."""
+"""One line of the report of `doctor`."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
 """Whether the topics, the registry and the group are still those of the last commits: what a worker compares when it
 takes a partition over, for all partitions at once and without taking any over.
 
-The same functions as the worker's say what is wrong and what to do.
+What is wrong and what to do comes from the worker's own functions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -49,7 +49,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     `committed`: by partition, by input topic. `begins` and `ends`: first and end offset by place (high watermark);
     `epoch_ends`: where the leader epoch that was noted of a place ends now. `with_states`: partitions whose changelog
-    holds states, of those without an offset of transfers. `registry`: `published_at/revision` of the one in use.
+    holds states, of those without an offset of transfers. `registry`: `published_at/revision` of the registry in use.
     """
 
     committed: Mapping[int, Mapping[str, Committed]]
@@ -63,18 +63,18 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 async def commits(session: Session, found: Mapping[str, FoundTopic], registry: str) -> list[Finding]:
-    """Findings on everything that the group's commits noted; `registry`: the order of the one in use, empty for none.
+    """Findings on everything that the group's commits noted; `registry`: the order of that in use, empty for none.
 
     Raises BrokerUnavailable, AccessDenied.
     """
     topics = session.settings.topics
     if topics.transfers not in found:
-        return []  # told as a missing topic
+        return []  # reported as a missing topic
     return compare(session.settings.app_id, topics, await _look(session, found, registry))
 
 
 def compare(group: str, topics: Topics, seen: Comparison) -> list[Finding]:
-    """Every identity fault, or one line that there is none."""
+    """Every identity fault, or a single line that there is none."""
     notes = _notes_of(topics, seen.committed, seen.identities)
     findings = [
         *_group_faults(group, topics, seen, notes),
@@ -83,8 +83,8 @@ def compare(group: str, topics: Topics, seen: Comparison) -> list[Finding]:
     ]
     if findings:
         return findings
-    told = f"topics, registry and logs are those of the last commits of {len(notes)} partitions"
-    return [Finding("commits", "ok", told if notes else f"group {group} has decided nothing yet")]
+    unchanged = f"topics, registry and logs are those of the last commits of {len(notes)} partitions"
+    return [Finding("commits", "ok", unchanged if notes else f"group {group} has decided nothing yet")]
 
 
 def _group_faults(group: str, topics: Topics, seen: Comparison, notes: Mapping[int, CommitNote]) -> Iterator[Finding]:
@@ -123,7 +123,7 @@ Check = tuple[str, str, Callable[[], None]]
 
 def _of_offsets(topics: Topics, seen: Comparison, number: int, offsets: Mapping[str, Committed]) -> Iterator[Check]:
     def required() -> None:
-        # The brokers forget a whole group: then what another partition holds tells that this one was decided, too.
+        # The brokers forget a whole group: then states of another partition show that this was decided, too.
         forgotten = not any(read_note(found) for offsets in seen.committed.values() for found in offsets.values())
         worked = number in seen.with_states or (forgotten and bool(seen.with_states))
         require_offsets(topics.transfers, number, offsets, has_state=worked)
@@ -258,15 +258,15 @@ async def _epoch_ends(
     watch: TopicWatch, topics: Topics, committed: Mapping[int, Mapping[str, Committed]], identities: Identities
 ) -> dict[Place, int]:
     """Where the leader epochs that the group has noted end now, of topics that are those which were noted."""
-    asked = {}
+    noted = {}
     for number, note in _notes_of(topics, committed, identities).items():
         for topic in committed[number]:
             life, found = note.topics.get(topic), identities.get(topic)
             if life is None or found is None or life.epoch < 0 or life.topic_id != found.topic_id:
                 continue
             if number < found.partitions:
-                asked[topic, number] = life.epoch
-    return await watch.epoch_ends(asked) if asked else {}
+                noted[topic, number] = life.epoch
+    return await watch.epoch_ends(noted) if noted else {}
 
 
 async def _with_states(reader: Reader, ends: Offsets) -> frozenset[int]:

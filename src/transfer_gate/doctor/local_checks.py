@@ -30,7 +30,7 @@ def python() -> Finding:
 
 
 def libraries() -> Finding:
-    """Versions, against the exact ones that the package asks for: the stream relies on their insides."""
+    """Versions, against the exact versions that the package requires: the stream relies on their internals."""
     wrong = []
     try:
         pinned = dict(
@@ -104,7 +104,7 @@ def registry(folder: Path) -> tuple[Finding, Registry | None]:
 
 
 def store(settings: Settings) -> list[Finding]:
-    """Whether the consent table can be kept where the settings say."""
+    """Whether the consent table can be kept where the settings put it."""
     if settings.store == "memory://":
         return [Finding("store", "ok", "the consent table lives in memory")]
     if importlib.util.find_spec("rocksdict") is None:

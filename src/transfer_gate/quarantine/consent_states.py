@@ -1,4 +1,4 @@
-"""The consent states of some prospects as they are now, and their keys: read beside the gate, without asking it.
+"""The consent states of some prospects as they are now, and their keys: read beside the gate, without a request to it.
 
 The changelog holds what the gate has applied; consent events behind its committed position are folded on top, so a
 plan sees what a decision would see.
@@ -60,7 +60,7 @@ async def packed_states_of(session: Session, wanted: Mapping[int, AbstractSet[by
 
 
 class _AnyOf(AbstractSet[bytes]):
-    """The keys of some sets, which need not be able to tell them."""
+    """The keys of some sets, which need not be iterable."""
 
     def __init__(self, sets: Iterable[AbstractSet[bytes]]) -> None:
         self._sets = tuple(sets)
@@ -69,7 +69,7 @@ class _AnyOf(AbstractSet[bytes]):
         return any(key in keys for keys in self._sets)
 
     def __iter__(self) -> Iterator[bytes]:
-        raise TypeError("its sets may not tell their keys")
+        raise TypeError("its sets may not be iterable")
 
     def __len__(self) -> int:
         return sum(map(len, self._sets))

@@ -1,4 +1,4 @@
-"""Give quarantined records up for good: the gate writes it into the ledger, and never takes them again."""
+"""Give quarantined records up for good: the gate writes it into the ledger, and never decides them again."""
 
 import secrets
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from transfer_gate.kafka.session import Session
-from transfer_gate.quarantine.ledger_index import read_standings
-from transfer_gate.quarantine.search import Filter, Found, View, found_in, look
+from transfer_gate.quarantine.ledger_index import read_ledger
+from transfer_gate.quarantine.search import Filter, View, found_in, look
 from transfer_gate.records.ledger import DISCARDED, OPEN
 from transfer_gate.records.replay_requests import asking
 
-Seen = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
 
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a discard: `sent` records; of them `discarded` by the ledger; `pending` at a gate that has not
-    answered in time; the rest was settled by somebody else meanwhile.
+    answered in time; the rest was settled by another operator or a replay meanwhile.
     """
 
     run: str
@@ -42,22 +42,27 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 async def choose(
-    session: Session, wanted: Filter, seen: Seen = lambda _: None, *, partition: int | None = None, consents: bool
+    session: Session,
+    wanted: Filter,
+    on_progress: OnProgress = lambda _: None,
+    *,
+    partition: int | None = None,
+    consents: bool,
 ) -> Chosen:
     """Fix what a filter means now, of what is open. `consents`: unreadable consent events too."""
     view = await look(session, wanted, partition=partition)
     count = left = 0
     digest, missed = sha256(), set(wanted.ids)
-    async for one in found_in(session, wanted, view, seen):
-        if one.state != OPEN:
+    async for found in found_in(session, wanted, view, on_progress):
+        if found.state != OPEN:
             continue
-        if one.held.stage == "consent" and not consents:
+        if found.held.stage == "consent" and not consents:
             left += 1
-            missed.discard(one.held.quarantine_id)
+            missed.discard(found.held.quarantine_id)
         else:
             count += 1
-            digest.update(one.held.quarantine_id.encode())
-            missed.discard(one.held.quarantine_id)
+            digest.update(found.held.quarantine_id.encode())
+            missed.discard(found.held.quarantine_id)
     return Chosen(view=view, count=count, digest=f"sha256:{digest.hexdigest()}", missed=frozenset(missed), left=left)
 
 
@@ -67,22 +72,22 @@ async def discard(
     chosen: Chosen,
     why: str,
     timeout: float,
-    seen: Seen = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
     *,
     consents: bool = False,
 ) -> Outcome:
-    """Ask the gate to discard what was chosen, and wait up to `timeout` seconds until the ledger says so.
+    """Send the gate a request to discard what was chosen, and wait up to `timeout` seconds until the ledger has it.
 
-    Raises BrokerUnavailable; what was sent by then will still be discarded, and asking again changes nothing.
+    Raises BrokerUnavailable; what was sent by then will still be discarded, and a second request changes nothing.
     """
     run = f"discard-{secrets.token_hex(6)}"
     sent: dict[int, list[UUID]] = {}
     async with session.producer.sender(session.settings.topics.replay) as sender:
-        async for one in found_in(session, wanted, chosen.view, seen):
-            if one.state == OPEN and (consents or one.held.stage != "consent"):
-                partition = chosen.view.to.of(one.record)
-                await sender.send(partition, one.record.key, None, _asked(one, run, why))
-                sent.setdefault(partition, []).append(UUID(one.held.quarantine_id))
+        async for found in found_in(session, wanted, chosen.view, on_progress):
+            if found.state == OPEN and (consents or found.held.stage != "consent"):
+                partition = chosen.view.to.of(found.record)
+                await sender.send(partition, found.record.key, None, asking("discard", run, why, found.record.headers))
+                sent.setdefault(partition, []).append(UUID(found.held.quarantine_id))
         await sender.flush()
     in_time = await session.cluster.await_commits(
         session.settings.app_id, session.settings.topics.replay, sender.reached, timeout
@@ -93,11 +98,7 @@ async def discard(
     ends = (await look(session, wanted)).ledger_ends
     discarded = 0
     for partition, ids in sent.items():
-        standings = await read_standings(session, partition, ends[partition])
-        standing = (standings.get(str(quarantine_id)) for quarantine_id in ids)
-        discarded += sum(entry is not None and entry.state == DISCARDED for entry in standing)
+        index = await read_ledger(session, partition, ends[partition])
+        entries = (index.get(str(quarantine_id)) for quarantine_id in ids)
+        discarded += sum(entry is not None and entry.state == DISCARDED for entry in entries)
     return Outcome(run=run, sent=count, discarded=discarded, pending=0)
-
-
-def _asked(one: Found, run: str, why: str) -> list[tuple[str, bytes | None]]:
-    return asking("discard", run, why, one.record.headers)

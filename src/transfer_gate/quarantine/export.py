@@ -21,19 +21,19 @@ from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
 
 
-def described(one: Found, *, reveal: bool = False) -> dict[str, Any]:
-    """What its headers and the ledger say; `prospect_id` (the record key) is masked unless `reveal`."""
-    held, record = one.held, one.record
+def described(found: Found, *, reveal: bool = False) -> dict[str, Any]:
+    """A quarantined record, by its headers and the ledger; `prospect_id` (the record key) is masked unless `reveal`."""
+    held, record = found.held, found.record
     return {
         "quarantine_id": held.quarantine_id,
         "place": str(Place(record.partition, record.offset)),
-        "state": one.state,
+        "state": found.state,
         "attempt": held.attempt,
         "stage": held.stage,
         "partner": None if held.partner_id is None else without_contacts(held.partner_id),
         "channels": list(held.channels),
         "reasons": {channel: list(reasons) for channel, reasons in held.reasons.items()},
-        "prospect_id": prospect(one, reveal=reveal),
+        "prospect_id": prospect(found, reveal=reveal),
         "quarantined_at": held.quarantined_at,
         "first_quarantined_at": held.first_quarantined_at,
         "source": {**msgspec.to_builtins(held.source), "time": time_of(held.source_timestamp_ms)},
@@ -45,11 +45,11 @@ def described(one: Found, *, reveal: bool = False) -> dict[str, Any]:
     }
 
 
-def prospect(one: Found, *, reveal: bool) -> str | None:
+def prospect(found: Found, *, reveal: bool) -> str | None:
     """The record's key as text; masked unless `reveal`, None where the record has none."""
-    if one.record.key is None:
+    if found.record.key is None:
         return None
-    return one.record.key.decode(errors="backslashreplace") if reveal else masking.MASK
+    return found.record.key.decode(errors="backslashreplace") if reveal else masking.MASK
 
 
 def shown(payload: Payload, domains: frozenset[str] = frozenset(), *, reveal: bool = False) -> Any:
@@ -65,7 +65,7 @@ def shown(payload: Payload, domains: frozenset[str] = frozenset(), *, reveal: bo
 
 
 def shared_domains(settings: Settings) -> frozenset[str]:
-    """Mail domains that many people share, so that they may be shown; none when there is no registry here."""
+    """Mail domains that many people share, so that they may be shown; none without a registry on this machine."""
     try:
         return frozenset(load_registry(settings.registry).policy.free_mail_domains)
     except InvalidInput:
@@ -110,7 +110,7 @@ async def export(
     file_format: Format,
     *,
     domains: frozenset[str] = frozenset(),
-    seen: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write what a filter means in `view` to `file`, by place; returns how many records. Without any, there is no file.
 
@@ -125,11 +125,11 @@ async def export(
         raise _not_writable(file, error) from None
     try:
         with open_rows(unfinished) as rows:
-            async for chunk in _chunks(found_in(session, wanted, view, seen)):
+            async for chunk in _chunks(found_in(session, wanted, view, on_progress)):
                 payloads = await payloads_of(session, chunk)
                 rows.write(
-                    described(one) | {"payload_condition": payload.condition, "payload": shown(payload, domains)}
-                    for one, payload in zip(chunk, payloads, strict=True)
+                    described(record) | {"payload_condition": payload.condition, "payload": shown(payload, domains)}
+                    for record, payload in zip(chunk, payloads, strict=True)
                 )
                 count += len(chunk)
         if count:
@@ -158,16 +158,16 @@ async def _chunks(found: AsyncIterator[Found]) -> AsyncIterator[list[Found]]:
     """Lists of one partition, bounded by number and by bytes."""
     chunk: list[Found] = []
     size, most = 0, _PLAIN_RECORDS
-    async for one in found:
+    async for item in found:
         full = len(chunk) >= most or size >= _CHUNK_BYTES
-        if chunk and (full or one.record.partition != chunk[-1].record.partition):
+        if chunk and (full or item.record.partition != chunk[-1].record.partition):
             yield chunk
             chunk, size, most = [], 0, _PLAIN_RECORDS
-        one.record.headers = ()  # read into `held`; kept, they would be half the memory of a chunk
-        chunk.append(one)
-        if one.held.encryption is not None:
+        item.record.headers = ()  # read into `held`; kept, they would be half the memory of a chunk
+        chunk.append(item)
+        if item.held.encryption is not None:
             most = _CHUNK_RECORDS
-        size += len(one.record.value or b"")
+        size += len(item.record.value or b"")
     if chunk:
         yield chunk
 

@@ -13,9 +13,9 @@ _CLOCKS: Final = dt.timedelta(hours=1)
 
 
 async def starts_of(session: Session, ends: Mapping[int, int], since: dt.datetime | None) -> dict[int, int]:
-    """By partition, from which offset of the ledger on it tells of every record that was quarantined from `since` on.
+    """By partition, from which offset of the ledger on it has every record that was quarantined from `since` on.
 
-    An entry is written with the quarantine record that it tells of, or later, so older ones tell of older records.
+    An entry is written with its quarantine record or later, so older entries are about older records.
     """
     if since is None:
         return {}
@@ -28,21 +28,20 @@ async def starts_of(session: Session, ends: Mapping[int, int], since: dt.datetim
     return {partition: found.get(place, ends[partition]) for place, partition in places.items()}
 
 
-async def read_standings(session: Session, partition: int, end: int, start: int = 0) -> LedgerIndex:
-    """The standings of one partition of quarantine, by its ledger partition (they have one number) from `start` to
-    `end`, where it ends."""
-    standings = LedgerIndex()
+async def read_ledger(session: Session, partition: int, end: int, start: int = 0) -> LedgerIndex:
+    """The ledger index of one partition of quarantine: the ledger partition of that number, from `start` to `end`."""
+    index = LedgerIndex()
     if start < end:
         place = TopicPartition(session.settings.topics.ledger, partition)
         async for records in session.reader.records({place: end}, {place: start} if start else None):
             for record in records:
                 if record.key is not None:
-                    standings.put(record.key, record.value)
-    return standings
+                    index.put(record.key, record.value)
+    return index
 
 
-class StandingsOf:
-    """The standings of one partition of quarantine after the other, by the ledger from `starts` to `ends`.
+class LedgerReader:
+    """The ledger index of one partition of quarantine after the other, by the ledger from `starts` to `ends`.
 
     Since the topics have `grown`, what became of a partition's records may stand in any partition of the ledger: then
     it is read whole, once.
@@ -56,7 +55,7 @@ class StandingsOf:
         self._whole: LedgerIndex | None = None
 
     async def of(self, partition: int) -> LedgerIndex:
-        """Raises BrokerUnavailable."""
+        """The ledger index of a partition. Raises BrokerUnavailable."""
         if not self._grown:
             return await self._read(partition)
         if self._whole is None:
@@ -67,4 +66,4 @@ class StandingsOf:
 
     async def _read(self, partition: int) -> LedgerIndex:
         start, end = self._starts.get(partition, 0), self._ends.get(partition, 0)
-        return await read_standings(self._session, partition, end, start)
+        return await read_ledger(self._session, partition, end, start)

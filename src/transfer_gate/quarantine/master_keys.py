@@ -22,7 +22,7 @@ from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, load_master_key
 
 _OWNER_ONLY: Final = 0o600
 _HEAD: Final = """\
-# Master keys of quarantine, the current one first. Who reads this file reads quarantined payloads.
+# Master keys of quarantine, the current key first. This file opens quarantined payloads.
 # Losing it makes them unreadable for ever; keep a copy apart from the backups of the brokers.
 """
 
@@ -35,14 +35,14 @@ def new_key(file: Path, made: str) -> str:
     if file.exists():
         raise RefusedByGuard(
             f"{file} exists, and its keys open what is in quarantine",
-            do="give --add to put a new key below the current one, or name another file",
+            do="give --add to put a new key below the current key, or name another file",
         )
     _write(file, f"{_HEAD}{_line(made, secrets.token_bytes(KEY_BYTES))}")
     return load_master_keys(file).current
 
 
 def add_key(file: Path, made: str) -> str:
-    """Put a new key below the current one of a key file: it unwraps, and wraps nothing yet. Returns its id.
+    """Put a new key below the current key of a key file: it unwraps, and wraps nothing yet. Returns its id.
 
     Raises InvalidInput when the file is not a key file, or can't be written.
     """
@@ -55,7 +55,7 @@ def add_key(file: Path, made: str) -> str:
 
 
 def promote_key(file: Path, name: str) -> None:
-    """Make the key with the id `name` the current one of a key file: the first. What is in the file stays.
+    """Make the key with the id `name` the current key of a key file: the first. What is in the file stays.
 
     Raises InvalidInput when the file is not a key file, lacks that key, or can't be written.
     """
@@ -87,7 +87,7 @@ def _line(made: str, key: bytes) -> str:
 
 
 def _write(file: Path, content: str) -> None:
-    """Write beside the file and move over it: whoever reads it sees the old content or the new one, whole."""
+    """Write beside the file and move over it: a reader sees the old content or the new, whole."""
     beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         opened = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
@@ -108,7 +108,7 @@ def _write(file: Path, content: str) -> None:
 
 class RunningWorker(Struct, frozen=True):
     """A member of the group: its name (host and process; of an older version its address), and the ids of its master
-    keys, the current one first; None when it does not publish them.
+    keys, the current key first; None when it does not publish them.
     """
 
     name: str
@@ -154,7 +154,7 @@ def _worker(member: Member) -> RunningWorker:
     return RunningWorker(published.worker, published.master_keys)
 
 
-Seen = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class _Key(Struct):
@@ -180,31 +180,33 @@ class Rotation(Struct, frozen=True, kw_only=True):
     foreign: Mapping[str, int]
 
 
-async def keys_by_master(session: Session, seen: Seen = lambda _: None) -> Counter[str]:
+async def keys_by_master(session: Session, on_progress: OnProgress = lambda _: None) -> Counter[str]:
     """How many keys of prospects and days each master key wraps now, by its id."""
     counts: Counter[str] = Counter()
     ends = await _changelog(session)
     for place in sorted(ends):
-        counts.update((await _wrapped(session, place, ends[place], seen)).values())
+        counts.update((await _wrapped(session, place, ends[place], on_progress)).values())
     return counts
 
 
-async def rotate(session: Session, masters: MasterKeys, timeout: float, seen: Seen = lambda _: None) -> Rotation:
+async def rotate(
+    session: Session, masters: MasterKeys, timeout: float, on_progress: OnProgress = lambda _: None
+) -> Rotation:
     """Have the gate wrap every key by the current master key; partition by partition, until none is left.
 
     Done again, it goes on where it was stopped. A key that no master key of the file opens is left alone: a worker
-    that is asked to rewrap it would stop. Raises BrokerUnavailable.
+    that gets a request to rewrap it would stop. Raises BrokerUnavailable.
     """
     ends = await _changelog(session)
     rewrapped = left = 0
     foreign: Counter[str] = Counter()
     for place in sorted(ends):
-        found = await _wrapped(session, place, ends[place], seen)
+        found = await _wrapped(session, place, ends[place], on_progress)
         foreign.update(master for master in found.values() if master not in masters.ids)
         old = _old(found, masters)
         if not old:
             continue
-        if await _ask(session, place.partition, old, timeout):
+        if await _request(session, place.partition, old, timeout):
             again = await _wrapped(session, place, (await _changelog(session))[place], lambda _: None)
             still = len(set(old) & set(_old(again, masters)))
         else:
@@ -218,7 +220,7 @@ def _old(found: Mapping[bytes, str], masters: MasterKeys) -> list[bytes]:
     return [key for key, master in found.items() if master != masters.current and master in masters.ids]
 
 
-async def _ask(session: Session, partition: int, keys: Iterable[bytes], timeout: float) -> bool:
+async def _request(session: Session, partition: int, keys: Iterable[bytes], timeout: float) -> bool:
     settings = session.settings
     async with session.producer.sender(settings.topics.replay) as sender:
         for key in keys:
@@ -232,7 +234,7 @@ async def _changelog(session: Session) -> Offsets:
     return ends
 
 
-async def _wrapped(session: Session, place: TopicPartition, end: int, seen: Seen) -> dict[bytes, str]:
+async def _wrapped(session: Session, place: TopicPartition, end: int, on_progress: OnProgress) -> dict[bytes, str]:
     """Key of the consent table to the id of the master key that wraps its key, of one partition."""
     found: dict[bytes, str] = {}
     names: dict[str, str] = {}
@@ -240,7 +242,7 @@ async def _wrapped(session: Session, place: TopicPartition, end: int, seen: Seen
     if end == 0:
         return found
     async for records in session.reader.records({place: end}):
-        seen(records[-1].offset + 1 - reached)
+        on_progress(records[-1].offset + 1 - reached)
         reached = records[-1].offset + 1
         for record in records:
             kept = _DECODER.decode(record.value).sealing_key if record.value is not None else None

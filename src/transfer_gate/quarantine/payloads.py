@@ -23,7 +23,7 @@ Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
 
 
 class Payload(Struct, frozen=True):
-    """A payload, or why there is none: `erased` for good, `locked` for who has not the right master key,
+    """A payload, or why there is none: `erased` for good, `locked` where the right master key is missing,
     `by-reference` where only the source has it: then `original` is what was found there.
 
     `value` is None too where the source record had none (a tombstone).
@@ -47,25 +47,25 @@ async def payloads_of(session: Session, found: Sequence[Found]) -> list[Payload]
     BrokerUnavailable.
     """
     wanted: dict[int, set[bytes]] = {}
-    for one in found:
-        if one.held.encryption is not None:
-            wanted.setdefault(one.record.partition, set()).add(owner(one))
+    for item in found:
+        if item.held.encryption is not None:
+            wanted.setdefault(item.record.partition, set()).add(owner(item))
     states = await states_of(session, wanted) if wanted else {}
     masters = master_keys(session.settings) if wanted else None
-    return [payload_of(one, states, masters) for one in found]
+    return [payload_of(item, states, masters) for item in found]
 
 
-def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payload:
+def payload_of(found: Found, states: States, masters: MasterKeys | None) -> Payload:
     """The payload of one record, by states that hold its owner's."""
-    reference = one.held.reference
+    reference = found.held.reference
     if reference is not None:
         place = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
         what = f"{reference.size:,} bytes, SHA-256 {reference.sha256}"
         return Payload("by-reference", why=f"too large to be repeated, or not to be had: it stands in {place} ({what})")
-    opener = Opener(lambda owner: states.get((one.record.partition, owner), EMPTY).sealing_key, masters)
+    opener = Opener(lambda owner: states.get((found.record.partition, owner), EMPTY).sealing_key, masters)
     try:
-        value = opener.open(one.held, one.record.key, one.record.value)
-        return Payload("plain" if one.held.encryption is None else "decrypted", value)
+        value = opener.open(found.held, found.record.key, found.record.value)
+        return Payload("plain" if found.held.encryption is None else "decrypted", value)
     except Erased as error:
         return Payload("erased", why=str(error))
     except NotOpened as error:
@@ -73,29 +73,29 @@ def payload_of(one: Found, states: States, masters: MasterKeys | None) -> Payloa
         return Payload("locked", why=f"{error}{do}")
 
 
-async def with_original(session: Session, one: Found, payload: Payload) -> Payload:
+async def with_original(session: Session, found: Found, payload: Payload) -> Payload:
     """A payload by reference with what stands in the source topic. Raises BrokerUnavailable."""
-    if one.held.reference is None:
+    if found.held.reference is None:
         return payload
     async with originals_of(session) as originals, broker_errors(session.options):
-        _, found = await originals.of([one.record])
-    original = found[one.record.offset]
+        _, at_source = await originals.of([found.record])
+    original = at_source[found.record.offset]
     if original.record is None:
         return replace(payload, why=original.why)
     too_large = unheld(original.record) is not None
     return replace(payload, value=original.record.value, original=original.record, why=payload.why if too_large else "")
 
 
-def owner(one: Found) -> bytes:
+def owner(found: Found) -> bytes:
     """Under which key of the consent table the key of this record lies."""
-    return one.held.owner(one.record.key)
+    return found.held.owner(found.record.key)
 
 
 def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:
-    """By partition, the keys of the consent table that say what may be read and done with these records."""
+    """By partition, the keys of the consent table that decide what may be read and done with these records."""
     wanted: dict[int, set[bytes]] = {}
-    for one in found:
-        wanted.setdefault(one.record.partition, set()).update({owner(one), one.record.key or b""})
+    for item in found:
+        wanted.setdefault(item.record.partition, set()).update({owner(item), item.record.key or b""})
     return wanted
 
 

@@ -1,4 +1,4 @@
-"""The decision about a quarantined record: the one of then, by its decision record, and what the gate decides now."""
+"""The decision about a quarantined record: that of then, by its decision record, and what the gate decides now."""
 
 import datetime as dt
 from contextlib import aclosing
@@ -14,18 +14,18 @@ from transfer_gate.records.decisions import DecisionRecord, decode_decision
 from transfer_gate.records.quarantined import Quarantined
 
 
-async def decision_behind(session: Session, one: Found) -> DecisionRecord | None:
-    """The decision that held this record; None for an unreadable consent event, or when it is not kept any more.
+async def decision_behind(session: Session, found: Found) -> DecisionRecord | None:
+    """The decision that quarantined this record; None for an unreadable consent event, or when it is not kept any more.
 
     Evidence and quarantine are written in one transaction, to partitions of one number: reading begins at the time of
     the decision, and the record is among the first.
     """
-    if one.held.decision_id is None:
+    if found.held.decision_id is None:
         return None
     topic = session.settings.topics.decisions
-    place = TopicPartition(topic, one.record.partition)
-    at_ms = int(dt.datetime.fromisoformat(one.held.quarantined_at).timestamp() * 1000)
-    _, ends = await session.reader.bounds({topic: one.record.partition + 1}, committed_only=True)
+    place = TopicPartition(topic, found.record.partition)
+    at_ms = int(dt.datetime.fromisoformat(found.held.quarantined_at).timestamp() * 1000)
+    _, ends = await session.reader.bounds({topic: found.record.partition + 1}, committed_only=True)
     starts = await session.reader.offsets_at([place], at_ms)
     if starts.get(place, ends[place]) >= ends[place]:
         return None
@@ -33,7 +33,7 @@ async def decision_behind(session: Session, one: Found) -> DecisionRecord | None
         async for records in batches:
             for record in records:
                 decision = decode_decision(record.value)
-                if decision is not None and decision.decision_id == one.held.decision_id:
+                if decision is not None and decision.decision_id == found.held.decision_id:
                     return decision
     return None
 

@@ -13,7 +13,7 @@ from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.terms import Channel
-from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
+from transfer_gate.quarantine.ledger_index import LedgerReader, starts_of
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Stage
 from transfer_gate.records.ledger import OPEN, LedgerEntry, LedgerStatus, RecordState, decode_entry, newest_of, state_of
@@ -46,7 +46,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     open_only: bool = False
 
     def takes(self, key: bytes | None, held: Quarantined) -> bool:
-        """Whether the record is meant, as far as its key and headers can tell; times and openness apart."""
+        """Whether the record is meant, by its key and headers; times and openness apart."""
         return (
             (self.partner_id is None or held.partner_id == self.partner_id)
             and (self.stage is None or held.stage == self.stage)
@@ -58,8 +58,8 @@ class Filter(Struct, frozen=True, kw_only=True):
 
 
 def filter_details(wanted: Filter) -> dict[str, Any]:
-    """A filter as a plan and the audit topic show it: of a prospect is only said that one was named, and of many ids
-    how many.
+    """A filter as a plan and the audit topic show it: that a prospect was named but not which, and of many
+    ids their number.
     """
     given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
     details: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
@@ -71,7 +71,7 @@ def filter_details(wanted: Filter) -> dict[str, Any]:
 
 
 class Ledger(Protocol):
-    """The replay ledger as a selection asks it: a dict of entries, or a `LedgerIndex`."""
+    """The replay ledger as a selection reads it: a dict of entries, or a `LedgerIndex`."""
 
     def get(self, quarantine_id: str, /) -> LedgerEntry | LedgerStatus | None:
         """What happened last to this quarantine id; None when nothing did."""
@@ -107,7 +107,7 @@ async def read_entry(session: Session, ends: Mapping[int, int], quarantine_id: s
 
 
 async def ranges(session: Session, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:
-    """First and end offset of what has to be read of each partition; one of which nothing has to be is left out.
+    """First and end offset of what has to be read of each partition; partitions without any are left out.
 
     `begins`: the first offsets, where they are known already.
     """
@@ -129,24 +129,24 @@ async def found_between(
     wanted: Filter,
     within: Ranges,
     ledger: Ledger,
-    seen: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> AsyncGenerator[list[Found], None]:
-    """The records that a filter means in some ranges; `seen` is told of every offset that was passed, in numbers."""
+    """The records that a filter means in some ranges; `on_progress` gets how many more offsets were passed."""
     if not within:
         return
     ids = frozenset(quarantine_id.encode() for quarantine_id in wanted.ids)
     reached = {place: start for place, (start, _) in within.items()}
     read = session.reader.records({place: end for place, (_, end) in within.items()}, dict(reached))
-    async with aclosing(read) as batches:  # who has found enough leaves a consumer behind otherwise
+    async with aclosing(read) as batches:  # else a caller that has found enough leaves a consumer behind
         async for records in batches:
             last = records[-1]
             place = TopicPartition(last.topic, last.partition)
-            seen(last.offset + 1 - reached[place])
+            on_progress(last.offset + 1 - reached[place])
             reached[place] = last.offset + 1
-            found = [one for record in records if (one := _found(record, wanted, ids, ledger)) is not None]
+            found = [match for record in records if (match := _found(record, wanted, ids, ledger)) is not None]
             if found:
                 yield found
-    seen(sum(end - reached[place] for place, (_, end) in within.items()))
+    on_progress(sum(end - reached[place] for place, (_, end) in within.items()))
 
 
 def _found(record: ConsumerRecord, wanted: Filter, ids: Collection[bytes], ledger: Ledger) -> Found | None:
@@ -192,13 +192,13 @@ class Destinations:
 
 
 def _sealed_by_day(record: ConsumerRecord) -> bool:
-    ours = {
+    of_gate = {
         name: (text or b"").decode(errors="replace") for name, text in record.headers if name.startswith(names.PREFIX)
     }
-    if names.ENCRYPTION not in ours:
+    if names.ENCRYPTION not in of_gate:
         return False
-    stage, at = ours.get(names.STAGE, ""), ours.get(names.QUARANTINED_AT, "")
-    owner = owner_of(record.key, stage, ours.get(names.PARTNER), at, ours.get(names.REASON, ""))
+    stage, at = of_gate.get(names.STAGE, ""), of_gate.get(names.QUARANTINED_AT, "")
+    owner = owner_of(record.key, stage, of_gate.get(names.PARTNER), at, of_gate.get(names.REASON, ""))
     return bool(owner != record.key)
 
 
@@ -219,7 +219,7 @@ class Place(NamedTuple):
 
 
 class View(Struct, frozen=True):
-    """What one look at quarantine reads, fixed when it began: what is held later is not in it.
+    """What one look at quarantine reads, fixed when it began: what is quarantined later is not in it.
 
     `ledger_starts` are 0 where they are not named. `to`: where the records are replayed.
     """
@@ -273,21 +273,21 @@ def _behind(within: Ranges, after: Place | None) -> Ranges:
 
 
 async def found_in(
-    session: Session, wanted: Filter, view: View, seen: Callable[[int], None] = lambda _: None
+    session: Session, wanted: Filter, view: View, on_progress: Callable[[int], None] = lambda _: None
 ) -> AsyncGenerator[Found, None]:
     """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
-    ledger = StandingsOf(session, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
+    ledger = LedgerReader(session, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
     for place in sorted(view.ranges):
-        standings = await ledger.of(place.partition)
+        index = await ledger.of(place.partition)
         within = {place: view.ranges[place]}
-        async with aclosing(found_between(session, wanted, within, standings, seen)) as batches:
+        async with aclosing(found_between(session, wanted, within, index, on_progress)) as batches:
             async for found in batches:
-                for one in found:
-                    yield one
+                for record in found:
+                    yield record
 
 
 class Life(NamedTuple):
-    """All that is kept of one quarantine id: its records, oldest first, and what the ledger says."""
+    """All that is kept of one quarantine id: its records, oldest first, and its entry of the ledger."""
 
     attempts: list[Found]
     entry: LedgerEntry | None
@@ -299,7 +299,7 @@ async def life_of(
     *,
     partition: int | None = None,
     offset: int = 0,
-    seen: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> Life:
     """Everything about a quarantine id.
 
@@ -309,7 +309,7 @@ async def life_of(
     wanted = Filter(ids=frozenset({quarantine_id}))
     after = Place(partition, offset - 1) if partition is not None and offset > 0 else None
     view = await look(session, wanted, after=after, partition=partition)
-    first = await _first(session, wanted, view, seen)
+    first = await _first(session, wanted, view, on_progress)
     if first is None:
         raise NothingMatched(
             f"no record {quarantine_id} in quarantine",
@@ -322,12 +322,12 @@ async def life_of(
         ends, rest = dict(view.ledger_ends), {**view.ranges, **rest}
     entry = await read_entry(session, ends, quarantine_id)
     found = found_between(session, wanted, rest, {} if entry is None else {quarantine_id: entry})
-    attempts = [one async for batch in found for one in batch]
-    return Life(sorted(attempts, key=lambda one: one.held.attempt), entry)
+    attempts = [attempt async for batch in found for attempt in batch]
+    return Life(sorted(attempts, key=lambda attempt: attempt.held.attempt), entry)
 
 
-async def _first(session: Session, wanted: Filter, view: View, seen: Callable[[int], None]) -> Found | None:
-    async with aclosing(found_between(session, wanted, view.ranges, {}, seen)) as batches:
+async def _first(session: Session, wanted: Filter, view: View, on_progress: Callable[[int], None]) -> Found | None:
+    async with aclosing(found_between(session, wanted, view.ranges, {}, on_progress)) as batches:
         async for found in batches:
             return found[0]
     return None

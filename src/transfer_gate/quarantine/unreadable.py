@@ -19,9 +19,9 @@ from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.input_json import without_values
 from transfer_gate.records.partitioner import Placement
 
-#: Every type of consent event that the contract knows; those that take something away from nobody come last.
+#: Every type of consent event that the contract knows; those that take nothing away come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
-#: Types that forbid something: to settle one of these unseen would be a leak.
+#: Types that forbid something: to settle an event of these unread would be a leak.
 FORBIDDING: Final = frozenset({"withdrawal", "objection", "erasure", "restriction"})
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_]{3,20})')
 
@@ -30,7 +30,7 @@ class UnreadableEvent(Struct, frozen=True, kw_only=True):
     """One record of `consent-events` that the gate can't read. `received_at` is the record's timestamp.
 
     `why` says what is wrong with it, without its values; `looks_like` names types that it may have been, of what is
-    left of it: none when nothing can be told.
+    left of it: none when nothing is known.
     """
 
     partition: int
@@ -49,8 +49,8 @@ class UnreadableEvent(Struct, frozen=True, kw_only=True):
 async def unreadable_at(
     session: Session, key: bytes, offsets: Iterable[int], nobody: AbstractSet[str] = frozenset()
 ) -> list[UnreadableEvent]:
-    """The unreadable events at these offsets that mark a prospect, as their record key or as the one whom they name, in
-    order; `nobody`: see `decode_consent`.
+    """The unreadable events at these offsets that mark a prospect, as their record key or by the id in them, in order;
+    `nobody`: see `decode_consent`.
 
     All stand in one partition, which is found by looking into each. Raises NothingMatched naming the offsets at which
     there is none.
@@ -117,7 +117,7 @@ def looks_like(value: bytes) -> tuple[str, ...]:
 
 
 def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
-    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters, and stands for somebody."""
+    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters, and stands for a person."""
     try:
         return key is not None and 1 <= len(key.decode()) <= 128 and not is_unidentified(key.decode(), nobody)
     except UnicodeDecodeError:

@@ -25,7 +25,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.operators import operator
 from transfer_gate.quarantine.consent_states import packed_states_of
-from transfer_gate.quarantine.ledger_index import StandingsOf, starts_of
+from transfer_gate.quarantine.ledger_index import LedgerReader, starts_of
 from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.search import (
     Filter,
@@ -160,7 +160,7 @@ class _Selection:
         told = {place.partition: end for place, end in bound.items()}
         starts = await starts_of(session, told, wanted.since)
         grown = (await destinations_of(session)).grown
-        standings_of = StandingsOf(session, told, starts, grown=grown)
+        standings_of = LedgerReader(session, told, starts, grown=grown)
         within = await ranges(session, wanted, ends)
         scan = _Scan(sum(end - start for start, end in within.values()), say, lambda: len(self.items))
         for place in sorted(within):
