@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.support.access import Right
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.session import open_session
 from transfer_gate.local import kafka_config
 from transfer_gate.local.jars import cache_folder, kafka_jars, kafka_versions
 from transfer_gate.local.java import archive_flags, archive_folder, find_java
@@ -194,8 +194,8 @@ class SecuredKafka:
         assert self._process is not None
         while True:
             try:
-                async with open_cluster(self.admin()) as cluster:
-                    if await cluster.brokers():
+                async with open_session(self.admin()) as session:
+                    if await session.cluster.brokers():
                         return
             except BrokerUnavailable:
                 if time.monotonic() > deadline:

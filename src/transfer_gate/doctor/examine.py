@@ -9,8 +9,8 @@ from transfer_gate.doctor.cluster_checks import strays
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.cluster import FoundTopic
-from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.model.registry import Policy, Registry
 from transfer_gate.settings import Settings

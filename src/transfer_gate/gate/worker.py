@@ -28,8 +28,8 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, SliceFactory
 from transfer_gate.gate.takeover import TakeOver
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.limits import ANY_SIZE, Limits
+from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import check_topics
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.registry import Registry
@@ -161,8 +161,9 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     app id, BrokerUnavailable, and any GateError that stopped the stream.
     """
     registry = load_registry(settings.registry)
-    partitions = await check_topics(settings, registry)
-    async with open_cluster(settings) as cluster:
+    async with open_session(settings) as session:
+        cluster = session.cluster
+        partitions = await check_topics(session, registry)
         members = await cluster.group_subscriptions(settings.app_id, needs="Read")
         require_own_members(settings.app_id, settings.topics.inputs(), members)
         configs = await cluster.configs((*settings.topics.of_prospects(registry), settings.topics.ledger))
@@ -273,7 +274,7 @@ def _retention_of(settings: Settings, configs: Mapping[str, Mapping[str, str]]) 
     topic = settings.topics.quarantine
 
     async def read() -> Kept:
-        async with open_cluster(settings) as cluster:
-            return Kept.of((await cluster.configs((topic,)))[topic])
+        async with open_session(settings) as session:
+            return Kept.of((await session.cluster.configs((topic,)))[topic])
 
     return Retention(Kept.of(configs[topic]), read)

@@ -22,11 +22,11 @@ from transfer_gate.growth.apply import apply_events
 from transfer_gate.growth.moves import copy_entries, move_states
 from transfer_gate.growth.owned import AllPartitions, in_words
 from transfer_gate.growth.survey import Before, look_before
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.limits import Limits
 from transfer_gate.kafka.reader import Reader
-from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.payloads import master_keys

@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.imports.writing import require_topic
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.session import open_session
 from transfer_gate.records.partitioner import Placement
 from transfer_gate.settings import Settings
 
@@ -111,8 +111,8 @@ class Publisher:
 
     async def _connect(self) -> None:
         options: dict[str, Any] = client_options(self._settings)
-        async with open_cluster(self._settings) as cluster:
-            _, partitions = await require_topic(cluster, self._settings)
+        async with open_session(self._settings) as session:
+            _, partitions = await require_topic(session.cluster, self._settings)
         async with broker_errors(options):
             producer = AIOKafkaProducer(
                 **options,

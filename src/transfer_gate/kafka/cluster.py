@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.kafka import groups
-from transfer_gate.kafka.clients import client_options, keep_cancellation
-from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.access import broker_errors
+from transfer_gate.kafka.clients import keep_cancellation
 from transfer_gate.kafka.requests import (
     ApiVersions,
     CreateTopics,
@@ -302,15 +302,3 @@ class Cluster:
                     return response
                 await asyncio.sleep(_POLL_SECONDS)
                 await admin._client.force_metadata_update()
-
-
-@asynccontextmanager
-async def open_cluster(settings: Settings) -> AsyncIterator[Cluster]:
-    """The cluster of `settings` alone, connected. Raises BrokerUnavailable, AccessDenied."""
-    cluster = Cluster(settings, client_options(settings))
-    try:
-        async with cluster._admin():
-            pass
-        yield cluster
-    finally:
-        await cluster.close()

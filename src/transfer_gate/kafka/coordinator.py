@@ -12,7 +12,7 @@ from aiokafka import errors as kafka
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 
 from transfer_gate.errors import GateError
-from transfer_gate.kafka.refusal import DENIED, AccessDenied, access_denied, resource_of
+from transfer_gate.kafka.access import DENIED, AccessDenied, access_denied, resource_of
 
 T = TypeVar("T")
 

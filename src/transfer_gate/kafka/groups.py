@@ -22,7 +22,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from msgspec import Struct
 
-from transfer_gate.kafka.refusal import access_denied
+from transfer_gate.kafka.access import access_denied
 
 _T = TypeVar("_T")
 #: Sends a request to a broker by its id, None any, and returns the response.

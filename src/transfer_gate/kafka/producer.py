@@ -9,8 +9,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaTimeoutError
 
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.clients import keep_cancellation
-from transfer_gate.kafka.refusal import broker_errors
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.clients import stop_consumer
-from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.settings import Settings
 
 #: Kafka looks for timed-out transactions every 10 s; with room for a slow broker, seconds.

@@ -8,9 +8,10 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
+from transfer_gate.kafka.access import require_rights
 from transfer_gate.kafka.catalogue import DEFAULT_MAX_MESSAGE, REASONS, TopicSpec, catalogue
-from transfer_gate.kafka.cluster import Cluster, FoundTopic, NewTopic, open_cluster
-from transfer_gate.kafka.rights import require_rights
+from transfer_gate.kafka.cluster import Cluster, FoundTopic, NewTopic
+from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import PREFIX, Settings
 
@@ -101,7 +102,8 @@ async def apply_topics(settings: Settings, registry: Registry, *, dry_run: bool 
     Topics that exist decide the partition count of those that are new; else `TRANSFER_GATE_PARTITIONS`, else the
     broker. Raises BrokerUnavailable.
     """
-    async with open_cluster(settings) as cluster:
+    async with open_session(settings) as session:
+        cluster = session.cluster
         before = await survey(cluster, settings, registry)
         missing = before.missing()
         refused: Mapping[str, str] = {}
@@ -130,7 +132,7 @@ def require_transaction_timeout(settings: Settings, limits: Mapping[str, str]) -
         )
 
 
-async def check_topics(settings: Settings, registry: Registry) -> int:
+async def check_topics(session: Session, registry: Registry) -> int:
     """Hold that a worker can start on the topics that exist; returns the partition count that they share.
 
     Differences from the catalogue that the gate can live with are logged as warnings.
@@ -138,10 +140,10 @@ async def check_topics(settings: Settings, registry: Registry) -> int:
     Raises InvalidInput naming every topic that is missing, has another partition count, or would lose records by its
     clean-up policy; AccessDenied naming every right on them that a worker lacks; BrokerUnavailable.
     """
-    async with open_cluster(settings) as cluster:
-        seen = await survey(cluster, settings, registry)
-        rights = await cluster.rights(spec.name for spec in seen.specs)
-        limits = await cluster.broker_configs((await cluster.brokers())[0])
+    settings, cluster = session.settings, session.cluster
+    seen = await survey(cluster, settings, registry)
+    rights = await cluster.rights(spec.name for spec in seen.specs)
+    limits = await cluster.broker_configs((await cluster.brokers())[0])
     require_rights(seen.specs, rights)
     require_transaction_timeout(settings, limits)
     missing = [spec.name for spec in seen.missing() if spec.shares_count]

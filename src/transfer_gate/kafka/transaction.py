@@ -29,11 +29,11 @@ from aiokafka.protocol.transaction import (
 )
 from msgspec import Struct
 
+from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import FIRST_WAIT, RetryLater, RoundFailed, TransactionHangs
 from transfer_gate.kafka.hanging import NoAnswer, Place, hanging
 from transfer_gate.kafka.produce import BatchProducer, Written
-from transfer_gate.kafka.refusal import AccessDenied
 from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, StableOffsets
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import originals_of
-from transfer_gate.kafka.refusal import broker_errors
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.state import EMPTY

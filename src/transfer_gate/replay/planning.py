@@ -19,8 +19,8 @@ from transfer_gate.gate.originals import Found as FoundOriginals
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
+from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.reader import Offsets
-from transfer_gate.kafka.refusal import broker_errors
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.operators import operator

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from transfer_gate.doctor import Finding, examine
-from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
@@ -30,8 +30,8 @@ async def test_a_healthy_installation_has_no_failed_check(settings: Settings, re
 
 async def test_the_clock_is_compared_with_the_controllers(settings: Settings) -> None:
     """The broker of the tests shares this machine's clock, so the measured offset is within its own uncertainty."""
-    async with open_cluster(settings) as cluster:
-        reading = await cluster.clock()
+    async with open_session(settings) as session:
+        reading = await session.cluster.clock()
     assert reading is not None
     assert abs(reading.offset) <= reading.uncertainty + 0.05
     assert reading.uncertainty < 5

@@ -1,19 +1,27 @@
 """A command that is interrupted while it stops a client of the brokers ends, as everywhere else."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 
 from transfer_gate.kafka.clients import connected
-from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings
+
+
+@asynccontextmanager
+async def admin_client(settings: Settings) -> AsyncIterator[object]:
+    """That of a session, connected."""
+    async with open_session(settings) as session:
+        yield await session.cluster.brokers()
+
 
 OPEN: dict[str, Callable[[Settings], AbstractAsyncContextManager[object]]] = {
     "consumer": lambda settings: connected(AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers)),
-    "admin client": open_cluster,
+    "admin client": admin_client,
 }
 
 

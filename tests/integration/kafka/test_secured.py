@@ -24,9 +24,9 @@ from tests.support.secured_kafka import SecuredKafka
 from tests.support.workers import Installation, Worker
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.cluster import open_cluster
-from transfer_gate.kafka.refusal import AccessDenied
+from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.local.loopback import free_port
 from transfer_gate.model.registry import Registry
@@ -145,7 +145,8 @@ async def test_a_right_on_a_topic_that_is_missing_is_named_at_the_start(missing:
     """Before the first record, although only a restore or a rare record may need it. Describe alone is kept."""
     await place.grant(RIGHTS - {missing} | {missing._replace(operation="Describe")})
     with pytest.raises(AccessDenied) as caught:
-        await check_topics(place.settings(**place.connection), place.registry)
+        async with open_session(place.settings(**place.connection)) as session:
+            await check_topics(session, place.registry)
     assert re.search(f"lacks {missing.operation} on topic {re.escape(place.named(missing).name)}", caught.value.message)
     assert "docs/reference/access.md" in caught.value.do
 
@@ -186,7 +187,8 @@ async def test_a_principal_without_rights_is_told_nothing_of_any_topic(place: Pl
     """The broker does not say whether they exist, and the message does not pretend that they don't."""
     await place.grant(set())
     with pytest.raises(AccessDenied, match=r"lacks DescribeConfigs, Read on topic \S*prospect-transfers"):
-        await check_topics(place.settings(**place.connection), place.registry)
+        async with open_session(place.settings(**place.connection)) as session:
+            await check_topics(session, place.registry)
 
 
 async def test_topics_are_created_with_exactly_the_documented_rights(place: Place) -> None:
@@ -349,7 +351,7 @@ async def test_a_connection_that_is_refused_says_why(
 ) -> None:
     settings = Settings(_env_file=None, **connection(secured))  # type: ignore[call-arg]
     with pytest.raises(BrokerUnavailable) as caught:
-        async with open_cluster(settings):
-            pass
+        async with open_session(settings) as session:
+            await session.cluster.brokers()
     assert words in caught.value.message
     assert "wr0ng" not in str(caught.value)

@@ -10,7 +10,8 @@ from aiokafka import AIOKafkaProducer
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.kafka.catalogue import LARGE_MESSAGE
-from transfer_gate.kafka.cluster import NewTopic, open_cluster
+from transfer_gate.kafka.cluster import NewTopic
+from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
@@ -18,15 +19,21 @@ from transfer_gate.settings import Settings
 
 async def configs(settings: Settings, topic: str) -> dict[str, str]:
     """Settings in force of one topic."""
-    async with open_cluster(settings) as cluster:
-        return (await cluster.configs([topic]))[topic]
+    async with open_session(settings) as session:
+        return (await session.cluster.configs([topic]))[topic]
+
+
+async def checked(settings: Settings, registry: Registry) -> int:
+    """What a worker does before its start."""
+    async with open_session(settings) as session:
+        return await check_topics(session, registry)
 
 
 async def create(settings: Settings, topic: str, partitions: int, **given: str) -> None:
     """Create one topic by hand."""
     topics = [NewTopic(name=topic, partitions=partitions, replication=1, configs=given)]
-    async with open_cluster(settings) as cluster:
-        assert await cluster.create(topics) == {}
+    async with open_session(settings) as session:
+        assert await session.cluster.create(topics) == {}
 
 
 async def test_a_first_run_creates_every_topic_and_a_second_changes_nothing(
@@ -39,9 +46,9 @@ async def test_a_first_run_creates_every_topic_and_a_second_changes_nothing(
     assert {report.action for report in second} == {"exists"}
     assert [report.topic for report in second] == [report.topic for report in first]
     assert all(not report.differences for report in (*first, *second))
-    assert await check_topics(settings, registry) == 2
-    async with open_cluster(settings) as cluster:
-        found = await cluster.topics()
+    assert await checked(settings, registry) == 2
+    async with open_session(settings) as session:
+        found = await session.cluster.topics()
     shared = {found[topic].partitions for topic in settings.topics.of_prospects(registry)}
     assert shared == {2}
     assert found[settings.topics.audit].partitions == 1
@@ -100,7 +107,7 @@ async def test_new_topics_take_the_count_of_those_that_exist(settings: Settings,
         for found in reports[settings.topics.transfers].differences
     }
     assert ("partitions", "2", "3", False) in told
-    assert await check_topics(settings, registry) == 3
+    assert await checked(settings, registry) == 3
 
 
 async def test_an_existing_topic_is_left_as_it_is(settings: Settings, registry: Registry) -> None:
@@ -111,13 +118,13 @@ async def test_an_existing_topic_is_left_as_it_is(settings: Settings, registry: 
     refused = [found.setting for found in reports[settings.topics.changelog].differences if found.refused]
     assert refused == ["cleanup.policy"]
     with pytest.raises(InvalidInput, match=settings.topics.changelog):
-        await check_topics(settings, registry)
+        await checked(settings, registry)
 
 
 async def test_start_is_refused_while_a_topic_is_missing(settings: Settings, registry: Registry) -> None:
     """The message names the topic and the command that creates it."""
     with pytest.raises(InvalidInput, match=settings.topics.quarantine) as refusal:
-        await check_topics(settings, registry)
+        await checked(settings, registry)
     assert "topics apply" in refusal.value.do
 
 
@@ -128,7 +135,7 @@ async def test_start_is_refused_on_another_partition_count(settings: Settings, r
     await create(settings, settings.topics.transfers, 2)
     await apply_topics(settings, registry)
     with pytest.raises(InvalidInput, match=f"{odd} has partitions 3, needed is 2"):
-        await check_topics(settings, registry)
+        await checked(settings, registry)
 
 
 async def test_start_is_refused_where_the_broker_takes_no_transaction_so_long(
@@ -136,18 +143,18 @@ async def test_start_is_refused_where_the_broker_takes_no_transaction_so_long(
 ) -> None:
     """A broker's default is 15 minutes; both values are named."""
     await apply_topics(settings, registry)
-    assert await check_topics(settings, registry) == 2
+    assert await checked(settings, registry) == 2
     longer = settings.model_copy(update={"transaction_timeout_seconds": 901.0})
     with pytest.raises(InvalidInput, match=r"at most 900 s .*TRANSACTION_TIMEOUT_SECONDS is 901"):
-        await check_topics(longer, registry)
+        await checked(longer, registry)
 
 
 async def test_a_dry_run_creates_nothing(settings: Settings, registry: Registry) -> None:
     """It says what is missing."""
     reports = await apply_topics(settings, registry, dry_run=True)
     assert {report.action for report in reports} == {"missing"}
-    async with open_cluster(settings) as cluster:
-        assert not [name for name in await cluster.topics() if name.startswith(settings.topic_prefix)]
+    async with open_session(settings) as session:
+        assert not [name for name in await session.cluster.topics() if name.startswith(settings.topic_prefix)]
 
 
 async def test_two_runs_at_once_do_not_get_in_each_others_way(settings: Settings, registry: Registry) -> None:

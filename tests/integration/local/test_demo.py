@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from transfer_gate.kafka.cluster import open_cluster
+from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings
 
 SMALL = ("--prospects", "500", "--transfers", "3000")
@@ -29,8 +29,8 @@ def remnants(folder: Path) -> list[str]:
 
 async def topics(settings: Settings) -> list[str]:
     """Topics of the cluster."""
-    async with open_cluster(settings) as cluster:
-        return list(await cluster.topics())
+    async with open_session(settings) as session:
+        return list(await session.cluster.topics())
 
 
 def test_the_demo_ends_with_its_proof_and_cleans_up(command: list[str], tmp_path: Path) -> None:

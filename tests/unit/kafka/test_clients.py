@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.kafka.access import AccessDenied, broker_errors
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.refusal import AccessDenied, broker_errors
 from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings, load_settings
 

@@ -14,8 +14,8 @@ from transfer_gate.gate.faust.table import ConsentTable
 from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.members import Published
 from transfer_gate.gate.memory import fetch_bytes
+from transfer_gate.kafka.access import DENIED, denied
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.refusal import DENIED, denied
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.settings import Settings
 

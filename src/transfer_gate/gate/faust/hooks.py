@@ -25,7 +25,7 @@ from transfer_gate.gate.faust.fetching import FetchThread
 from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.inbox import Fetched
 from transfer_gate.gate.members import Published, with_published
-from transfer_gate.kafka.refusal import DENIED, denied
+from transfer_gate.kafka.access import DENIED, denied
 
 #: Longest wait of one look at the fetched records, seconds; also how fast a paused partition is noticed again.
 LOOK_SECONDS: Final = 0.05

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import Final
 
 from transfer_gate.errors import GateError
-from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.coordinator import PartitionStops
+from transfer_gate.kafka.session import open_session
 from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
 
@@ -138,8 +138,8 @@ class Compacted(GateError):
 
 async def require_no_compaction(settings: Settings, topics: Collection[str]) -> None:
     """Hold that none of these topics is compacted. Raises Compacted; BrokerUnavailable without an answer."""
-    async with open_cluster(settings) as cluster:
-        configs = await cluster.configs(topics)
+    async with open_session(settings) as session:
+        configs = await session.cluster.configs(topics)
     found = {name: configs.get(name, {}).get("cleanup.policy", "") for name in sorted(topics)}
     listed = "; ".join(f"{name} has cleanup.policy {policy}" for name, policy in found.items() if "compact" in policy)
     if listed:

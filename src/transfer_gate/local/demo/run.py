@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.kafka.cluster import open_cluster
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.local.demo.screen import DemoScreen, beside
@@ -221,5 +220,6 @@ async def _until_watched(watch: Watch, account: Account) -> None:
 
 async def _delete_topics(stage: DemoStage) -> None:
     """Remove the demo's topics from a cluster that is not its own; the prefix is unique, so nothing else is touched."""
-    async with open_cluster(stage.settings) as cluster:
+    async with open_session(stage.settings) as session:
+        cluster = session.cluster
         await cluster.delete([name for name in await cluster.topics() if name.startswith(stage.settings.topic_prefix)])

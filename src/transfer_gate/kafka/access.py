@@ -1,4 +1,6 @@
-"""Why a cluster refuses the gate, in plain words: rights that are missing, credentials and certificates that fail."""
+"""Access to the cluster: what a worker must be allowed to do (docs/reference/access.md), and why a cluster refuses the
+gate, in plain words: rights that are missing, credentials and certificates that fail.
+"""
 
 import asyncio
 import ssl
@@ -22,6 +24,7 @@ from aiokafka.errors import (
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
 from transfer_gate.errors import BrokerUnavailable, GateError
+from transfer_gate.kafka.catalogue import Role, TopicSpec
 from transfer_gate.settings import PREFIX
 
 #: What an unreachable cluster raises inside aiokafka, whichever client sent the request.
@@ -42,6 +45,20 @@ _RESOURCES: Final[Mapping[type[KafkaError], Resource]] = {
     TopicAuthorizationFailedError: "topic",
     GroupAuthorizationFailedError: "group",
     ClusterAuthorizationFailedError: "cluster",
+}
+_INPUT: Final = frozenset({"Read", "DescribeConfigs"})
+_OUTPUT: Final = frozenset({"Write", "DescribeConfigs"})
+#: A worker has nothing to do with the audit topic.
+_NEEDED: Final[Mapping[Role, frozenset[str]]] = {
+    "transfers": _INPUT,
+    "consents": _INPUT,
+    "replay": _INPUT,
+    "strays": _INPUT | _OUTPUT,
+    "changelog": _INPUT | _OUTPUT,
+    "ledger": _INPUT | _OUTPUT,
+    "quarantine": _OUTPUT,
+    "decisions": _OUTPUT,
+    "partner": _OUTPUT,
 }
 #: How long one broker may take to say why it closes the connection, seconds.
 _KNOCK_SECONDS: Final = 3.0
@@ -134,3 +151,25 @@ def _in_words(error: Exception, options: Mapping[str, Any]) -> str:
     if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         return f"no answer within {_KNOCK_SECONDS:g} s"
     return type(error).__name__
+
+
+def refusals(specs: Iterable[TopicSpec], given: Mapping[str, frozenset[str]]) -> list[str]:
+    """Every right that a worker lacks, as `Write on partner.acme`; `given` as `Cluster.rights` says."""
+    return [
+        f"{', '.join(sorted(missing))} on topic {spec.name}"
+        for spec in specs
+        if spec.name in given and (missing := _NEEDED.get(spec.role, frozenset()) - given[spec.name])
+    ]
+
+
+def require_rights(specs: Iterable[TopicSpec], given: Mapping[str, frozenset[str]]) -> None:
+    """Raise AccessDenied that names every right which is missing.
+
+    Asked before the first record: a right that only a restore or a rare record needs is missed in the worst hour.
+    """
+    missing = refusals(specs, given)
+    if missing:
+        raise AccessDenied(
+            f"the broker refuses access: the gate's principal lacks {'; '.join(missing)}",
+            do="grant it the rights listed in docs/reference/access.md",
+        )
