@@ -18,7 +18,7 @@ DEPLOY_BIN := $(DEPLOY_VENV)/bin
 COMPILED_BIN := $(COMPILED_VENV)/bin
 # What meets the compiled code: the decision and its explanation, and then everything of a worker's.
 COMPILED_TESTS := tests/cases tests/repository/test_compiled.py tests/property tests/unit/policy tests/unit/cases tests/unit/cli/test_policy_explain.py tests/unit/gate/test_rounds.py \
-	tests/unit/records/test_recorded_decisions.py tests/integration/gate/test_outputs.py tests/integration/gate/test_sealing.py \
+	tests/unit/cli/test_recorded_decisions.py tests/integration/gate/test_outputs.py tests/integration/gate/test_sealing.py \
 	tests/integration/gate/test_odd_transfers.py tests/integration/replay/test_plan_and_run.py
 # What must hold on every release of Kafka: nothing leaks, nothing is lost or doubled, quarantine, replay.
 BROKER_TESTS := tests/faults/test_leaks.py tests/faults/test_exactly_once.py tests/integration/quarantine/test_changes.py \

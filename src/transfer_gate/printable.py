@@ -1,7 +1,7 @@
 """Text of others as it may be printed: no character that moves a cursor, ends a line or turns its direction.
 
 Names, ids and values come from records. A terminal obeys escape sequences in them, a line break forges a line, a
-bidirectional mark reorders what stands around it. `cli.printing` and `observe.logs` pass everything through here.
+bidirectional mark reorders what stands around it. `cli.render` and `observe.logs` pass everything through here.
 """
 
 import re

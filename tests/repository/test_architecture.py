@@ -259,7 +259,7 @@ def test_time_comes_in_as_an_argument(source: Path) -> None:
         # All of a worker but its feed runs without Faust.
         ("transfer_gate.gate.assignment", ("faust",)),
         # Faust is slow to import: commands other than `worker` do without it.
-        ("transfer_gate.cli.verify", ("faust",)),
+        ("transfer_gate.cli.checks", ("faust",)),
         ("transfer_gate.cli.demo", ("faust",)),
     ],
 )

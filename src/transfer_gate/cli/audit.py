@@ -8,7 +8,7 @@ import click
 
 from transfer_gate.auditor.findings import MOST_TOLD, Finding, Tally
 from transfer_gate.auditor.service import Auditor, log_finding, run_auditor
-from transfer_gate.cli.printing import Page, Rows, echo, echo_json
+from transfer_gate.cli.render import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.observe.logs import configure_logs

@@ -5,7 +5,7 @@ from typing import Final
 import click
 from click.shell_completion import get_completion_class
 
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.render import echo
 from transfer_gate.errors import InvalidInput
 
 #: The name that click derives from the program's (its documentation, "Shell Completion").

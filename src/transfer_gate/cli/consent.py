@@ -10,8 +10,8 @@ import click
 from transfer_gate.cli import acts
 from transfer_gate.cli.consent_import import import_command
 from transfer_gate.cli.consent_tail import tail
-from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients

@@ -11,8 +11,8 @@ import click
 from msgspec.structs import asdict
 
 from transfer_gate.cli import acts
-from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed
 from transfer_gate.imports.checkpoint import Counts
 from transfer_gate.imports.chunks import chunks

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import click
 
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.kafka.session import open_session
 from transfer_gate.quarantine.export import shared_domains, time_of
 from transfer_gate.quarantine.search import Place

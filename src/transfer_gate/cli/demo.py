@@ -3,7 +3,7 @@
 import click
 from rich.console import Console
 
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.render import echo
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.local.demo import DemoPlan, DemoResult, DemoStage, run_demo

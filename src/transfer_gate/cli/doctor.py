@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.doctor import examine
 from transfer_gate.errors import BrokerUnavailable, CheckFailed
 from transfer_gate.kafka.clients import silence_clients

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.render import echo
 from transfer_gate.starter import lay_out
 
 

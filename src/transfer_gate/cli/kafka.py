@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import click
 
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local.cluster import CLUSTER_HEAP, LocalCluster
 from transfer_gate.local.cluster import load as cluster_in

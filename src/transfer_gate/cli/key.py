@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from transfer_gate.cli import acts
-from transfer_gate.cli.printing import echo, echo_json
 from transfer_gate.cli.progress import passing, with_progress
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import open_session

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from transfer_gate.cli.explain import explain
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.render import echo
 from transfer_gate.errors import CheckFailed, InvalidInput
 
 _PATH = click.Path(path_type=Path)

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import click
 
 from transfer_gate.cli import acts, quarantine_text
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.options import filter_of, with_filter
 from transfer_gate.cli.progress import passing, with_progress
 from transfer_gate.cli.quarantine_discard import discard_records
-from transfer_gate.cli.selection import filter_of, with_filter
+from transfer_gate.cli.render import echo
 from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients

@@ -1,8 +1,8 @@
 """How `quarantine discard` goes: choose, guard, tell the audit topic, ask the gate, report."""
 
 from transfer_gate.cli import acts
-from transfer_gate.cli.printing import echo
 from transfer_gate.cli.progress import passing
+from transfer_gate.cli.render import echo
 from transfer_gate.errors import NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.discard import Outcome, choose, discard

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from transfer_gate.cli import acts
 from transfer_gate.cli.explanation import as_json, as_text
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.gate.redecision import Redecision
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY

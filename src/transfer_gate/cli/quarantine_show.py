@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from transfer_gate.cli import acts
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.export import described, shared_domains, shown
 from transfer_gate.quarantine.payloads import Payload, payloads_of, with_original

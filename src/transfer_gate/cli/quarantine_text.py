@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any, Final, Literal
 
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.errors import NothingMatched
 from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.export import described

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from transfer_gate.cli.printing import echo, echo_json
+from transfer_gate.cli.render import echo, echo_json
 from transfer_gate.registry import Change, Inspection, compare, inspect, load_registry
 from transfer_gate.settings import load_settings
 

@@ -8,10 +8,10 @@ import msgspec
 from msgspec.structs import replace
 
 from transfer_gate.cli.acts import as_id, reason_given, with_ticket, with_why
-from transfer_gate.cli.printing import Page, echo, echo_json
+from transfer_gate.cli.options import filter_of, with_filter
+from transfer_gate.cli.render import Page, echo, echo_json
 from transfer_gate.cli.replay_options import Rate
 from transfer_gate.cli.replay_screen import RunScreen, print_plan, print_report, print_status
-from transfer_gate.cli.selection import filter_of, with_filter
 from transfer_gate.cli.sessions import in_session
 from transfer_gate.errors import PartiallyFailed
 from transfer_gate.kafka.clients import silence_clients

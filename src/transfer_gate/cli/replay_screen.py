@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from transfer_gate.cli.printing import Page, Rows, echo
+from transfer_gate.cli.render import Page, Rows, echo
 from transfer_gate.printable import without_contacts
 from transfer_gate.replay.plan import Plan
 from transfer_gate.replay.progress import Difference, Status

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from transfer_gate.cli import acts
-from transfer_gate.cli.printing import Page, Rows, echo, echo_json
+from transfer_gate.cli.render import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
 from transfer_gate.growth.run import Grown, grow
 from transfer_gate.kafka.clients import silence_clients

@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from transfer_gate.cli.printing import Page, Rows, echo, echo_json
+from transfer_gate.cli.render import Page, Rows, echo, echo_json
 from transfer_gate.errors import CheckFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.registry import load_registry

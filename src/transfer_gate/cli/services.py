@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from transfer_gate.cli.printing import echo
+from transfer_gate.cli.render import echo
 from transfer_gate.errors import CheckFailed, InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.observe.logs import configure_logs
