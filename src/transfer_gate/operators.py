@@ -17,7 +17,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.records.audit_events import Act, encode_act
 from transfer_gate.settings import PREFIX, Settings
 
-__all__ = ["Act", "Ending", "audited", "operator", "record_acts"]
+__all__ = ["Act", "Ending", "act_of", "audited", "operator", "record_acts"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ def operator(settings: Settings) -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         raise InvalidInput("your name is not known", do=f"set {PREFIX}OPERATOR") from None
+
+
+def act_of(settings: Settings, action: str, outcome: str = "started", **about: Any) -> Act:
+    """An act of the operator of now; `about`: the other fields of `Act`. Raises InvalidInput without a name."""
+    return Act(action=action, by=operator(settings), at=_now(), outcome=outcome, **about)
 
 
 async def record_acts(session: Session, *acts: Act) -> None:
@@ -95,14 +100,14 @@ def _ended(act: Act, outcome: str, details: dict[str, Any]) -> Act:
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
     """Turn a SIGTERM into a KeyboardInterrupt of the task that is within; signals belong to the main thread."""
-    task, told = asyncio.current_task(), False
+    task, terminated = asyncio.current_task(), False
     if task is None or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end() -> None:
-        nonlocal told
-        told = True
+        nonlocal terminated
+        terminated = True
         task.cancel()
 
     loop = asyncio.get_running_loop()
@@ -110,7 +115,7 @@ def _interrupted_by_sigterm() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        if not told:
+        if not terminated:
             raise
         task.uncancel()
         raise KeyboardInterrupt from None

@@ -12,7 +12,7 @@ import pytest
 SOURCES: Final = Path(__file__).parents[2] / "src" / "transfer_gate"
 #: The parts that keep to the words. A part that is not here still has some of the others.
 PARTS: Final = (
-    "cases", "doctor", "errors.py", "growth", "imports", "local", "model", "observe", "operators.py", "policy",
+    "cases", "cli", "doctor", "errors.py", "growth", "imports", "local", "model", "observe", "operators.py", "policy",
     "printable.py", "quarantine", "registry", "schemas", "settings.py", "settings_table.py", "starter", "verify",
 )  # fmt: skip
 

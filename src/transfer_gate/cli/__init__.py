@@ -1,4 +1,4 @@
-"""The command `transfer-gate`: one module a command group, each imported only when it is called."""
+"""The command `transfer-gate`: a module a command group, each imported only when it is called."""
 
 import errno
 import importlib
@@ -11,26 +11,34 @@ from click.shell_completion import CompletionItem
 from transfer_gate import __version__, printable
 from transfer_gate.errors import GateError
 
-#: What writing to a full disk, or to nobody, fails with.
+#: What writing to a full disk, or to a closed pipe, fails with.
 _OUTPUT_FAILED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
 #: Command -> (module that defines it, name of its click command there, one-line help).
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "init": ("transfer_gate.cli.init", "init", "Lay out a new installation: registry, cases, settings, CI checks."),
-    "worker": ("transfer_gate.cli.worker", "worker", "Decide transfers until told to stop."),
+    "init": ("transfer_gate.cli.project", "init", "Lay out a new installation: registry, cases, settings, CI checks."),
+    "worker": ("transfer_gate.cli.services", "worker", "Decide transfers until it is stopped."),
     "topics": ("transfer_gate.cli.topics", "topics", "Create topics that are missing; bring them to more partitions."),
     "registry": ("transfer_gate.cli.registry", "registry", "Check and compare partners, notices and policy."),
     "policy": ("transfer_gate.cli.policy", "policy", "Test the rules with case files; explain a decision."),
-    "quarantine": ("transfer_gate.cli.quarantine", "quarantine", "Look at what is held back; explain it, give it up."),
-    "consent": ("transfer_gate.cli.consent", "consent", "Import consent events, watch them, settle unreadable ones."),
+    "quarantine": (
+        "transfer_gate.cli.quarantine",
+        "quarantine",
+        "List, explain, export, discard quarantined records.",
+    ),
+    "consent": (
+        "transfer_gate.cli.consent",
+        "consent",
+        "Import and watch consent events, settle unreadable ones.",
+    ),
     "ingest": ("transfer_gate.cli.services", "ingest", "Take consent events of consent platforms, by webhook."),
     "key": ("transfer_gate.cli.key", "key", "Make and rotate the master keys of quarantine."),
-    "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records afresh: plan, approve, run."),
+    "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records again: plan, approve, run."),
     "verify": ("transfer_gate.cli.checks", "verify", "Prove that every record ended in exactly one place."),
-    "audit": ("transfer_gate.cli.audit", "audit", "Check every released record against its evidence."),
-    "doctor": ("transfer_gate.cli.doctor", "doctor", "Check broker, topics, registry, clock and versions."),
+    "audit": ("transfer_gate.cli.checks", "audit", "Check every released record against its evidence."),
+    "doctor": ("transfer_gate.cli.checks", "doctor", "Check broker, topics, registry, clock and versions."),
     "schema": ("transfer_gate.cli.project", "schema", "Export the schemas of what goes in and out."),
-    "completion": ("transfer_gate.cli.completion", "completion", "Print the script for completion in a shell."),
+    "completion": ("transfer_gate.cli.project", "completion", "Print the script for completion in a shell."),
     "kafka": ("transfer_gate.cli.kafka", "kafka", "Run a real single-node Apache Kafka for development."),
     "demo": ("transfer_gate.cli.demo", "demo", "Watch transfers flow through the gate, end to end."),
 }

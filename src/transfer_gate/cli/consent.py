@@ -1,27 +1,34 @@
-"""`transfer-gate consent`: consent events: watch them, import them, settle those that can't be read."""
+"""`transfer-gate consent`: import consent events, watch them, settle what is unreadable."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal
+from typing import Any, Final
 
 import click
 
-from transfer_gate.cli import acts
 from transfer_gate.cli.consent_import import import_command
-from transfer_gate.cli.consent_tail import tail
-from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.cli.render import echo, echo_json
-from transfer_gate.cli.sessions import in_session
+from transfer_gate.cli.options import (
+    as_id,
+    output_option,
+    reason_given,
+    with_any_output,
+    with_progress,
+    with_ticket,
+    with_wait,
+    with_why,
+)
+from transfer_gate.cli.render import columns, echo, echo_json, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.session import Session, in_session
+from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import EMPTY
-from transfer_gate.operators import Ending, operator
+from transfer_gate.operators import Act, Ending, act_of, audited, operator, record_acts
 from transfer_gate.quarantine import search
 from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.discard import choose, discard
-from transfer_gate.quarantine.export import prospect, time_of
+from transfer_gate.quarantine.export import prospect, shared_domains, time_of
 from transfer_gate.quarantine.payloads import Payload, payloads_of
 from transfer_gate.quarantine.search import Filter, Found
 from transfer_gate.quarantine.unreadable import (
@@ -33,52 +40,56 @@ from transfer_gate.quarantine.unreadable import (
     publish_resolution,
     unreadable_at,
 )
+from transfer_gate.records.cloudevents import plain_value
 from transfer_gate.records.consents import is_readable
-from transfer_gate.records.masking import MASK
+from transfer_gate.records.masking import MASK, masked
 from transfer_gate.records.partitioner import place_known_as
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
 
+_TAIL_COLUMNS: Final = ("event at", "received (UTC)", "type", "state", "dated", "channels")
+_TAIL_WIDTHS: Final = (14, 24, 18, 11, 25, 0)
+
 
 @click.group()
 def consent() -> None:
-    """Import consent events, watch them, settle those that can't be read."""
+    """Import and watch consent events, settle unreadable ones."""
     silence_clients()
 
 
 consent.add_command(import_command)
-consent.add_command(tail)
 
 
 @consent.command()
 @click.option("--reveal", is_flag=True, help="Show the prospects and what is left of the events; needs --why, audited.")
-@acts.with_why
-@click.option("--output", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
+@with_why
+@with_any_output
 @with_progress
-def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "jsonl"], progress: bool | None) -> None:
+def unreadable(reveal: bool, why: str | None, output: str, progress: bool | None) -> None:
     """List consent events that can't be read and are not settled: each blocks its prospect's transfers.
 
     Exit 3 when there is none.
     """
     settings = load_settings()
-    text = acts.reason_given(why, "showing who is blocked") if reveal else None
+    text = reason_given(why, "showing who is blocked") if reveal else None
     wanted = Filter(stage="consent", open_only=True)
 
     async def run(session: Session) -> list[dict[str, Any]]:
         view = await search.look(session, wanted)
         with passing("quarantine", progress, view.offsets) as seen:
-            found = [one async for one in search.found_in(session, wanted, view, seen)]
+            found = [record async for record in search.found_in(session, wanted, view, seen)]
         payloads = await payloads_of(session, found)
         if text is not None:
-            await acts.record(session, "consent unreadable", "revealed", why=text, details={"records": len(found)})
+            act = act_of(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
+            await record_acts(session, act)
         both = zip(found, payloads, strict=True)
         nobody = _nobody(settings)
-        return [_row(one, payload, nobody, reveal=reveal) for one, payload in both if not _came_home(one, payload)]
+        return [_row(copy, payload, nobody, reveal=reveal) for copy, payload in both if not _came_home(copy, payload)]
 
     rows = in_session(settings, run)
     if not rows:
         raise NothingMatched("no consent event waits to be settled", do="nothing is to be done")
-    _print(rows, output, reveal=reveal)
+    show(output, {"unreadable": rows}, _lines(rows, reveal=reveal))
 
 
 @consent.command()
@@ -86,10 +97,10 @@ def unreadable(reveal: bool, why: str | None, output: Literal["table", "json", "
 @click.option("--offset", "offsets", type=click.IntRange(min=0), multiple=True, metavar="N", help="Offset, repeatable.")
 @click.option("--history", is_flag=True, help="Settle a history that exceeded its bounds; with --prospect alone.")
 @click.option("--quarantine-id", metavar="ID", help="Their copy in quarantine, instead of prospect and offsets.")
-@acts.with_why
-@acts.with_ticket
-@click.option("--yes", is_flag=True, help="Don't ask: I have read what is resolved.")
-@acts.with_wait
+@with_why
+@with_ticket
+@click.option("--yes", is_flag=True, help="Go on without a prompt: I have read what is resolved.")
+@with_wait
 def resolve(
     prospect_id: str | None,
     offsets: tuple[int, ...],
@@ -102,18 +113,18 @@ def resolve(
 ) -> None:
     """Settle unreadable consent events: the prospect's transfers are decided again by the events that can be read.
 
-    Whatever the event said is lost with it. If it was a withdrawal, objection or erasure, let its source send it again,
+    What the event said is lost with it. If it was a withdrawal, objection or erasure, let its source send it again,
     readable, BEFORE you resolve.
 
     With --history, transfers of a prospect who has more consent events than the gate keeps (`history-overflow`) are
-    decided again. What was kept is not all there was: their consents are forgotten, and count once they are sent again.
-    Oppositions stay, those that did not fit as one that covers them.
+    decided again. What was kept is not complete: their consents are forgotten, and count once they are sent again.
+    Oppositions stay; what did not fit stays as an opposition that covers it.
 
     Exit 3 when there is no such event, 4 when no gate has applied it in time, 5 without
     consent of the operator (--yes, or at the prompt).
     """
     settings = load_settings()
-    text = acts.reason_given(why, "resolving a consent event")
+    text = reason_given(why, "resolving a consent event")
     if history:
         if prospect_id is None or offsets or quarantine_id:
             raise click.UsageError("name the prospect of the history by --prospect, and nothing else")
@@ -141,26 +152,26 @@ async def _resolve(
 ) -> None:
     key = None if prospect_id is None else prospect_id.encode()
     if quarantine_id is not None:
-        copy = (await search.life_of(session, acts.as_id(quarantine_id))).attempts[-1]
+        copy = (await search.life_of(session, as_id(quarantine_id))).attempts[-1]
         if copy.held.stage != "consent":
             raise NothingMatched(
-                f"{copy.held.quarantine_id} is no consent event", do="see: transfer-gate consent unreadable"
+                f"{copy.held.quarantine_id} is not a consent event", do="see: transfer-gate consent unreadable"
             )
         key, offsets = copy.record.key, [copy.held.source.offset]
         if not nameable(key, _nobody(session.settings)):
             about = {"quarantine_id": copy.held.quarantine_id}
-            async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=about) as ending:
+            async with audited(session, _act(session, why, ticket, about)) as ending:
                 await _settle_copies(session, [copy.held.quarantine_id], copy.record.partition, why, timeout, ending)
-            echo("it was about nobody: its copy in quarantine is discarded, and nobody was blocked by it")
+            echo("it was about no person: its copy in quarantine is discarded, and it blocked no transfer")
             return
     events = await unreadable_at(session, key or b"", offsets, _nobody(session.settings))
     for line in _about(events):
         echo(line, err=True)
-    _ask(events, yes)
+    _confirm_events(events, yes)
     partition = events[0].partition
     numbers = [event.offset for event in events]
     details = {"topic": session.settings.topics.consents, "partition": partition, "offsets": numbers}
-    async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+    async with audited(session, _act(session, why, ticket, details)) as ending:
         reached = await publish_resolution(
             session, key or b"", partition, numbers, by=operator(session.settings), why=why
         )
@@ -172,7 +183,7 @@ async def _resolve(
             )
         ending.details = {"applied": True}
         await _settle_copies(session, await _copies_of(session, events), partition, why, timeout, ending)
-    await _say_what_blocks(session, key or b"", home)
+    await _print_what_blocks(session, key or b"", home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
 
 
@@ -189,17 +200,21 @@ async def _resolve_history(
     echo(f"forgets {len(state.consents)} versions of consents, keeps {oppositions} oppositions", err=True)
     _confirm(yes)
     details = {"topic": session.settings.topics.consents, "partition": home, "history": True}
-    async with acts.audited(session, "consent resolve", why=why, ticket=ticket, details=details) as ending:
+    async with audited(session, _act(session, why, ticket, details)) as ending:
         reached = await publish_resolution(session, key, home, [], by=operator(session.settings), why=why, history=True)
         if not await _committed(session, session.settings.topics.consents, {home: reached}, timeout):
             raise PartiallyFailed("the resolution is published, but no gate has applied it yet", do="start a worker")
         ending.details = {"applied": True}
-    await _say_what_blocks(session, key, home)
+    await _print_what_blocks(session, key, home)
     echo("resolved the history; have what the person consents to now sent again")
 
 
+def _act(session: Session, why: str, ticket: str | None, details: dict[str, Any]) -> Act:
+    return act_of(session.settings, "consent resolve", why=why, ticket=ticket, details=details)
+
+
 async def _applied(session: Session, partition: int, reached: int, home: int, timeout: float) -> bool:
-    """Whether the resolution counts where its prospect is decided: what stands elsewhere has to come home first."""
+    """Whether the resolution counts where its prospect is decided: an event elsewhere has to come home first."""
     if not await _committed(session, session.settings.topics.consents, {partition: reached}, timeout):
         return False
     if partition == home:
@@ -214,20 +229,20 @@ async def _committed(session: Session, topic: str, reached: dict[int, int], time
 
 
 async def _copies_of(session: Session, events: Sequence[UnreadableEvent]) -> list[str]:
-    """Ids of the open copies of these events of one partition. Place and time tell them from copies of events that
-    stood there before the topic was made anew.
+    """Ids of the open copies of these events of one partition. Place and time distinguish them from copies of
+    events at the same offsets of a former life of the topic.
     """
     partition = events[0].partition
     wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
     view = await search.look(session, wanted, partition=partition)
     return [
-        one.held.quarantine_id
-        async for one in search.found_in(session, wanted, view)
-        if (one.held.source.offset, one.held.source_timestamp_ms) in stood
+        copy.held.quarantine_id
+        async for copy in search.found_in(session, wanted, view)
+        if (copy.held.source.offset, copy.held.source_timestamp_ms) in stood
     ]
 
 
-async def _say_what_blocks(session: Session, key: bytes, partition: int) -> None:
+async def _print_what_blocks(session: Session, key: bytes, partition: int) -> None:
     state = (await states_of(session, {partition: {key}})).get((partition, key), EMPTY)
     left = sorted(set(state.unreadable) - set(state.resolved))
     if left:
@@ -238,7 +253,7 @@ async def _say_what_blocks(session: Session, key: bytes, partition: int) -> None
 async def _settle_copies(
     session: Session, copies: Sequence[str], partition: int, why: str, timeout: float, ending: Ending
 ) -> None:
-    """Discard the copies in quarantine, so that nobody looks at them again; those that are gone by age are settled."""
+    """Discard the copies in quarantine: they need no second look. Copies that are gone by age are settled."""
     wanted = Filter(ids=frozenset(copies))
     chosen = await choose(session, wanted, partition=partition, consents=True) if copies else None
     ending.details |= {"copies": chosen.count if chosen else 0}
@@ -253,11 +268,11 @@ async def _settle_copies(
 
 def _about(events: Sequence[UnreadableEvent]) -> Iterator[str]:
     for event in events:
-        likely = f"looks like {' or '.join(event.looks_like)}" if event.looks_like else "nothing tells what it was"
+        likely = f"looks like {' or '.join(event.looks_like)}" if event.looks_like else "its type is not known"
         yield f"{event.partition}:{event.offset}  received {time_of(event.received_ms) or '-'}  {likely}; {event.why}"
 
 
-def _ask(events: Sequence[UnreadableEvent], yes: bool) -> None:
+def _confirm_events(events: Sequence[UnreadableEvent], yes: bool) -> None:
     forbidding = sum(event.may_forbid for event in events)
     if forbidding:
         echo(
@@ -277,28 +292,28 @@ def _confirm(yes: bool) -> None:
         raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")
 
 
-def _came_home(one: Found, payload: Payload) -> bool:
-    """Whether it is the copy of an event that only stood in another partition: it counts at home, and blocks nobody."""
-    readable = payload.readable and is_readable(payload.value, one.record.key, headers=one.held.inbound)
-    return one.held.reason == "key-misplaced" and readable
+def _came_home(copy: Found, payload: Payload) -> bool:
+    """Whether it is the copy of an event that only stood in another partition: it counts at home and blocks nothing."""
+    readable = payload.readable and is_readable(payload.value, copy.record.key, headers=copy.held.inbound)
+    return copy.held.reason == "key-misplaced" and readable
 
 
 def _nobody(settings: Settings) -> AbstractSet[str]:
-    """The `unidentified_ids` of the registry; none where there is no registry that can be read."""
+    """The `unidentified_ids` of the registry; empty where no registry can be read."""
     try:
         return load_registry(settings.registry).policy.nobody
     except InvalidInput:
         return frozenset()
 
 
-def _row(one: Found, payload: Payload, nobody: AbstractSet[str], *, reveal: bool) -> dict[str, Any]:
+def _row(copy: Found, payload: Payload, nobody: AbstractSet[str], *, reveal: bool) -> dict[str, Any]:
     value = payload.value if payload.readable else None
     row: dict[str, Any] = {
-        "quarantine_id": one.held.quarantine_id,
-        "place": str(search.Place(one.held.source.partition, one.held.source.offset)),
-        "received_at": time_of(one.held.source_timestamp_ms),
-        "prospect_id": prospect(one, reveal=reveal),
-        "blocks": nameable(one.record.key, nobody),
+        "quarantine_id": copy.held.quarantine_id,
+        "place": str(search.Place(copy.held.source.partition, copy.held.source.offset)),
+        "received_at": time_of(copy.held.source_timestamp_ms),
+        "prospect_id": prospect(copy, reveal=reveal),
+        "blocks": nameable(copy.record.key, nobody),
         "looks_like": list(looks_like(value or b"")),
         "payload": payload.condition,
     }
@@ -307,20 +322,66 @@ def _row(one: Found, payload: Payload, nobody: AbstractSet[str], *, reveal: bool
     return row
 
 
-def _print(rows: list[dict[str, Any]], output: str, *, reveal: bool) -> None:
-    if output == "jsonl":
-        for row in rows:
-            echo_json(row, indent=None)
-        return
-    if output == "json":
-        echo_json({"unreadable": rows})
-        return
-    echo(f"{'quarantine id':<36}  {'event at':<12}  {'received (UTC)':<24}  {'prospect':<20}  looks like")
+def _lines(rows: list[dict[str, Any]], *, reveal: bool) -> Iterator[str]:
+    widths = (36, 12, 24, 20, 0)
+    yield columns(("quarantine id", "event at", "received (UTC)", "prospect", "looks like"), widths)
     for row in rows:
-        who = (row["prospect_id"] or MASK) if row["blocks"] else "(nobody)"
+        who = (row["prospect_id"] or MASK) if row["blocks"] else "(no person)"
         unknown = "?" if row["payload"] in ("plain", "decrypted") else row["payload"]
         likely = ", ".join(row["looks_like"]) or unknown
-        about = f"{row['quarantine_id']:<36}  {row['place']:<12}  {row['received_at'] or '-':<24}"
-        echo(f"{about}  {who:<20}  {likely}")
+        yield columns((row["quarantine_id"], row["place"], row["received_at"] or "-", who, likely), widths)
         if reveal and row["value"] is not None:
-            echo(f"  {row['value']}")
+            yield f"  {row['value']}"
+
+
+@consent.command()
+@click.option("--from-beginning", is_flag=True, help="All that the topic holds, too, not only what comes from now on.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="End after so many; default: go on until Ctrl-C."
+)
+@output_option("table", "jsonl")
+def tail(from_beginning: bool, limit: int | None, output: str) -> None:
+    """Show consent events as they come, masked.
+
+    Aborted transactions never show; events behind an open transaction come when it ends. Ctrl-C ends it, exit 130.
+    """
+    settings = load_settings()
+    topic, domains = settings.topics.consents, shared_domains(settings)
+
+    async def run(session: Session) -> None:
+        shown = 0
+        partitions = await session.cluster.partitions(topic)
+        if output == "table":
+            echo(columns(_TAIL_COLUMNS, _TAIL_WIDTHS))
+        async with session.reader.follow(partitions, from_end=not from_beginning) as follower:
+            while shown != limit:
+                for record in (await follower.more())[: None if limit is None else limit - shown]:
+                    row = _event_row(record, domains)
+                    if output == "jsonl":
+                        echo_json(row, indent=None)
+                    else:
+                        echo(columns(_event_cells(row), _TAIL_WIDTHS))
+                    shown += 1
+
+    in_session(settings, run)
+
+
+def _event_row(record: ConsumerRecord[bytes | None, bytes | None], domains: frozenset[str]) -> dict[str, Any]:
+    event = None
+    if record.value is not None:
+        event = masked(plain_value(record.value, record.headers) or record.value, domains)
+    place = str(search.Place(record.partition, record.offset))
+    return {"place": place, "received_at": time_of(record.timestamp), "event": event}
+
+
+def _event_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    event = row["event"]
+    about = event if isinstance(event, dict) else {}
+    scope = about.get("scope")
+    channels = about.get("channels") or (scope.get("channels") if isinstance(scope, dict) else None)
+    listed = ", ".join(map(str, channels)) if isinstance(channels, list) else channels
+    kind = about.get("type") or MASK
+    return tuple(
+        str(cell or "-")
+        for cell in (row["place"], row["received_at"], kind, about.get("state"), about.get("event_time"), listed)
+    )

@@ -1,18 +1,16 @@
-"""`transfer-gate consent import`: consents that stand in a file become consent events."""
+"""`transfer-gate consent import`: consents in a file become consent events."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final
 
 import click
 from msgspec.structs import asdict
 
-from transfer_gate.cli import acts
-from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.cli.render import echo, echo_json
+from transfer_gate.cli.options import FILE, with_output, with_progress, with_ticket, with_why
+from transfer_gate.cli.render import echo, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed
 from transfer_gate.imports.checkpoint import Counts
 from transfer_gate.imports.chunks import chunks
@@ -22,12 +20,13 @@ from transfer_gate.imports.rejects import Reject
 from transfer_gate.imports.rows import FORMATS, Format
 from transfer_gate.imports.run import Import, Source, job_of, open_source
 from transfer_gate.imports.writing import open_writer
-from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.session import Session, in_session
+from transfer_gate.operators import act_of, audited
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import Settings, load_settings
+from transfer_gate.settings import load_settings
 
-#: Rejected rows that are shown, the first of each kind.
-_SHOWN = 20
+#: Rejected rows that are listed, and reasons that are counted.
+_SHOWN: Final = 20
 
 
 @click.command("import")
@@ -35,7 +34,7 @@ _SHOWN = 20
 @click.option(
     "--mapping",
     "mapping_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     required=True,
     help="Which events the rows are (YAML).",
 )
@@ -54,9 +53,9 @@ _SHOWN = 20
     show_default=True,
     help="Rows between two checkpoints: what is repeated at most after kill -9.",
 )
-@acts.with_why
-@acts.with_ticket
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_why
+@with_ticket
+@with_output
 @with_progress
 def import_command(
     file: Path,
@@ -68,7 +67,7 @@ def import_command(
     chunk_rows: int,
     why: str | None,
     ticket: str | None,
-    output: Literal["table", "json"],
+    output: str,
     progress: bool | None,
 ) -> None:
     """Import the consents, withdrawals, objections … of FILE (CSV, JSON lines, Parquet) as consent events; audited.
@@ -80,61 +79,51 @@ def import_command(
     settings = load_settings()
     known = form or FORMATS.get(file.suffix.lower())
     if known is None:
-        raise InvalidInput(f"{file}: its name does not tell its format", do="give --format csv, jsonl or parquet")
+        raise InvalidInput(f"{file}: its name has no known ending", do="give --format csv, jsonl or parquet")
     mapping = load_mapping(mapping_file)
     source = Source(file=file, form=known, mapping=mapping, folder=work_dir or file.parent)
     nobody = frozenset(load_registry(settings.registry).policy.unidentified_ids)
     if dry_run:
-        asyncio.run(_dry_run(settings, source, nobody, chunk_rows, output, progress))
-    else:
-        asyncio.run(_import(settings, source, nobody, chunk_rows, why, ticket, output, progress, restart=restart))
+        in_session(settings, lambda session: _dry_run(session, source, nobody, chunk_rows, output, progress))
+        return
 
+    async def run(session: Session) -> None:
+        with open_source(source, nobody) as read:
+            async with open_writer(session) as writer:
+                size = source.file.stat().st_size
+                with passing(f"hash of {source.file.name}, bytes", progress, size) as seen:
+                    job = job_of(source, settings, writer, seen)
+                with closing(Import(source, job, restart=restart)) as import_:
+                    details = {
+                        "file": source.file.name,
+                        "file_sha256": job.file_sha256,
+                        "mapping": source.mapping.path.name,
+                        "mapping_sha256": job.mapping_sha256,
+                        "after_row": import_.resumed_after,
+                    }
+                    act = act_of(settings, "consent import", why=why, ticket=ticket, details=details)
+                    if import_.resumed_after:
+                        echo(f"goes on after row {import_.resumed_after:,}", err=True)
+                    async with audited(session, act) as ending:
+                        try:
+                            what = f"{source.file.name}, {read.rows.unit}"
+                            with passing(what, progress, read.rows.total) as seen:
+                                await import_.run(read, writer, chunk_rows, seen)
+                        finally:
+                            ending.details = asdict(import_.counts)
+                            if sys.exc_info()[0] is not None:
+                                done = f"the events of {import_.counts.rows:,} rows are acknowledged"
+                                echo(f"{done}; run the same command to go on", err=True)
+                    _report(source, import_.counts, import_.resumed_after, output)
 
-async def _import(
-    settings: Settings,
-    source: Source,
-    nobody: frozenset[str],
-    chunk_rows: int,
-    why: str | None,
-    ticket: str | None,
-    output: str,
-    progress: bool | None,
-    *,
-    restart: bool,
-) -> None:
-    with open_source(source, nobody) as read:
-        async with open_session(settings) as session, open_writer(session) as writer:
-            size = source.file.stat().st_size
-            with passing(f"hash of {source.file.name}, bytes", progress, size) as seen:
-                job = job_of(source, settings, writer, seen)
-            with _held(Import(source, job, restart=restart)) as import_:
-                details = {
-                    "file": source.file.name,
-                    "file_sha256": job.file_sha256,
-                    "mapping": source.mapping.path.name,
-                    "mapping_sha256": job.mapping_sha256,
-                    "after_row": import_.resumed_after,
-                }
-                if import_.resumed_after:
-                    echo(f"goes on after row {import_.resumed_after:,}", err=True)
-                async with acts.audited(session, "consent import", why=why, ticket=ticket, details=details) as ending:
-                    try:
-                        what = f"{source.file.name}, {read.rows.unit}"
-                        with passing(what, progress, read.rows.total) as seen:
-                            await import_.run(read, writer, chunk_rows, seen)
-                    finally:
-                        ending.details = asdict(import_.counts)
-                        if sys.exc_info()[0] is not None:
-                            done = f"the events of {import_.counts.rows:,} rows are acknowledged"
-                            echo(f"{done}; run the same command to go on", err=True)
-                _report(source, import_.counts, import_.resumed_after, output)
+    in_session(settings, run)
 
 
 async def _dry_run(
-    settings: Settings, source: Source, nobody: frozenset[str], chunk_rows: int, output: str, progress: bool | None
+    session: Session, source: Source, nobody: frozenset[str], chunk_rows: int, output: str, progress: bool | None
 ) -> None:
     counts, faults = Counts(), _Faults()
-    with open_source(source, nobody) as read, open_book(settings.bounds) as book:
+    with open_source(source, nobody) as read, open_book(session.settings.bounds) as book:
         with passing(f"{source.file.name}, {read.rows.unit}", progress, read.rows.total) as seen:
             read_to = read.rows.position
             async for chunk in chunks(read.rows, read.mapper, 0, chunk_rows):
@@ -144,20 +133,17 @@ async def _dry_run(
                 seen(read.rows.position - read_to)
                 read_to = read.rows.position
         read.require_unchanged()
-        async with open_session(settings) as session:
-            await book.take_states(session)
+        await book.take_states(session)
         forecast = book.forecast()
-    if output == "json":
-        echo_json(_counted(counts) | {"prospects": asdict(forecast), "faults": faults.listed()})
-    else:
-        _print_counts(counts)
-        _print_forecast(forecast)
-        faults.print_them()
+    value = _counted(counts) | {"prospects": asdict(forecast), "faults": faults.listed()}
+    show(output, value, [*_count_lines(counts), *_forecast_lines(forecast)])
+    if output != "json":
+        faults.print_all()
     _require_rows(counts, source)
     if counts.rejected:
         raise PartiallyFailed(
             f"{counts.rejected:,} of {counts.rows:,} rows would be rejected; nothing was sent",
-            do="put mapping or rows right; docs/how-to/bring-your-consents.md",
+            do="correct the mapping or the rows; docs/how-to/bring-your-consents.md",
         )
     echo("nothing was sent", err=True)
 
@@ -177,12 +163,12 @@ class _Faults:
                 self._first.append(reject)
 
     def listed(self) -> list[dict[str, Any]]:
-        return [{"row": one.number, "column": one.column, "reason": one.reason} for one in self._first]
+        return [{"row": reject.number, "column": reject.column, "reason": reject.reason} for reject in self._first]
 
-    def print_them(self) -> None:
-        for one in self._first:
-            where = f"row {one.number:,}" + (f", column {one.column}" if one.column else "")
-            echo(f"{where}: {one.reason}", err=True)
+    def print_all(self) -> None:
+        for reject in self._first:
+            where = f"row {reject.number:,}" + (f", column {reject.column}" if reject.column else "")
+            echo(f"{where}: {reject.reason}", err=True)
         if len(self._first) < sum(self._counts.values()):
             for reason, count in sorted(self._counts.items(), key=lambda item: -item[1])[:_SHOWN]:
                 echo(f"{count:>12,} rows: {reason}", err=True)
@@ -190,17 +176,14 @@ class _Faults:
 
 def _report(source: Source, counts: Counts, resumed_after: int, output: str) -> None:
     rejects = str(source.rejects) if counts.rejected else None
-    if output == "json":
-        echo_json(_counted(counts) | {"resumed_after": resumed_after, "rejected_file": rejects})
-    else:
-        _print_counts(counts)
+    show(output, _counted(counts) | {"resumed_after": resumed_after, "rejected_file": rejects}, _count_lines(counts))
     _require_rows(counts, source)
     if counts.rejected:
         may = counts.rejected_may_forbid
         warning = f"; {may:,} of them may have been a withdrawal, objection, erasure or restriction" if may else ""
         raise PartiallyFailed(
             f"{counts.rejected:,} of {counts.rows:,} rows were rejected{warning}",
-            do=f"see the reasons in {rejects}, put the rows right there, and import that file",
+            do=f"see the reasons in {rejects}, correct the rows there, and import that file",
         )
 
 
@@ -213,24 +196,16 @@ def _counted(counts: Counts) -> dict[str, Any]:
     return asdict(counts) | {"events": dict(sorted(counts.events.items()))}
 
 
-def _print_counts(counts: Counts) -> None:
-    echo(f"{'rows':<24}{counts.rows:>12,}")
+def _count_lines(counts: Counts) -> Iterator[str]:
+    yield f"{'rows':<24}{counts.rows:>12,}"
     for kind, count in sorted(counts.events.items()):
-        echo(f"{f'  {kind}':<24}{count:>12,}")
+        yield f"{f'  {kind}':<24}{count:>12,}"
     if counts.skipped:
-        echo(f"{'  passed over':<24}{counts.skipped:>12,}")
-    echo(f"{'  rejected':<24}{counts.rejected:>12,}")
+        yield f"{'  passed over':<24}{counts.skipped:>12,}"
+    yield f"{'  rejected':<24}{counts.rejected:>12,}"
 
 
-def _print_forecast(forecast: Forecast) -> None:
-    echo(f"{'prospects':<24}{forecast.prospects:>12,}")
-    echo(f"{'  would change':<24}{forecast.changed:>12,}")
-    echo(f"{'  of these new':<24}{forecast.new:>12,}")
-
-
-@contextmanager
-def _held(import_: Import) -> Iterator[Import]:
-    try:
-        yield import_
-    finally:
-        import_.close()
+def _forecast_lines(forecast: Forecast) -> Iterator[str]:
+    yield f"{'prospects':<24}{forecast.prospects:>12,}"
+    yield f"{'  would change':<24}{forecast.changed:>12,}"
+    yield f"{'  of these new':<24}{forecast.new:>12,}"

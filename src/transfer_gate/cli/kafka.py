@@ -2,12 +2,14 @@
 
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import click
 
-from transfer_gate.cli.render import echo, echo_json
+from transfer_gate.cli.options import with_output
+from transfer_gate.cli.render import echo, show
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.local.cluster import CLUSTER_HEAP, LocalCluster
 from transfer_gate.local.cluster import load as cluster_in
@@ -62,7 +64,7 @@ def kafka() -> None:
 @click.option(
     "--kafka-version",
     type=click.Choice(kafka_versions()),
-    help="Release of Apache Kafka; not older than the one that wrote its data.  [default: as before, else the newest]",
+    help="Release of Apache Kafka; not older than the release of its data.  [default: as before, else the newest]",
 )
 @click.option(
     "--heap",
@@ -79,7 +81,7 @@ def start(
     kafka_version: str | None,
     heap: str | None,
 ) -> None:
-    """Start it and wait until it can be used; prints host:port. Starting one that runs is no error.
+    """Start it and wait until it can be used; prints host:port. Starting it when it runs is no error.
 
     Exit 2: port taken, no such Java, data of a newer release. Exit 6: no network, no disk, or it does not come up.
     """
@@ -101,7 +103,7 @@ def start(
     else:
         _refuse_cluster(folder)
         broker = LocalKafka(folder, wanted, java=java, jars=jars, heap=heap or DEFAULT_HEAP, version=kafka_version)
-    # Before a download that would be for nothing.
+    # Before a download that would be in vain.
     broker.require_version()
     with shown_download() as progress:
         kafka_jars(jars, progress, version=broker.version)
@@ -116,16 +118,16 @@ def start(
 @kafka.command()
 @_data_dir
 def stop(data_dir: Path | None) -> None:
-    """Stop it in order; its data stay. Stopping one that does not run is no error."""
+    """Stop it in order; its data stay. Stopping it when it does not run is no error."""
     broker = _known_in(_folder(load_settings(), data_dir))
     echo("stopped" if broker.stop() else "it does not run", err=True)
 
 
 @kafka.command()
 @_data_dir
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
-    """Tell whether it runs and answers. Exit 6 when it does not."""
+@with_output
+def status(data_dir: Path | None, output: str) -> None:
+    """Print whether it runs and answers. Exit 6 when it does not."""
     broker = _known_in(_folder(load_settings(), data_dir))
     parts = _parts(broker)
     facts: dict[str, object] = {
@@ -137,15 +139,9 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
     }
     if isinstance(broker, LocalKafka):
         facts |= _process_of(broker)
-    told = {**facts, "brokers": [{"ready": _answers(part), **_process_of(part)} for part in parts]}
-    if output == "json":
-        echo_json(told if len(parts) > 1 else facts)
-    else:
-        for name, value in facts.items():
-            echo(f"{name:<18} {_word(value)}")
-        for part in parts if len(parts) > 1 else ():
-            state = "ready" if _answers(part) else "runs but does not answer" if part.running else "does not run"
-            echo(f"{part.data_dir.name:<18} {part.bootstrap_servers}, pid {_word(part.pid)}, {state}")
+    members = parts if len(parts) > 1 else []
+    brokers = [{"ready": _answers(part), **_process_of(part)} for part in members]
+    show(output, facts | ({"brokers": brokers} if members else {}), _status_lines(facts, members))
     if not facts["ready"]:
         some = [part for part in parts if not _answers(part)]
         what = "the local Kafka" if len(parts) <= 1 else ", ".join(part.data_dir.name for part in some)
@@ -156,26 +152,34 @@ def status(data_dir: Path | None, output: Literal["table", "json"]) -> None:
         )
 
 
-def _announce(broker: LocalKafka | LocalCluster, settings: Settings, told: str) -> None:
+def _status_lines(facts: dict[str, object], members: list[LocalKafka]) -> Iterator[str]:
+    for name, value in facts.items():
+        yield f"{name:<18} {_word(value)}"
+    for part in members:
+        state = "ready" if _answers(part) else "runs but does not answer" if part.running else "does not run"
+        yield f"{part.data_dir.name:<18} {part.bootstrap_servers}, pid {_word(part.pid)}, {state}"
+
+
+def _announce(broker: LocalKafka | LocalCluster, settings: Settings, state: str) -> None:
     pids = ", ".join(map(str, _pids(broker)))
-    echo(f"Apache Kafka {broker.version} {told} (pid {pids}, data and log in {broker.data_dir})", err=True)
+    echo(f"Apache Kafka {broker.version} {state} (pid {pids}, data and log in {broker.data_dir})", err=True)
     echo(broker.bootstrap_servers)
     if broker.bootstrap_servers != settings.bootstrap_servers:
         echo(f"point commands at it: export {PREFIX}BOOTSTRAP_SERVERS={broker.bootstrap_servers}", err=True)
 
 
 def _run(broker: LocalKafka | LocalCluster, settings: Settings) -> None:
-    """Until the broker ends, or somebody ends us."""
+    """Until the broker ends, or a signal ends the command."""
     if broker.running:
         raise InvalidInput(
             f"the Kafka in {broker.data_dir} runs already (pid {', '.join(map(str, _pids(broker)))})",
             do="leave --foreground away, or stop it first: transfer-gate kafka stop",
         )
-    asked = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _signal, _frame: asked.set())
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: ending.set())
     try:
         _announce(broker.start(), settings, "is ready, Ctrl-C stops it")
-        while not asked.is_set():
+        while not ending.is_set():
             if broker.wait_until_ended(0.2):
                 raise BrokerUnavailable("the broker has ended", do=f"see {_parts(broker)[0].log_file}")
     finally:

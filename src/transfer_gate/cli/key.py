@@ -1,22 +1,18 @@
 """`transfer-gate key`: the master keys that wrap the keys of quarantined payloads."""
 
-import asyncio
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import click
-import msgspec
 
-from transfer_gate.cli import acts
-from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.cli.render import echo, echo_json
+from transfer_gate.cli.options import FILE, wait_option, with_output, with_progress, with_ticket, with_why
+from transfer_gate.cli.render import echo, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.kafka.session import open_session
-from transfer_gate.printable import one_line
+from transfer_gate.kafka.session import Session, in_session
+from transfer_gate.operators import act_of, audited
 from transfer_gate.quarantine import master_keys as keys
 from transfer_gate.quarantine.master_keys import RunningWorker, require_key, running_workers
 from transfer_gate.quarantine.payloads import master_keys
@@ -31,12 +27,12 @@ def key() -> None:
 
 
 @key.command()
-@click.option("--file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The key file.")
-@click.option("--add", is_flag=True, help="Put the new key below the current one of the file, for `key promote`.")
+@click.option("--file", required=True, type=FILE, help="The key file.")
+@click.option("--add", is_flag=True, help="Put the new key below the current key of the file, for `key promote`.")
 def new(file: Path, add: bool) -> None:
     """Make a master key, in a file that only its owner can read (mode 600). The key itself is never printed.
 
-    Whoever has the file can read what is in quarantine; when it is lost, nobody can.
+    The file opens what is in quarantine; when it is lost, that can't be read any more.
     """
     made = f"made {dt.datetime.now(dt.UTC):%Y-%m-%d} by `transfer-gate key new`"
     if add:
@@ -55,10 +51,10 @@ def new(file: Path, add: bool) -> None:
 
 @key.command()
 @click.argument("name", metavar="ID")
-@acts.with_why
-@acts.with_ticket
+@with_why
+@with_ticket
 def promote(name: str, why: str | None, ticket: str | None) -> None:
-    """Make the key ID the current one of the key file, once every running worker has it. Changes the file alone.
+    """Make the key ID the current key of the key file, once every running worker has it. Changes the file alone.
 
     Exit 3 when it is current already, 5 when a running worker lacks it or publishes no keys (an older version), or no
     worker runs.
@@ -66,16 +62,14 @@ def promote(name: str, why: str | None, ticket: str | None) -> None:
     settings = load_settings()
     masters, file = _masters(settings)
     if name not in masters.ids:
-        raise InvalidInput(f"no key {name} in {file}", do="add one with: transfer-gate key new --add")
+        raise InvalidInput(f"no key {name} in {file}", do="add a key with: transfer-gate key new --add")
     if name == masters.current:
         raise NothingMatched(f"{name} is the current key already", do="next: transfer-gate key rotate")
 
-    async def run() -> None:
+    async def run(session: Session) -> None:
         details = {"master_id": name, "before": masters.current}
-        async with (
-            open_session(settings) as session,
-            acts.audited(session, "key promote", why=why, ticket=ticket, details=details) as ending,
-        ):
+        act = act_of(settings, "key promote", why=why, ticket=ticket, details=details)
+        async with audited(session, act) as ending:
             workers = await running_workers(session)
             ending.details = {"workers": len(workers)}
             if not workers:
@@ -86,45 +80,39 @@ def promote(name: str, why: str | None, ticket: str | None) -> None:
             require_key(workers, name)
             keys.promote_key(file, name)
 
-    asyncio.run(run())
+    in_session(settings, run)
     echo(f"{name} is the current key of {file}")
     echo("next: give the file to every worker, restart them, then run: transfer-gate key rotate", err=True)
 
 
 @key.command()
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_output
 @with_progress
-def status(output: Literal["table", "json"], progress: bool | None) -> None:
+def status(output: str, progress: bool | None) -> None:
     """Count the keys of prospects and days by the master key that wraps them, and list the master keys of each
     running worker. Exit 3 when nothing was encrypted yet.
     """
     settings = load_settings()
     masters = master_keys(settings)
 
-    async def run() -> tuple[Counter[str], list[RunningWorker]]:
-        async with open_session(settings) as session:
-            with passing("changelog", progress) as seen:
-                return await keys.keys_by_master(session, seen), await running_workers(session)
+    async def run(session: Session) -> tuple[Counter[str], list[RunningWorker]]:
+        with passing("changelog", progress) as seen:
+            return await keys.keys_by_master(session, seen), await running_workers(session)
 
-    counts, workers = asyncio.run(run())
-    if output == "json":
-        rows = [
-            {"master_id": name, "keys": count, "in_file": _role(name, masters)} for name, count in counts.most_common()
-        ]
-        echo_json({"master_keys": rows, "workers": [msgspec.to_builtins(worker) for worker in workers]})
-    else:
-        _print_counts(counts, masters)
-        for worker in workers:
-            echo(f"worker {one_line(worker.name)}: {_keys_of(worker)}")
+    counts, workers = in_session(settings, run)
+    rows = [{"master_id": name, "keys": count, "in_file": _role(name, masters)} for name, count in counts.most_common()]
+    show(output, {"master_keys": rows, "workers": workers}, _status_lines(counts, workers, masters))
     if not counts:
         raise NothingMatched("no payload was encrypted yet", do=f"set {PREFIX}QUARANTINE_KEY_FILE for the workers")
 
 
-def _print_counts(counts: Counter[str], masters: MasterKeys | None) -> None:
+def _status_lines(counts: Counter[str], workers: Sequence[RunningWorker], masters: MasterKeys | None) -> Iterator[str]:
     if counts:
-        echo(f"{'master key':<18} {'wraps':>10}  in the key file")
+        yield f"{'master key':<18} {'wraps':>10}  in the key file"
         for name, count in counts.most_common():
-            echo(f"{name:<18} {count:>10,}  {_role(name, masters)}")
+            yield f"{name:<18} {count:>10,}  {_role(name, masters)}"
+    for worker in workers:
+        yield f"worker {worker.name}: {_keys_of(worker)}"
 
 
 def _keys_of(worker: RunningWorker) -> str:
@@ -135,32 +123,21 @@ def _keys_of(worker: RunningWorker) -> str:
 
 
 @key.command()
-@acts.with_ticket
-@click.option(
-    "--wait",
-    "wait_seconds",
-    type=click.FloatRange(min=0),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the gate may take for one partition.",
-)
+@with_ticket
+@wait_option(120.0, "How long the gate may take for one partition.")
 @with_progress
 def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> None:
     """Have running workers wrap every key by the current master key, the first of the key file.
 
-    Nothing in quarantine changes. May be stopped and run again. When none is left under another key, the old lines may
-    go from the file. Exit 4 when some are left.
+    Nothing in quarantine changes. May be stopped and run again. When no key is left under another master key, the old
+    lines may go from the file. Exit 4 when some are left.
     """
     settings = load_settings()
     masters, _ = _masters(settings)
 
-    async def run() -> None:
-        details = {"master_id": masters.current}
-        async with (
-            open_session(settings) as session,
-            acts.audited(session, "key rotate", ticket=ticket, details=details) as ending,
-        ):
+    async def run(session: Session) -> None:
+        act = act_of(settings, "key rotate", ticket=ticket, details={"master_id": masters.current})
+        async with audited(session, act) as ending:
             require_key(await running_workers(session), masters.current)
             with passing("changelog", progress) as seen:
                 outcome = await keys.rotate(session, masters, wait_seconds, seen)
@@ -168,7 +145,7 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
             echo(f"rewrapped {outcome.rewrapped:,} keys under {masters.current}")
             _raise_for(outcome.foreign, outcome.left)
 
-    asyncio.run(run())
+    in_session(settings, run)
     if len(masters.ids) > 1:
         echo("no key is left under another master key: the old lines may be removed from the key file", err=True)
 
@@ -178,7 +155,7 @@ def _raise_for(foreign: Mapping[str, int], left: int) -> None:
         listed = ", ".join(f"{count:,} under {name}" for name, count in foreign.items())
         raise PartiallyFailed(
             f"keys wrapped by a master key that is not in the file: {listed}",
-            do="put that key back into the file, below the current one; without it these payloads can't be read",
+            do="put that key back into the file, below the current key; without it these payloads can't be read",
         )
     if left:
         raise PartiallyFailed(

@@ -1,52 +1,74 @@
-"""`transfer-gate quarantine`: look at what is held back, explain it, export it, give it up."""
+"""`transfer-gate quarantine`: list what is quarantined, show and explain it, export it, discard it."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 
-from transfer_gate.cli import acts, quarantine_text
-from transfer_gate.cli.options import filter_of, with_filter
-from transfer_gate.cli.progress import passing, with_progress
-from transfer_gate.cli.quarantine_discard import discard_records
-from transfer_gate.cli.render import echo
-from transfer_gate.cli.sessions import in_session
-from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.cli import quarantine_text
+from transfer_gate.cli.options import (
+    FILE,
+    as_id,
+    filter_of,
+    reason_given,
+    together,
+    with_any_output,
+    with_filter,
+    with_output,
+    with_progress,
+    with_ticket,
+    with_wait,
+    with_why,
+)
+from transfer_gate.cli.render import echo, passing, show
+from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.session import Session, in_session
+from transfer_gate.operators import act_of, audited, record_acts
 from transfer_gate.quarantine import search
+from transfer_gate.quarantine.discard import Chosen, Outcome, choose, discard
+from transfer_gate.quarantine.export import export as export_records
 from transfer_gate.quarantine.export import shared_domains
-from transfer_gate.quarantine.search import filter_details
-from transfer_gate.settings import load_settings
+from transfer_gate.quarantine.search import Filter, filter_details
+from transfer_gate.settings import PREFIX, load_settings
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
-_PAGE = 100
+_PAGE: Final = 100
 
+_open_only = click.option("--open-only", is_flag=True, help="Only what is neither replayed nor discarded.")
 _reveal = click.option("--reveal", is_flag=True, help="Show what is masked; needs --why, and is audited.")
 _partition = click.option(
     "--partition", type=click.IntRange(min=0), help="Read this partition alone (the first part of a place)."
 )
-_offset = click.option("--offset", type=click.IntRange(min=0), default=0, help="Begin here, in --partition.")
-_output = click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+_of_record = together(
+    click.argument("quarantine_id", metavar="ID"),
+    _partition,
+    click.option("--offset", type=click.IntRange(min=0), default=0, help="Begin here, in --partition."),
+    _reveal,
+    with_why,
+    with_output,
+    with_progress,
+)
 
 
 @click.group()
 def quarantine() -> None:
-    """Look at what is held back, explain it, export it, give it up."""
+    """List what is quarantined, show and explain it, export it, discard it."""
     silence_clients()
 
 
 @quarantine.command("list")
 @with_filter
-@click.option("--open-only", is_flag=True, help="Only what is neither replayed nor discarded.")
+@_open_only
 @click.option("--counts", is_flag=True, help="Count records by partner and first reason instead.")
 @click.option("--limit", type=click.IntRange(min=1), help=f"At most so many; default: {_PAGE}, none with jsonl.")
-@click.option("--after", metavar="PLACE", help="Go on behind this place (partition:offset), as the last page said.")
+@click.option("--after", metavar="PLACE", help="Go on behind this place (partition:offset): the end of the last page.")
 @_partition
 @_reveal
-@acts.with_why
-@click.option("--output", type=click.Choice(["table", "json", "jsonl"]), default="table", show_default=True)
+@with_why
+@with_any_output
 @with_progress
 def list_command(
     open_only: bool,
@@ -56,117 +78,92 @@ def list_command(
     partition: int | None,
     reveal: bool,
     why: str | None,
-    output: Literal["table", "json", "jsonl"],
+    output: str,
     progress: bool | None,
     **given: Any,
 ) -> None:
-    """List what is held, by place; nobody is named unless --prospect or --reveal asks for it.
+    """List quarantined records by place; prospects are masked without --prospect or --reveal.
 
     Reads from --since to --until only: brokers find both by their time index. Exit 3 when nothing matches.
     """
     settings = load_settings()
     wanted = filter_of(given, open_only=open_only)
-    named_ones = reveal or wanted.prospect_id is not None
+    named = reveal or wanted.prospect_id is not None
     most = limit or (None if output == "jsonl" or counts else _PAGE)
-
-    text = acts.reason_given(why, "showing who is in quarantine") if reveal else None
+    text = reason_given(why, "showing who is in quarantine") if reveal else None
     behind = _position(after)
 
     async def run(session: Session) -> None:
         if text is not None:
-            await acts.record(session, "quarantine list", "revealed", why=text, details=filter_details(wanted))
+            details = filter_details(wanted)
+            await record_acts(session, act_of(settings, "quarantine list", "revealed", why=text, details=details))
         view = await search.look(session, wanted, after=behind, partition=partition)
         with passing("quarantine", progress, view.offsets) as seen:
             async with aclosing(search.found_in(session, wanted, view, seen)) as found:
                 if counts:
-                    quarantine_text.print_tally(await quarantine_text.tally(found), output)
+                    show(output, *await quarantine_text.tally(found))
                     return
-                following = await quarantine_text.print_page(found, most, output, reveal=named_ones)
+                following = await quarantine_text.print_page(found, most, output, reveal=named)
         if following is not None and output != "json":
             echo(f"there is more: --after {following}", err=True)
 
     in_session(settings, run)
 
 
-@quarantine.command()
-@click.argument("quarantine_id", metavar="ID")
-@_partition
-@_offset
-@_reveal
-@acts.with_why
-@_output
-@with_progress
-def show(
-    quarantine_id: str,
-    partition: int | None,
-    offset: int,
-    reveal: bool,
-    why: str | None,
-    output: Literal["table", "json"],
-    progress: bool | None,
-) -> None:
-    """Show a record: every attempt, what became of it, its headers, its payload with everything personal masked.
+@quarantine.command("show")
+@_of_record
+def show_command(why: str | None, reveal: bool, output: str, **given: Any) -> None:
+    """Show a record: every attempt, its ledger entry, its headers, its payload with everything personal masked.
 
     --reveal prints the payload and the prospect; it is written to the audit topic first. An id has no position, so
     quarantine is read until it is found: --partition and --offset shorten that.
     """
-    from transfer_gate.cli.quarantine_show import show_record
-
-    settings = load_settings()
-    text = acts.reason_given(why, "showing a payload") if reveal else None
-    wanted = acts.as_id(quarantine_id)
-
-    async def run(session: Session) -> None:
-        life = await _life(session, wanted, partition, offset, progress)
-        await show_record(session, life, text, output)
-
-    in_session(settings, run)
+    text = reason_given(why, "showing a payload") if reveal else None
+    _print_record(lambda session, life: quarantine_text.whole_record(session, life, text), output, **given)
 
 
-@quarantine.command()
-@click.argument("quarantine_id", metavar="ID")
-@_partition
-@_offset
-@_reveal
-@acts.with_why
-@_output
-@with_progress
-def explain(
-    quarantine_id: str,
-    partition: int | None,
-    offset: int,
-    reveal: bool,
-    why: str | None,
-    output: Literal["table", "json"],
-    progress: bool | None,
-) -> None:
-    """Explain a record: which rules held it then, and what the gate would decide now, side by side.
+@quarantine.command("explain")
+@_of_record
+def explain_command(why: str | None, reveal: bool, output: str, **given: Any) -> None:
+    """Explain a record: why it was quarantined, and what the gate would decide now, side by side.
 
     Then: from the decision record, without the payload. Now: a fresh decision with the consent and the registry of
     this moment, which needs the payload; nothing is sent. --reveal adds the facts that each rule read, birth date
     included; it is audited.
     """
-    from transfer_gate.cli.quarantine_explain import explain_record
+    text = reason_given(why, "showing the facts about a person") if reveal else None
+    _print_record(lambda session, life: quarantine_text.explained_record(session, life, text), output, **given)
 
-    settings = load_settings()
-    text = acts.reason_given(why, "showing the facts about a person") if reveal else None
-    wanted = acts.as_id(quarantine_id)
 
-    async def run(session: Session) -> None:
-        life = await _life(session, wanted, partition, offset, progress)
-        await explain_record(session, life.attempts[-1], text, output)
+def _print_record(
+    view_of: Callable[[Session, search.Life], Awaitable[quarantine_text.Shown]],
+    output: str,
+    *,
+    quarantine_id: str,
+    partition: int | None,
+    offset: int,
+    progress: bool | None,
+) -> None:
+    settings, wanted = load_settings(), as_id(quarantine_id)
+    if offset and partition is None:
+        raise click.UsageError("--offset needs --partition")
 
-    in_session(settings, run)
+    async def run(session: Session) -> quarantine_text.Shown:
+        with passing("quarantine", progress) as seen:
+            life = await search.life_of(session, wanted, partition=partition, offset=offset, on_progress=seen)
+        return await view_of(session, life)
+
+    show(output, *in_session(settings, run))
 
 
 @quarantine.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FILE)
 @click.option("--format", "file_format", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True)
 @with_filter
-@click.option("--open-only", is_flag=True, help="Only what is neither replayed nor discarded.")
+@_open_only
 @_partition
-@acts.with_why
-@acts.with_ticket
+@with_why
+@with_ticket
 @with_progress
 def export(
     file: Path,
@@ -182,17 +179,16 @@ def export(
 
     Exit 3 when nothing matches; FILE is not written then. FILE must not exist.
     """
-    from transfer_gate.quarantine.export import export as export_records
-
     settings = load_settings()
     wanted = filter_of(given, open_only=open_only)
 
     async def run(session: Session) -> int:
         details = filter_details(wanted) | {"to": file.name}
-        async with acts.audited(session, "quarantine export", why=why, ticket=ticket, details=details) as ending:
+        act = act_of(settings, "quarantine export", why=why, ticket=ticket, details=details)
+        async with audited(session, act) as ending:
             view = await search.look(session, wanted, partition=partition)
+            domains = shared_domains(settings)
             with passing("quarantine", progress, view.offsets) as seen:
-                domains = shared_domains(settings)
                 count = await export_records(
                     session, wanted, view, file, file_format, domains=domains, on_progress=seen
                 )
@@ -209,11 +205,11 @@ def export(
 @click.argument("ids", metavar="[ID...]", nargs=-1)
 @with_filter
 @_partition
-@acts.with_why
-@acts.with_ticket
-@click.option("--dry-run", is_flag=True, help="Say what would be discarded; change nothing.")
+@with_why
+@with_ticket
+@click.option("--dry-run", is_flag=True, help="Print what would be discarded; change nothing.")
 @click.option("--yes", is_flag=True, help="Discard more than TRANSFER_GATE_DISCARD_CONFIRM_RECORDS.")
-@acts.with_wait
+@with_wait
 @with_progress
 def discard_command(
     ids: tuple[str, ...],
@@ -232,34 +228,70 @@ def discard_command(
     when nothing open matches, 4 when some could not be discarded, 5 when a guard refuses.
     """
     settings = load_settings()
-    wanted = filter_of(given, ids=[acts.as_id(text) for text in ids])
+    wanted = filter_of(given, ids=[as_id(text) for text in ids])
     if not ids and not any(given.values()):
         raise click.UsageError("name records by ID or by a filter, such as --partner")
-    text = why or "" if dry_run else acts.reason_given(why, "discarding")
+    text = why or "" if dry_run else reason_given(why, "discarding")
 
     async def run(session: Session) -> None:
-        await discard_records(
-            session,
-            wanted,
-            text,
-            ticket,
-            wait_seconds,
-            partition=partition,
-            dry_run=dry_run,
-            yes=yes,
-            progress=progress,
-        )
+        with passing("quarantine", progress) as seen:
+            chosen = await choose(session, wanted, seen, partition=partition, consents=False)
+        _report_missed(chosen)
+        if not chosen.count:
+            raise NothingMatched("nothing open in quarantine matches", do="see: transfer-gate quarantine list")
+        if dry_run:
+            echo(f"would discard {chosen.count:,} records ({chosen.digest}); nothing was changed")
+            return
+        if chosen.count > settings.discard_confirm_records and not yes:
+            raise RefusedByGuard(
+                f"the size guard refuses: {chosen.count:,} records, more than {settings.discard_confirm_records:,}",
+                do=f"look at them with --dry-run, then give --yes ({PREFIX}DISCARD_CONFIRM_RECORDS sets the size)",
+            )
+        await _discard(session, wanted, chosen, text, ticket, wait_seconds, progress)
+        if chosen.missed:
+            raise PartiallyFailed(f"{len(chosen.missed)} of the ids are not open", do="see the lines above")
 
     in_session(settings, run)
 
 
-async def _life(
-    session: Session, quarantine_id: str, partition: int | None, offset: int, progress: bool | None
-) -> search.Life:
-    if offset and partition is None:
-        raise click.UsageError("--offset needs --partition")
-    with passing("quarantine", progress) as seen:
-        return await search.life_of(session, quarantine_id, partition=partition, offset=offset, on_progress=seen)
+async def _discard(
+    session: Session,
+    wanted: Filter,
+    chosen: Chosen,
+    why: str,
+    ticket: str | None,
+    timeout: float,
+    progress: bool | None,
+) -> None:
+    details = filter_details(wanted) | {"records": chosen.count}
+    act = act_of(session.settings, "quarantine discard", why=why, ticket=ticket, digest=chosen.digest, details=details)
+    async with audited(session, act) as ending:
+        with passing("discard", progress, chosen.view.offsets) as seen:
+            outcome = await discard(session, wanted, chosen, why, timeout, seen)
+        counts = {"sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
+        ending.details = {"run": outcome.run, **counts}
+        _report(outcome)
+
+
+def _report(outcome: Outcome) -> None:
+    echo(f"discarded {outcome.discarded:,} of {outcome.sent:,} records ({outcome.run})")
+    if outcome.pending:
+        raise PartiallyFailed(
+            f"{outcome.pending:,} records are sent, but no gate has answered yet",
+            do="start a worker: it discards them when it reads the request; a second request changes nothing",
+        )
+    if outcome.discarded < outcome.sent:
+        raise PartiallyFailed(
+            f"{outcome.sent - outcome.discarded:,} records were replayed or settled by another operator meanwhile",
+            do="see: transfer-gate quarantine list",
+        )
+
+
+def _report_missed(chosen: Chosen) -> None:
+    for quarantine_id in sorted(chosen.missed):
+        echo(f"not open, or not in quarantine: {quarantine_id}", err=True)
+    if chosen.left:
+        echo(f"left alone: {chosen.left:,} unreadable consent events; see: transfer-gate consent unreadable", err=True)
 
 
 def _position(text: str | None) -> search.Place | None:
@@ -267,5 +299,7 @@ def _position(text: str | None) -> search.Place | None:
         return None
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
-        raise InvalidInput(f"--after {text}: not a position", do="write it as partition:offset, as the last page said")
+        raise InvalidInput(
+            f"--after {text}: not a position", do="write it as partition:offset, as the last page printed it"
+        )
     return search.Place(int(partition), int(offset))

@@ -1,25 +1,16 @@
-"""`transfer-gate registry`: check a registry folder; say in words what changed between two."""
+"""`transfer-gate registry`: check a registry folder; list in words what changed between two."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from transfer_gate.cli.render import echo, echo_json
+from transfer_gate.cli.options import PATH, with_output
+from transfer_gate.cli.render import echo, echo_json, show
 from transfer_gate.registry import Change, Inspection, compare, inspect, load_registry
 from transfer_gate.settings import load_settings
-
-Output = Literal["table", "json"]
-_OUTPUT = click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object on stdout.",
-)
-_FOLDER = click.Path(path_type=Path)
 
 
 @click.group()
@@ -28,14 +19,14 @@ def registry() -> None:
 
 
 @registry.command()
-@click.argument("folder", metavar="[DIR]", required=False, type=_FOLDER)
+@click.argument("folder", metavar="[DIR]", required=False, type=PATH)
 @click.option("--strict", is_flag=True, help="Exit 1 when there are warnings.")
-@_OUTPUT
-def check(folder: Path | None, strict: bool, output: Output) -> None:
+@with_output
+def check(folder: Path | None, strict: bool, output: str) -> None:
     """Check the registry in DIR (default: TRANSFER_GATE_REGISTRY) and print its revision.
 
-    Every error is told at once, as file:line: field: what is wrong; then the exit code is 2. Warnings are doubts that a
-    person should look at; they fail only with --strict, exit 1.
+    Errors are listed all at once, as file:line: field: what is wrong; then the exit code is 2. Warnings are doubts
+    that a person should look at; they fail only with --strict, exit 1.
     """
     inspection = inspect(folder or load_settings().registry)
     if output == "json":
@@ -53,27 +44,28 @@ def check(folder: Path | None, strict: bool, output: Output) -> None:
 
 
 @registry.command()
-@click.argument("before", metavar="A", type=_FOLDER)
-@click.argument("after", metavar="B", type=_FOLDER)
-@_OUTPUT
-def diff(before: Path, after: Path, output: Output) -> None:
-    """Say which partners, notices and inputs of the rules differ between the registries A and B.
+@click.argument("before", metavar="A", type=PATH)
+@click.argument("after", metavar="B", type=PATH)
+@with_output
+def diff(before: Path, after: Path, output: str) -> None:
+    """List which partners, notices and inputs of the rules differ between the registries A and B.
 
     Exit 0 whether or not something changed; 2 when one of them is not a valid registry.
     """
     old, new = load_registry(before), load_registry(after)
     changes = compare(old, new)
-    if output == "json":
-        told = {"before": old.revision, "after": new.revision, "changes": [asdict(change) for change in changes]}
-        echo_json(told)
-        return
-    echo(f"{old.revision} -> {new.revision}", err=True)
+    if output != "json":
+        echo(f"{old.revision} -> {new.revision}", err=True)
+    changed = [asdict(change) for change in changes]
+    show(output, {"before": old.revision, "after": new.revision, "changes": changed}, _changes(changes))
+
+
+def _changes(changes: Sequence[Change]) -> Iterator[str]:
     if not changes:
-        echo("nothing changed")
+        yield "nothing changed"
     for title, group in groupby(changes, key=lambda change: change.title):
-        echo(title)
-        for change in group:
-            echo(f"  {_sentence(change)}")
+        yield title
+        yield from (f"  {_sentence(change)}" for change in group)
 
 
 def _sentence(change: Change) -> str:

@@ -1,22 +1,61 @@
-"""`transfer-gate ingest`: consent events of consent platforms, by webhook."""
+"""`transfer-gate worker | ingest`: the processes that run until SIGTERM or Ctrl-C."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
+from transfer_gate.cli.options import reason_given, with_why
 from transfer_gate.cli.render import echo
 from transfer_gate.errors import CheckFailed, InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients
+from transfer_gate.kafka.session import in_session
 from transfer_gate.observe.logs import configure_logs
+from transfer_gate.operators import act_of, record_acts
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
+
+
+def _run(service: Coroutine[Any, Any, None]) -> None:
+    """Run a service to its end, by uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(service)
+    else:
+        uvloop.run(service)
+
+
+@click.command()
+@click.option(
+    "--allow-older-registry",
+    is_flag=True,
+    help="Decide by a registry that is older than that of the last decisions: a rollback. Audited.",
+)
+@with_why
+def worker(allow_older_registry: bool, why: str | None) -> None:
+    """Decide transfers until SIGTERM or Ctrl-C; then finish the round that runs, and exit 0.
+
+    Several workers with the same TRANSFER_GATE_APP_ID share the partitions.
+    """
+    settings = load_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    configure_logs(settings.log_format, settings.log_level)
+    if allow_older_registry:
+        text = reason_given(why, "a rollback of the registry")
+        act = act_of(settings, "worker", "allow-older-registry", why=text)
+        in_session(settings, lambda session: record_acts(session, act))
+    from transfer_gate.gate.worker import run_worker
+
+    _run(run_worker(settings, allow_older_registry=allow_older_registry))
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def ingest(context: click.Context) -> None:
-    """Take webhooks of consent platforms until SIGTERM or Ctrl-C, and write what they say to consent-events.
+    """Take webhooks of consent platforms until SIGTERM or Ctrl-C, and write their events to consent-events.
 
     Sources are the files of TRANSFER_GATE_INGEST_SOURCES: docs/how-to/consent-platforms.md. A request is answered with
     200 once every in-sync replica has its events.
@@ -38,14 +77,7 @@ def _serve() -> None:
     configure_logs(settings.log_format, settings.log_level)
     silence_clients()
     files = load_sources(settings.ingest_sources)
-    nobody = frozenset(load_registry(settings.registry).policy.unidentified_ids)
-    run = run_ingest(settings, files, nobody)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(run)
-    else:
-        uvloop.run(run)
+    _run(run_ingest(settings, files, frozenset(load_registry(settings.registry).policy.unidentified_ids)))
 
 
 @ingest.command()

@@ -4,23 +4,24 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import click
 import msgspec
+from rich.table import Table
 
-from transfer_gate.cli import acts
-from transfer_gate.cli.render import Page, Rows, echo, echo_json
+from transfer_gate.cli.options import with_output, with_ticket, with_why
+from transfer_gate.cli.render import echo, show, table
 from transfer_gate.errors import CheckFailed, InvalidInput, PartiallyFailed
 from transfer_gate.growth.run import Grown, grow
 from transfer_gate.kafka.clients import silence_clients
-from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.session import Session, in_session
 from transfer_gate.kafka.topics import Difference, TopicReport, apply_topics
-from transfer_gate.model.registry import Registry
+from transfer_gate.operators import act_of, audited
 from transfer_gate.registry import load_registry
-from transfer_gate.settings import PREFIX, Settings, load_settings
+from transfer_gate.settings import PREFIX, load_settings
 
-#: Refusals of the broker that come from our own settings.
+#: Refusals of the broker that come from the settings.
 _WRONG_COUNTS: Final = ("InvalidReplicationFactorError", "InvalidPartitionsError")
 
 
@@ -31,8 +32,8 @@ def topics() -> None:
 
 @topics.command("apply")
 @click.option("--dry-run", is_flag=True, help="Create nothing; list what is missing and what differs.")
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def apply_command(dry_run: bool, output: Literal["table", "json"]) -> None:
+@with_output
+def apply_command(dry_run: bool, output: str) -> None:
     """Create what is missing, change nothing that exists, list what differs.
 
     Exit 1 when a worker could not start on what exists, 4 when the broker refused to create a topic.
@@ -40,29 +41,36 @@ def apply_command(dry_run: bool, output: Literal["table", "json"]) -> None:
     silence_clients()
     settings = load_settings()
     reports = asyncio.run(apply_topics(settings, load_registry(settings.registry), dry_run=dry_run))
-    if output == "json":
-        echo_json({"topics": reports})
-    else:
-        _print(reports)
+    show(output, {"topics": reports}, _page(reports))
     _raise_for(reports)
 
 
 @topics.command("grow")
 @click.option("--partitions", type=click.IntRange(min=1), required=True, metavar="N", help="The new partition count.")
 @click.option("--despite-verify", is_flag=True, help="Grow also where `verify` finds faults; none may be added.")
-@acts.with_why
-@acts.with_ticket
+@with_why
+@with_ticket
 def grow_command(partitions: int, despite_verify: bool, why: str | None, ticket: str | None) -> None:
     """Bring every topic that carries a prospect, and all that the gate knows, to a higher partition count.
 
     Stop the producers, wait until everything is decided, stop all workers, then run this; see docs/how-to/grow.md. Run
-    it again if it was interrupted. Exit 3 when there is nothing to do, 5 while somebody works.
+    it again if it was interrupted. Exit 3 when there is nothing to do, 5 while a worker runs or inputs are undecided.
     """
     silence_clients()
     settings = load_settings()
     registry = load_registry(settings.registry)
+
+    async def run(session: Session) -> Grown:
+        act = act_of(settings, "topics grow", why=why, ticket=ticket, details={"partitions": partitions})
+        async with audited(session, act) as ending:
+            grown = await grow(
+                session, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
+            )
+            ending.details = msgspec.to_builtins(grown)
+        return grown
+
     with _only_errors("transfer_gate.gate"):
-        grown = asyncio.run(_grow(settings, registry, partitions, despite_verify, why, ticket))
+        grown = in_session(settings, run)
     echo(
         f"{grown.partitions} partitions: {grown.states:,} states and {grown.entries:,} ledger entries are in their "
         f"places, {grown.events:,} consent events were applied; workers may start"
@@ -77,7 +85,7 @@ def grow_command(partitions: int, despite_verify: bool, why: str | None, ticket:
 
 @contextmanager
 def _only_errors(name: str) -> Iterator[None]:
-    """What is applied is counted, and reported in one line."""
+    """Events that are applied are counted, and reported in a single line."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -87,33 +95,16 @@ def _only_errors(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-async def _grow(
-    settings: Settings, registry: Registry, partitions: int, despite_verify: bool, why: str | None, ticket: str | None
-) -> Grown:
-    about = {"partitions": partitions}
-    async with (
-        open_session(settings) as session,
-        acts.audited(session, "topics grow", why=why, ticket=ticket, details=about) as ending,
-    ):
-        grown = await grow(
-            session, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
-        )
-        ending.details = msgspec.to_builtins(grown)
-    return grown
-
-
-def _print(reports: tuple[TopicReport, ...]) -> None:
-    table = Rows(box=None, pad_edge=False)
-    for title in ("topic", "partitions", "replication", ""):
-        table.add_column(title, overflow="fold")
-    for report in reports:
-        counts = ["-" if count is None else str(count) for count in (report.partitions, report.replication)]
-        table.add_row(report.topic, *counts, report.action)
-    console = Page()
-    console.print(table)
+def _page(reports: tuple[TopicReport, ...]) -> Iterator[str | Table]:
+    rows = [(report.topic, _count(report.partitions), _count(report.replication), report.action) for report in reports]
+    yield table(rows, "topic", "partitions", "replication", "")
     differing = _grouped((_line(difference), report.topic) for report in reports for difference in report.differences)
     for line, names in differing.items():
-        echo(f"{line}: {', '.join(names)}")
+        yield f"{line}: {', '.join(names)}"
+
+
+def _count(found: int | None) -> str:
+    return "-" if found is None else str(found)
 
 
 def _line(difference: Difference) -> str:

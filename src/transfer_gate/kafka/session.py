@@ -4,14 +4,18 @@ A command opens one session and hands it to everything that it calls. Admin clie
 they are first used.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypeVar
 
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.producer import Producer
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.settings import Settings
+
+T = TypeVar("T")
 
 
 class Session:
@@ -43,3 +47,13 @@ async def open_session(settings: Settings) -> AsyncIterator[Session]:
         for part in (session.cluster, session.reader, session.producer):
             closing.push_async_callback(part.close)
         yield session
+
+
+def in_session(settings: Settings, work: Callable[[Session], Awaitable[T]]) -> T:
+    """Run `work` with a session that is closed at its end; what a command does. Returns what it returns."""
+
+    async def run() -> T:
+        async with open_session(settings) as session:
+            return await work(session)
+
+    return asyncio.run(run())

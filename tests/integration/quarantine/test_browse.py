@@ -149,7 +149,7 @@ async def test_counts_are_by_partner_and_first_reason(run: Operator) -> None:
         (("list", "--since", "yesterday"), 2, "not a time"),
         (("list", "--after", "x"), 2, "partition:offset"),
         (("list", "--partition", "7"), 2, "no partition 7"),
-        (("list", "--reason", "because"), 2, "no such reason"),
+        (("list", "--reason", "because"), 2, "not a reason"),
         (("list", "--reveal"), 5, "needs a reason"),
         (("show", NOBODY), 3, "no record"),
         (("show", "7"), 2, "not a quarantine id"),

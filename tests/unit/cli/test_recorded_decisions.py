@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.property.scenarios import CLEAN, put, world
 from transfer_gate import __version__
 from transfer_gate.auditor.evidence import Evidence
-from transfer_gate.cli.recorded import GATE_REASONS, Recorded
+from transfer_gate.cli.explanation import GATE_REASONS, Recorded
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.judge import Only
 from transfer_gate.model.reasons import OperationalReason

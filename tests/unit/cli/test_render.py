@@ -16,7 +16,7 @@ from transfer_gate.printable import json_text, lines, one_line, without_contacts
 
 CLI: Final = Path(__file__).parents[3] / "src" / "transfer_gate" / "cli"
 #: Prints the texts of the demo, with markup, about people that it made up.
-OWN_TEXTS: Final = {"render.py", "demo.py", "progress.py", "__init__.py"}
+OWN_TEXTS: Final = {"render.py", "demo.py", "__init__.py"}
 HOSTILE: Final = "acme\x1b]0;owned\x07\x1b[2J\r\n99999999  0:0  forged line \u202e[bold]\u2028\x85\ud800"
 
 

@@ -13,7 +13,6 @@ import pytest
 from aiokafka import TopicPartition
 
 from tests.support.command_line import CommandLine
-from transfer_gate.cli.moments import moment
 from transfer_gate.doctor import local_checks
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.gate.members import published_by, published_in, with_published
@@ -132,28 +131,6 @@ def test_a_cursor_goes_on_behind_its_place_and_in_later_partitions() -> None:
     assert _behind(within, Place(1, 3))[TopicPartition("q", 1)] == (10, 20)
     assert _behind(within, None) == within
     assert str(Place(1, 14)) == "1:14"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2h", NOW - dt.timedelta(hours=2)),
-        ("3d", NOW - dt.timedelta(days=3)),
-        ("1w", NOW - dt.timedelta(weeks=1)),
-        ("2026-11-24T12:00:00+02:00", NOW),
-        (None, None),
-    ],
-)
-def test_times_are_rfc_3339_or_ago(text: str | None, expected: dt.datetime | None) -> None:
-    """Offsets count."""
-    assert moment("--since", text, NOW) == expected
-
-
-@pytest.mark.parametrize("text", ["", "2", "2x", "-2h", "2026-11-24", "2026-11-24T12:00:00", "999999w", "now"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
-    """A date without an offset is the classic mistake."""
-    with pytest.raises(InvalidInput, match="--since"):
-        moment("--since", text, NOW)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from click import BadParameter
 
-from transfer_gate.cli.replay_options import Rate
 from transfer_gate.errors import InvalidInput
 from transfer_gate.records.ledger import ERASED, LedgerEntry, encode_entry
 from transfer_gate.replay.plan import (
@@ -185,11 +183,3 @@ def test_only_what_came_out_otherwise_is_a_difference() -> None:
         ("released (email)", "released (sms)", [id_of(1)]),
         ("released (email)", "held: not-withdrawn, not-objected", [id_of(2)]),
     ]
-
-
-@pytest.mark.parametrize(("given", "a_second"), [("500/s", 500), ("6000/m", 100), ("50", 50), ("7200/h", 2)])
-def test_rates_are_a_number_in_a_time(given: str, a_second: float) -> None:
-    assert Rate().convert(given, None, None) == a_second
-    for wrong in ("0/s", "-1", "many", "5/day", "nan", "inf/s"):
-        with pytest.raises(BadParameter):
-            Rate().convert(wrong, None, None)
