@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from benchmarks.events import Events
@@ -158,8 +158,13 @@ class Bench:
         return await asyncio.to_thread(_run, settings, arguments)
 
     async def topics_of(self, settings: Settings) -> None:
-        """Create what an installation needs."""
+        """Create what an installation needs. What others have decided there is deleted: a group without notes that
+        finds it decides nothing of that once more.
+        """
         await apply_topics(settings, load_registry(settings.registry))
+        async with self._admin() as admin:
+            places = [TopicPartition(settings.topics.decisions, number) for number in range(PARTITIONS)]
+            await admin.delete_records({place: RecordsToDelete(-1) for place in places})
 
     async def create(self, *names: str) -> None:
         """Create plain topics."""

@@ -13,6 +13,7 @@ from msgspec import Struct
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
+from transfer_gate.gate.integrity.decided import OffsetEvidence, evidence_of
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
 from transfer_gate.gate.integrity.offsets import (
@@ -49,7 +50,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
     `committed`: by partition, by input topic. `begins` and `ends`: first and end offset by place (high watermark);
     `epoch_ends`: where the leader epoch that was noted of a place ends now. `with_states`: partitions whose changelog
-    holds states, of those without an offset of transfers. `registry`: `published_at/revision` of the registry in use.
+    holds states, of those without an offset of transfers. `registry`: `published_at/revision` of the registry in
+    use; `evidence`: what the decision records show of partitions without a note.
     """
 
     committed: Mapping[int, Mapping[str, Committed]]
@@ -60,6 +62,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     with_states: frozenset[int]
     members: tuple[frozenset[str], ...]
     registry: str
+    evidence: OffsetEvidence
 
 
 async def commits(session: Session, found: Mapping[str, FoundTopic], registry: str) -> list[Finding]:
@@ -129,6 +132,8 @@ def _of_offsets(topics: Topics, seen: Comparison, number: int, offsets: Mapping[
         require_offsets(topics.transfers, number, offsets, has_state=worked)
 
     yield _OFFSETS, topics.transfers, required
+    # The right offset is another one in every partition.
+    yield _OFFSETS, f"{topics.transfers} {number}", partial(seen.evidence.require, number, offsets)
 
 
 def _of_note(
@@ -237,6 +242,10 @@ async def _look(session: Session, found: Mapping[str, FoundTopic], registry: str
         raise BrokerUnavailable(str(error), do="look at the brokers' logs, then run the command again") from None
     finally:
         await watch.close()
+    known = {(topic, number): one for number, offsets in committed.items() for topic, one in offsets.items()}
+    count = identities[topics.transfers].partitions
+    read = (topics.consents, topics.strays, topics.decisions)
+    complete = all(name in found and found[name].partitions >= count for name in read)
     forgotten = {
         place: end
         for place, end in ends.items()
@@ -251,6 +260,7 @@ async def _look(session: Session, found: Mapping[str, FoundTopic], registry: str
         with_states=await _with_states(session.reader, forgotten),
         members=tuple(await cluster.group_subscriptions(settings.app_id)),
         registry=registry,
+        evidence=await evidence_of(settings, session.reader, identities, known, range(count) if complete else ()),
     )
 
 

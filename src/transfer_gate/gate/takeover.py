@@ -13,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.integrity.commit_note import note_of, read_note
+from transfer_gate.gate.integrity.commit_note import read_note
+from transfer_gate.gate.integrity.decided import read_evidence
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
 from transfer_gate.gate.integrity.offsets import (
@@ -288,10 +289,11 @@ class TakeOver:
 
         async def read(number: int) -> dict[str, Committed]:
             committed = await self._writers[number].committed(self._book.noted, number)
-            note = self._notes[number] = note_of(committed, self._book.consents, ids)
-            committed.pop(self._book.ledger, None)
+            note = self._notes[number] = evidence.note(number, committed)
             if lacking:
                 raise offsets_lost(self._book.transfers, number, lacking)
+            evidence.require(number, committed)
+            committed.pop(self._book.ledger, None)
             if note.state_format > STATE_FORMAT:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)
             for registry in registries:
@@ -310,6 +312,7 @@ class TakeOver:
         known = await writer.committed_anywhere()
         registries = self._registries(known, identities)
         lacking = await lacking_offsets(writer, self._options, self._book, identities, known)
+        evidence = await read_evidence(self._settings, self._options, identities, known, numbers)
         committed = await self._each(numbers, read)
         begins = await self._watermarks.all_begins(set(committed)) if committed else {}
 

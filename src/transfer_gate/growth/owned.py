@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError, RefusedByGuard
-from transfer_gate.gate.integrity.commit_note import note_of
+from transfer_gate.gate.integrity.decided import read_evidence
 from transfer_gate.gate.integrity.identity import Identities, TopicWatch
 from transfer_gate.gate.integrity.logs import require_same_log
 from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, offsets_set, require_nothing_skipped
@@ -86,9 +86,12 @@ class AllPartitions:
             identities = await watch.look()
         ids = {topic: found.topic_id for topic, found in identities.items()}
         noted = self.book.noted
+        known = await self._writers[0].committed_anywhere()
+        evidence = await read_evidence(self.settings, self.options, identities, known, self._writers)
         found = await asyncio.gather(*(writer.committed(noted, number) for number, writer in self._writers.items()))
         for (number, writer), committed in zip(self._writers.items(), found, strict=True):
-            note = note_of(committed, self.book.consents, ids)
+            note = evidence.note(number, committed)
+            evidence.require(number, committed)
             committed.pop(self.book.ledger, None)
             if note.state_format > STATE_FORMAT:
                 raise format_too_new(f"the group's note of partition {number}", note.state_format)

@@ -57,7 +57,7 @@ _NEEDED: Final[Mapping[Role, frozenset[str]]] = {
     "changelog": _INPUT | _OUTPUT,
     "ledger": _INPUT | _OUTPUT,
     "quarantine": _OUTPUT,
-    "decisions": _OUTPUT,
+    "decisions": _INPUT | _OUTPUT,
     "partner": _OUTPUT,
 }
 #: How long one broker may take to say why it closes the connection, seconds.

@@ -12,7 +12,14 @@ from aiokafka import ConsumerRecord
 
 from tests.support.clients import open_producer, open_reader, places_of, read_all, set_offsets
 from tests.support.stream_gate import Sent, StreamGate, json_of, open_gate
-from tests.support.topics import configure_broker, configure_topic, delete_group, delete_records, remake_topic
+from tests.support.topics import (
+    configure_broker,
+    configure_topic,
+    delete_group,
+    delete_records,
+    make_topics,
+    remake_topic,
+)
 from tests.support.workers import Worker
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.gate.inbox import Fetched, Offsets, Passed, Record
@@ -158,6 +165,64 @@ async def test_offsets_that_were_set_beyond_unapplied_events_or_back_before_deci
 
     await reset_offset(gate, gate.topics.transfers, decided)
     await expect_objected_once(gate, before, after)
+
+
+async def test_offsets_that_were_all_set_to_the_earliest_at_once_have_nothing_sent_twice(gate: StreamGate) -> None:
+    """Not one note is left, as where the brokers forgot the group and somebody said where it stood. Another app id on
+    the same topics has none either.
+    """
+    before = await ask(gate, "t-1")
+    await gate.consent("p-2")
+    await gate.settled()
+    free = await gate.send(gate.topics.transfers, gate.events.transfer("p-2", "t-2"), b"p-2")
+    await gate.settled()
+    await gate.worker.terminate()
+    after = await ask(gate, "t-3")
+    group, topic = gate.place.app_id, gate.topics.transfers
+    committed = await gate.committed()
+    for name, _ in committed:
+        await reset_offset(gate, name)
+    message = await refusal(gate, after)
+    assert f"transfers below {free.place[2] + 1} are decided: they would be decided, and sent to partners" in message
+    command = f"--group {group} --topic {topic}:0 --reset-offsets --to-offset {free.place[2] + 1} --execute"
+    assert command in message
+    assert PROSPECT not in message
+    _, output, _ = await asyncio.to_thread(gate.place.run, "doctor")
+    assert "FAIL  group offsets" in output
+    assert command in " ".join(output.split())
+
+    changelog = Topics(gate.topics.prefix, f"{group}-2").changelog
+    await make_topics(gate.place.bootstrap_servers, {changelog: COMPACT}, 1)
+    another = gate.place.start_worker(app_id=f"{group}-2")
+    assert await another.ended() == 1, another.tail()
+    assert "has no offset and has no note of its last commit" in another.log.read_text(encoding="utf-8")
+
+    await reset_offset(gate, topic, free.place[2] + 1)
+    await expect_objected_once(gate, before, after)
+    outputs = await gate.outputs()
+    assert len(outputs.released_to("acme", "p-2")) == 1
+    code, _ = await asyncio.to_thread(gate.place.verify)
+    assert code == 0
+
+
+async def test_offsets_that_were_all_set_to_the_latest_at_once_skip_no_objection(gate: StreamGate) -> None:
+    await gate.consent("p-2")
+    await gate.settled()
+    await gate.worker.terminate()
+    value = gate.events.against("objection", "p-2", "o-2")
+    await gate.send(gate.topics.consents, value, b"p-2")
+    for name in {name for name, _ in await gate.committed()}:
+        await reset_offset(gate, name, await end_of(gate, name))
+    after = await gate.send(gate.topics.transfers, gate.events.transfer("p-2", "t-2"), b"p-2")
+    message = await refusal(gate, after)
+    assert "has no note of its last commit: nothing shows that the events before it are applied" in message
+    command = f"--topic {gate.topics.consents}:0 --reset-offsets --to-earliest --execute"
+    assert command in message
+    _, output, _ = await asyncio.to_thread(gate.place.run, "doctor")
+    assert command in " ".join(output.split())
+
+    await reset_offset(gate, gate.topics.consents)
+    await expect_objected_once(gate, after)
 
 
 async def test_a_first_round_that_was_cut_off_is_no_sign_of_earlier_work_and_one_that_was_committed_is(
