@@ -18,7 +18,7 @@ from transfer_gate.gate.outputs import Output, Outputs, place_of
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.replays import Replays
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.strays import event_of, headers_of
+from transfer_gate.gate.strays import event_of, headers_of, place_of_event
 from transfer_gate.gate.table import Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.sizes import is_prospect, unheld, weight
@@ -198,7 +198,10 @@ class Round:
         except Unreadable as error:
             if record.value is not None or not copied:  # else counted where it stood
                 self.unreadable_consents += 1
-            logger.warning("a consent event can't be read: its prospect is blocked", extra=place_of(record))
+            logger.warning(
+                "a consent event can't be read: its prospect is blocked",
+                extra=place_of_event(record, self._book.consents),
+            )
             for prospect in error.prospects:
                 if not is_prospect(prospect):
                     continue
@@ -227,7 +230,7 @@ class Round:
             self.overflowed += 1
             logger.warning(
                 "a prospect has more history than is kept: their transfers are quarantined (history-overflow)",
-                extra=place_of(record),
+                extra=place_of_event(record, self._book.consents),
             )
 
     def decide(self, records: Sequence[Record], position: int) -> int:

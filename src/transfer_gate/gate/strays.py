@@ -9,7 +9,7 @@ from typing import Final
 from transfer_gate.gate.inbox import Record
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records import headers as names
-from transfer_gate.records.partitioner import stray_offset
+from transfer_gate.records.partitioner import is_stray_name, place_known_as, stray_offset
 
 #: Beyond every partition: strays whose headers do not name where they stood.
 _UNKNOWN_PARTITION: Final = (1 << 14) - 1
@@ -52,3 +52,15 @@ def event_of(record: Record) -> Record:
         serialized_value_size=record.serialized_value_size,
         headers=record.headers,
     )
+
+
+def place_of_event(record: Record, consents: str) -> dict[str, object]:
+    """Fields of a log line about a consent event, home-brought (`event_of`) or not: where it stood in `consents` at
+    first, else, where that is not known, on the topic of strays.
+    """
+    topic, partition, offset = record.topic, record.partition, record.offset
+    if is_stray_name(offset):
+        stood, offset = place_known_as(offset, partition)
+        if stood != _UNKNOWN_PARTITION:
+            topic, partition = consents, stood
+    return {"topic": topic, "partition": partition, "offset": offset}

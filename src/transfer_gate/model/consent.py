@@ -127,9 +127,12 @@ class RestrictionLifted(Event, frozen=True, kw_only=True, tag="restriction_lifte
 class Resolution(Event, frozen=True, kw_only=True, tag="resolution"):
     """An operator looked at unreadable consent events and settled them, by their offsets; or, with `history`, at a
     history that had become too long to be kept.
+
+    What no offset can be would be the name by which states know an event of another topic or partition
+    (`records.partitioner`).
     """
 
-    resolves: tuple[Annotated[int, Meta(ge=0)], ...]
+    resolves: tuple[Annotated[int, Meta(ge=0, lt=1 << 40)], ...]
     history: bool = False
     by: str | None = None
     why: str | None = None

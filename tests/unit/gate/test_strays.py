@@ -52,6 +52,26 @@ def test_a_stray_whose_headers_name_no_place_blocks_or_counts_and_can_be_kept(
     assert state.objections if readable else state.unreadable
 
 
+@pytest.mark.parametrize(
+    ("headers", "place"),
+    [
+        ({"tg-source-partition": b"2", "tg-source-offset": b"7"}, ("consent-events", 2, 7)),
+        ({"tg-source-partition": b"2", "tg-source-offset": b"7", "tg-source-life": b"3"}, ("consent-events", 2, 7)),
+        ({"tg-source-offset": b"7"}, ("transfer-gate-strays", 0, 5)),
+    ],
+)
+def test_a_log_line_about_a_stray_names_the_place_where_it_stood(
+    tmp_path: Path, headers: dict[str, bytes], place: tuple[str, int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    book = Rulebook.of(Topics(), load_registry(write_registry(tmp_path, NOW)))
+    work = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
+    sent = tuple({"tg-source-timestamp-ms": b"1795510800000", **headers}.items())
+    record = ConsumerRecord(book.strays, 0, 5, int(NOW.timestamp() * 1000), 0, b"p-1", b"{", None, 0, 0, sent)
+    work.fold_strays([record])
+    (line,) = [line for line in caplog.records if "can't be read" in line.message]
+    assert (line.__dict__["topic"], line.__dict__["partition"], line.__dict__["offset"]) == place
+
+
 @pytest.mark.parametrize(("partition", "offset", "life"), [(-1, 0, 0), (1 << 14, 0, 0), (0, -1, 0), (0, 1 << 40, 0)])
 def test_a_place_that_no_event_has_has_no_name(partition: int, offset: int, life: int) -> None:
     with pytest.raises(ValueError, match="no event stands there"):

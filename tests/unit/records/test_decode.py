@@ -200,3 +200,14 @@ def test_an_address_without_a_canonical_form_is_schema_invalid(address: str) -> 
     contact = {"email": {"value": address, "type": "personal"}}
     with pytest.raises(SchemaInvalid, match=r"contact\.email\.value"):
         decode_transfer(_raw(TRANSFER | {"contact": contact}))
+
+
+@pytest.mark.parametrize("offset", ["1099511627776", str(1 << 48), str(1 << 62), str(1 << 64), "9" * 4300])
+def test_a_resolution_of_what_no_offset_is_can_not_be_read(offset: str) -> None:
+    """States know events of other topics and partitions by such numbers."""
+    raw = (
+        '{"type": "resolution", "event_id": "x", "prospect_id": "p-1", "event_time": "2026-01-01T00:00:00Z",'
+        f' "resolves": [{offset}]}}'
+    )
+    with pytest.raises(Unreadable):
+        decode_consent(raw.encode(), b"p-1")
