@@ -14,33 +14,25 @@ from transfer_gate.errors import GateError
 #: What writing to a full disk, or to a closed pipe, fails with.
 _OUTPUT_FAILED: Final = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE)
 
-#: Command -> (module that defines it, name of its click command there, one-line help).
-COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "init": ("transfer_gate.cli.project", "init", "Lay out a new installation: registry, cases, settings, CI checks."),
-    "worker": ("transfer_gate.cli.services", "worker", "Decide transfers until it is stopped."),
-    "topics": ("transfer_gate.cli.topics", "topics", "Create topics that are missing; bring them to more partitions."),
-    "registry": ("transfer_gate.cli.registry", "registry", "Check and compare partners, notices and policy."),
-    "policy": ("transfer_gate.cli.policy", "policy", "Test the rules with case files; explain a decision."),
-    "quarantine": (
-        "transfer_gate.cli.quarantine",
-        "quarantine",
-        "List, explain, export, discard quarantined records.",
-    ),
-    "consent": (
-        "transfer_gate.cli.consent",
-        "consent",
-        "Import and watch consent events, settle unreadable ones.",
-    ),
-    "ingest": ("transfer_gate.cli.services", "ingest", "Take consent events of consent platforms, by webhook."),
-    "key": ("transfer_gate.cli.key", "key", "Make and rotate the master keys of quarantine."),
-    "replay": ("transfer_gate.cli.replay", "replay", "Decide quarantined records again: plan, approve, run."),
-    "verify": ("transfer_gate.cli.checks", "verify", "Prove that every record ended in exactly one place."),
-    "audit": ("transfer_gate.cli.checks", "audit", "Check every released record against its evidence."),
-    "doctor": ("transfer_gate.cli.checks", "doctor", "Check broker, topics, registry, clock and versions."),
-    "schema": ("transfer_gate.cli.project", "schema", "Export the schemas of what goes in and out."),
-    "completion": ("transfer_gate.cli.project", "completion", "Print the script for completion in a shell."),
-    "kafka": ("transfer_gate.cli.kafka", "kafka", "Run a real single-node Apache Kafka for development."),
-    "demo": ("transfer_gate.cli.demo", "demo", "Watch transfers flow through the gate, end to end."),
+#: Command -> (module of this package that defines it under its name, its help in a line).
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "init": ("project", "Lay out a new installation: registry, cases, settings, CI checks."),
+    "worker": ("services", "Decide transfers until it is stopped."),
+    "topics": ("topics", "Create topics that are missing; bring them to more partitions."),
+    "registry": ("registry", "Check and compare partners, notices and policy."),
+    "policy": ("policy", "Test the rules with case files; explain a decision."),
+    "quarantine": ("quarantine", "List, explain, export, discard quarantined records."),
+    "consent": ("consent", "Import and watch consent events, settle unreadable ones."),
+    "ingest": ("services", "Take consent events of consent platforms, by webhook."),
+    "key": ("key", "Make and rotate the master keys of quarantine."),
+    "replay": ("replay", "Decide quarantined records again: plan, approve, run."),
+    "verify": ("checks", "Prove that every record ended in exactly one place."),
+    "audit": ("checks", "Check every released record against its evidence."),
+    "doctor": ("checks", "Check broker, topics, registry, clock and versions."),
+    "schema": ("project", "Export the schemas of what goes in and out."),
+    "completion": ("project", "Print the script for completion in a shell."),
+    "kafka": ("kafka", "Run a real single-node Apache Kafka for development."),
+    "demo": ("demo", "Watch transfers flow through the gate, end to end."),
 }
 
 
@@ -55,21 +47,19 @@ class LazyGroup(click.Group):
         """Import the module of a command; None when there is no such command."""
         if cmd_name not in COMMANDS:
             return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Names of commands that begin so, without importing them, and options of the program itself."""
-        named = [
-            CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items() if name.startswith(incomplete)
-        ]
+        named = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands with their one-line helps, without importing them."""
+        """List the commands with their helps, without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

@@ -27,23 +27,23 @@ from transfer_gate.model.state import EMPTY
 from transfer_gate.operators import Act, Ending, act_of, audited, operator, record_acts
 from transfer_gate.quarantine import search
 from transfer_gate.quarantine.consent_states import states_of
-from transfer_gate.quarantine.discard import choose, discard
 from transfer_gate.quarantine.export import prospect, shared_domains, time_of
 from transfer_gate.quarantine.payloads import Payload, payloads_of
 from transfer_gate.quarantine.search import Filter, Found
 from transfer_gate.quarantine.unreadable import (
-    UnreadableEvent,
-    end_of_strays,
+    came_home,
+    discard_copies,
     home_of,
+    is_applied,
     looks_like,
     nameable,
+    open_copies,
     publish_resolution,
+    still_blocking,
     unreadable_at,
 )
 from transfer_gate.records.cloudevents import plain_value
-from transfer_gate.records.consents import is_readable
 from transfer_gate.records.masking import MASK, masked
-from transfer_gate.records.partitioner import place_known_as
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings, load_settings
 
@@ -84,7 +84,7 @@ def unreadable(reveal: bool, why: str | None, output: str, progress: bool | None
             await record_acts(session, act)
         both = zip(found, payloads, strict=True)
         nobody = _nobody(settings)
-        return [_row(copy, payload, nobody, reveal=reveal) for copy, payload in both if not _came_home(copy, payload)]
+        return [_row(copy, payload, nobody, reveal=reveal) for copy, payload in both if not came_home(copy, payload)]
 
     rows = in_session(settings, run)
     if not rows:
@@ -125,65 +125,65 @@ def resolve(
     """
     settings = load_settings()
     text = reason_given(why, "resolving a consent event")
+    key = None if prospect_id is None else prospect_id.encode()
     if history:
-        if prospect_id is None or offsets or quarantine_id:
+        if key is None or offsets or quarantine_id:
             raise click.UsageError("name the prospect of the history by --prospect, and nothing else")
-        key = prospect_id.encode()
-        in_session(settings, lambda session: _resolve_history(session, key, text, ticket, wait_seconds, yes=yes))
+        of_history = key
+        in_session(settings, lambda session: _resolve_history(session, of_history, text, ticket, wait_seconds, yes=yes))
         return
-    if (quarantine_id is None) == (prospect_id is None or not offsets):
+    if (quarantine_id is None) == (key is None or not offsets):
         raise click.UsageError("name the events by --prospect and --offset, or by --quarantine-id")
-    in_session(
-        settings,
-        lambda session: _resolve(session, prospect_id, offsets, quarantine_id, text, ticket, wait_seconds, yes=yes),
-    )
+    wanted = None if quarantine_id is None else as_id(quarantine_id)
+
+    async def run(session: Session) -> None:
+        if wanted is None:
+            await _resolve(session, key or b"", offsets, text, ticket, wait_seconds, yes=yes)
+            return
+        copy = (await search.life_of(session, wanted)).attempts[-1]
+        if copy.held.stage != "consent":
+            raise NothingMatched(f"{wanted} is not a consent event", do="see: transfer-gate consent unreadable")
+        if nameable(copy.record.key, _nobody(settings)):
+            offset = copy.held.source.offset
+            await _resolve(session, copy.record.key or b"", [offset], text, ticket, wait_seconds, yes=yes)
+            return
+        async with audited(session, _act(session, text, ticket, {"quarantine_id": wanted})) as ending:
+            await _settle(session, [wanted], copy.record.partition, text, wait_seconds, ending)
+        echo("it was about no person: its copy in quarantine is discarded, and it blocked no transfer")
+
+    in_session(settings, run)
 
 
 async def _resolve(
-    session: Session,
-    prospect_id: str | None,
-    offsets: Sequence[int],
-    quarantine_id: str | None,
-    why: str,
-    ticket: str | None,
-    timeout: float,
-    *,
-    yes: bool,
+    session: Session, key: bytes, offsets: Sequence[int], why: str, ticket: str | None, timeout: float, *, yes: bool
 ) -> None:
-    key = None if prospect_id is None else prospect_id.encode()
-    if quarantine_id is not None:
-        copy = (await search.life_of(session, as_id(quarantine_id))).attempts[-1]
-        if copy.held.stage != "consent":
-            raise NothingMatched(
-                f"{copy.held.quarantine_id} is not a consent event", do="see: transfer-gate consent unreadable"
-            )
-        key, offsets = copy.record.key, [copy.held.source.offset]
-        if not nameable(key, _nobody(session.settings)):
-            about = {"quarantine_id": copy.held.quarantine_id}
-            async with audited(session, _act(session, why, ticket, about)) as ending:
-                await _settle_copies(session, [copy.held.quarantine_id], copy.record.partition, why, timeout, ending)
-            echo("it was about no person: its copy in quarantine is discarded, and it blocked no transfer")
-            return
-    events = await unreadable_at(session, key or b"", offsets, _nobody(session.settings))
-    for line in _about(events):
-        echo(line, err=True)
-    _confirm_events(events, yes)
+    settings = session.settings
+    events = await unreadable_at(session, key, offsets, _nobody(settings))
+    for event in events:
+        likely = f"looks like {' or '.join(event.looks_like)}" if event.looks_like else "its type is not known"
+        received = time_of(event.received_ms) or "-"
+        echo(f"{event.partition}:{event.offset}  received {received}  {likely}; {event.why}", err=True)
+    if forbidding := sum(event.may_forbid for event in events):
+        echo(
+            f"{forbidding} of {len(events)} may have been a withdrawal, objection, erasure or restriction: "
+            "let the source send it again, readable, before you resolve it",
+            err=True,
+        )
+    _confirm(yes)
     partition = events[0].partition
     numbers = [event.offset for event in events]
-    details = {"topic": session.settings.topics.consents, "partition": partition, "offsets": numbers}
+    details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
     async with audited(session, _act(session, why, ticket, details)) as ending:
-        reached = await publish_resolution(
-            session, key or b"", partition, numbers, by=operator(session.settings), why=why
-        )
-        home = await home_of(session, key or b"", partition)
-        if not await _applied(session, partition, reached, home, timeout):
+        reached = await publish_resolution(session, key, partition, numbers, by=operator(settings), why=why)
+        home = await home_of(session, key, partition)
+        if not await is_applied(session, partition, reached, home, timeout):
             raise PartiallyFailed(
                 "the resolution is published, but no gate has applied it yet",
                 do="start a worker, then run this command again to clear the copies from quarantine",
             )
         ending.details = {"applied": True}
-        await _settle_copies(session, await _copies_of(session, events), partition, why, timeout, ending)
-    await _print_what_blocks(session, key or b"", home)
+        await _settle(session, await open_copies(session, events), partition, why, timeout, ending)
+    await _print_what_blocks(session, key, home)
     echo(f"resolved {len(events)} unreadable consent events, at {partition}:{', '.join(map(str, numbers))}")
 
 
@@ -202,7 +202,7 @@ async def _resolve_history(
     details = {"topic": session.settings.topics.consents, "partition": home, "history": True}
     async with audited(session, _act(session, why, ticket, details)) as ending:
         reached = await publish_resolution(session, key, home, [], by=operator(session.settings), why=why, history=True)
-        if not await _committed(session, session.settings.topics.consents, {home: reached}, timeout):
+        if not await is_applied(session, home, reached, home, timeout):
             raise PartiallyFailed("the resolution is published, but no gate has applied it yet", do="start a worker")
         ending.details = {"applied": True}
     await _print_what_blocks(session, key, home)
@@ -213,74 +213,21 @@ def _act(session: Session, why: str, ticket: str | None, details: dict[str, Any]
     return act_of(session.settings, "consent resolve", why=why, ticket=ticket, details=details)
 
 
-async def _applied(session: Session, partition: int, reached: int, home: int, timeout: float) -> bool:
-    """Whether the resolution counts where its prospect is decided: an event elsewhere has to come home first."""
-    if not await _committed(session, session.settings.topics.consents, {partition: reached}, timeout):
-        return False
-    if partition == home:
-        return True
-    return await _committed(
-        session, session.settings.topics.strays, {home: await end_of_strays(session, home)}, timeout
-    )
-
-
-async def _committed(session: Session, topic: str, reached: dict[int, int], timeout: float) -> bool:
-    return await session.cluster.await_commits(session.settings.app_id, topic, reached, timeout)
-
-
-async def _copies_of(session: Session, events: Sequence[UnreadableEvent]) -> list[str]:
-    """Ids of the open copies of these events of one partition. Place and time distinguish them from copies of
-    events at the same offsets of a former life of the topic.
-    """
-    partition = events[0].partition
-    wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
-    view = await search.look(session, wanted, partition=partition)
-    return [
-        copy.held.quarantine_id
-        async for copy in search.found_in(session, wanted, view)
-        if (copy.held.source.offset, copy.held.source_timestamp_ms) in stood
-    ]
-
-
 async def _print_what_blocks(session: Session, key: bytes, partition: int) -> None:
-    state = (await states_of(session, {partition: {key}})).get((partition, key), EMPTY)
-    left = sorted(set(state.unreadable) - set(state.resolved))
-    if left:
-        places = ", ".join(str(search.Place(*place_known_as(name, partition))) for name in left)
-        echo(f"still blocked, by the unreadable events at {places}", err=True)
+    if left := await still_blocking(session, key, partition):
+        echo(f"still blocked, by the unreadable events at {', '.join(map(str, left))}", err=True)
 
 
-async def _settle_copies(
+async def _settle(
     session: Session, copies: Sequence[str], partition: int, why: str, timeout: float, ending: Ending
 ) -> None:
-    """Discard the copies in quarantine: they need no second look. Copies that are gone by age are settled."""
-    wanted = Filter(ids=frozenset(copies))
-    chosen = await choose(session, wanted, partition=partition, consents=True) if copies else None
-    ending.details |= {"copies": chosen.count if chosen else 0}
-    if chosen and chosen.count:
-        outcome = await discard(session, wanted, chosen, why, timeout, consents=True)
-        if outcome.discarded < chosen.count:
-            ending.details |= {"discarded": outcome.discarded}
-            raise PartiallyFailed(
-                "resolved, but the copies in quarantine are not discarded yet", do="run this command again"
-            )
-
-
-def _about(events: Sequence[UnreadableEvent]) -> Iterator[str]:
-    for event in events:
-        likely = f"looks like {' or '.join(event.looks_like)}" if event.looks_like else "its type is not known"
-        yield f"{event.partition}:{event.offset}  received {time_of(event.received_ms) or '-'}  {likely}; {event.why}"
-
-
-def _confirm_events(events: Sequence[UnreadableEvent], yes: bool) -> None:
-    forbidding = sum(event.may_forbid for event in events)
-    if forbidding:
-        echo(
-            f"{forbidding} of {len(events)} may have been a withdrawal, objection, erasure or restriction: "
-            "let the source send it again, readable, before you resolve it",
-            err=True,
+    count, discarded = await discard_copies(session, copies, partition, why, timeout)
+    ending.details |= {"copies": count}
+    if discarded < count:
+        ending.details |= {"discarded": discarded}
+        raise PartiallyFailed(
+            "resolved, but the copies in quarantine are not discarded yet", do="run this command again"
         )
-    _confirm(yes)
 
 
 def _confirm(yes: bool) -> None:
@@ -290,12 +237,6 @@ def _confirm(yes: bool) -> None:
         raise RefusedByGuard("resolving lifts a block on transfers", do="read the lines above, then give --yes")
     if not click.confirm("Resolve?", err=True):
         raise RefusedByGuard("nothing was resolved", do="answer y, or give --yes")
-
-
-def _came_home(copy: Found, payload: Payload) -> bool:
-    """Whether it is the copy of an event that only stood in another partition: it counts at home and blocks nothing."""
-    readable = payload.readable and is_readable(payload.value, copy.record.key, headers=copy.held.inbound)
-    return copy.held.reason == "key-misplaced" and readable
 
 
 def _nobody(settings: Settings) -> AbstractSet[str]:

@@ -35,18 +35,15 @@ def new(file: Path, add: bool) -> None:
     The file opens what is in quarantine; when it is lost, that can't be read any more.
     """
     made = f"made {dt.datetime.now(dt.UTC):%Y-%m-%d} by `transfer-gate key new`"
+    name = keys.add_key(file, made) if add else keys.new_key(file, made)
+    echo(name)
     if add:
-        name = keys.add_key(file, made)
+        state = "the key above unwraps, and wraps nothing yet"
         then = f"give the file to every worker, restart them, then run: transfer-gate key promote {name}"
-        echo(name)
-        echo(f"{file}: the key above unwraps, and wraps nothing yet; {then}", err=True)
     else:
-        name = keys.new_key(file, made)
-        then = (
-            f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy apart from the brokers"
-        )
-        echo(name)
-        echo(f"{file}: the current key has the id above; {then}", err=True)
+        state = "the current key has the id above"
+        then = f"set {PREFIX}QUARANTINE_KEY_FILE to it for workers and operators, and keep a copy off the brokers"
+    echo(f"{file}: {state}; {then}", err=True)
 
 
 @key.command()

@@ -89,17 +89,8 @@ def filter_of(given: dict[str, Any], *, ids: Iterable[str] = (), open_only: bool
     reason = given["reason"]
     if reason is not None and reason not in REASONS:
         raise click.UsageError(f"--reason {reason}: not a reason; docs/reference/rules.md lists them")
-    return Filter(
-        partner_id=given["partner_id"],
-        reason=reason,
-        stage=given["stage"],
-        channel=given["channel"],
-        prospect_id=given["prospect_id"],
-        since=moment("--since", given["since"], now),
-        until=moment("--until", given["until"], now),
-        ids=frozenset(ids),
-        open_only=open_only,
-    )
+    times = {name: moment(f"--{name}", given[name], now) for name in ("since", "until")}
+    return Filter(**given | times, ids=frozenset(ids), open_only=open_only)
 
 
 def as_id(text: str) -> str:

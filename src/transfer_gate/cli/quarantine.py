@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import click
+import msgspec
 
 from transfer_gate.cli import quarantine_text
 from transfer_gate.cli.options import (
@@ -31,7 +32,7 @@ from transfer_gate.quarantine import search
 from transfer_gate.quarantine.discard import Chosen, Outcome, choose, discard
 from transfer_gate.quarantine.export import export as export_records
 from transfer_gate.quarantine.export import shared_domains
-from transfer_gate.quarantine.search import Filter, filter_details
+from transfer_gate.quarantine.search import filter_details
 from transfer_gate.settings import PREFIX, load_settings
 
 #: Records of a page that is not streamed, unless --limit says otherwise.
@@ -247,30 +248,17 @@ def discard_command(
                 f"the size guard refuses: {chosen.count:,} records, more than {settings.discard_confirm_records:,}",
                 do=f"look at them with --dry-run, then give --yes ({PREFIX}DISCARD_CONFIRM_RECORDS sets the size)",
             )
-        await _discard(session, wanted, chosen, text, ticket, wait_seconds, progress)
+        details = filter_details(wanted) | {"records": chosen.count}
+        act = act_of(settings, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details)
+        async with audited(session, act) as ending:
+            with passing("discard", progress, chosen.view.offsets) as seen:
+                outcome = await discard(session, wanted, chosen, text, wait_seconds, seen)
+            ending.details = msgspec.to_builtins(outcome)
+            _report(outcome)
         if chosen.missed:
             raise PartiallyFailed(f"{len(chosen.missed)} of the ids are not open", do="see the lines above")
 
     in_session(settings, run)
-
-
-async def _discard(
-    session: Session,
-    wanted: Filter,
-    chosen: Chosen,
-    why: str,
-    ticket: str | None,
-    timeout: float,
-    progress: bool | None,
-) -> None:
-    details = filter_details(wanted) | {"records": chosen.count}
-    act = act_of(session.settings, "quarantine discard", why=why, ticket=ticket, digest=chosen.digest, details=details)
-    async with audited(session, act) as ending:
-        with passing("discard", progress, chosen.view.offsets) as seen:
-            outcome = await discard(session, wanted, chosen, why, timeout, seen)
-        counts = {"sent": outcome.sent, "discarded": outcome.discarded, "pending": outcome.pending}
-        ending.details = {"run": outcome.run, **counts}
-        _report(outcome)
 
 
 def _report(outcome: Outcome) -> None:

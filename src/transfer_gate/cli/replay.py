@@ -29,7 +29,6 @@ from transfer_gate.errors import PartiallyFailed
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
 from transfer_gate.printable import without_contacts
-from transfer_gate.quarantine.search import Filter
 from transfer_gate.registry import load_registry
 from transfer_gate.replay.plan import Plan, plan_file, save_plan
 from transfer_gate.replay.plan_store import approve, cancel, needs_approval, publish
@@ -129,14 +128,13 @@ def plan_command(ids: tuple[str, ...], ticket: str | None, output: str, file: Pa
     """
     settings = load_settings()
     wanted = filter_of(given, ids=map(as_id, ids), open_only=True)
-    in_session(settings, lambda session: _plan(session, wanted, ticket, output, file))
 
+    async def run(session: Session) -> tuple[Plan, str]:
+        registry = load_registry(settings.registry)
+        plan = await make_plan(session, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
+        return plan, await publish(session, plan)
 
-async def _plan(session: Session, wanted: Filter, ticket: str | None, output: str, file: Path | None) -> None:
-    settings = session.settings
-    registry = load_registry(settings.registry)
-    plan = await make_plan(session, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
-    digest = await publish(session, plan)
+    plan, digest = in_session(settings, run)
     if file is not None:
         save_plan(file, plan, digest)
     approval = needs_approval(settings, len(plan.items))

@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, get_args
 
@@ -14,10 +14,15 @@ from transfer_gate.errors import NothingMatched
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.consent import ConsentEvent
-from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.model.state import EMPTY
+from transfer_gate.quarantine.consent_states import states_of
+from transfer_gate.quarantine.discard import choose, discard
+from transfer_gate.quarantine.payloads import Payload
+from transfer_gate.quarantine.search import Filter, Found, Place, found_in, look
+from transfer_gate.records.consents import Unreadable, decode_consent, is_readable
 from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.input_json import without_values
-from transfer_gate.records.partitioner import Placement
+from transfer_gate.records.partitioner import Placement, place_known_as
 
 #: Every type of consent event that the contract knows; those that take nothing away come last.
 TYPES: Final[tuple[str, ...]] = tuple(str(kind.__struct_config__.tag) for kind in get_args(ConsentEvent))
@@ -85,7 +90,7 @@ async def home_of(session: Session, key: bytes, partition: int) -> int:
     return partition if home is None else home
 
 
-async def end_of_strays(session: Session, home: int) -> int:
+async def _end_of_strays(session: Session, home: int) -> int:
     """The offset below which all events stand that are committed on their way to this partition, or were."""
     topic = session.settings.topics.strays
     _, ends = await session.reader.bounds({topic: home + 1}, committed_only=True)
@@ -145,3 +150,57 @@ async def publish_resolution(
         event["history"] = True
     topic, value = session.settings.topics.consents, msgspec.json.encode(event)
     return await session.producer.write(topic, partition, key, value)
+
+
+async def is_applied(session: Session, partition: int, reached: int, home: int, timeout: float) -> bool:
+    """Whether a resolution that ends at `reached` counts where its prospect is decided, after up to `timeout` seconds.
+
+    In another partition than `home` it has to come home first.
+    """
+    cluster, topics, group = session.cluster, session.settings.topics, session.settings.app_id
+    if not await cluster.await_commits(group, topics.consents, {partition: reached}, timeout):
+        return False
+    if partition == home:
+        return True
+    return await cluster.await_commits(group, topics.strays, {home: await _end_of_strays(session, home)}, timeout)
+
+
+async def open_copies(session: Session, events: Sequence[UnreadableEvent]) -> list[str]:
+    """Quarantine ids of the open copies of these events of one partition.
+
+    Place and time distinguish them from copies of events at the same offsets of a former life of the topic.
+    """
+    wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
+    view = await look(session, wanted, partition=events[0].partition)
+    return [
+        copy.held.quarantine_id
+        async for copy in found_in(session, wanted, view)
+        if (copy.held.source.offset, copy.held.source_timestamp_ms) in stood
+    ]
+
+
+async def discard_copies(
+    session: Session, copies: Sequence[str], partition: int, why: str, timeout: float
+) -> tuple[int, int]:
+    """Discard copies in quarantine, which need no second look; returns how many are open, and how many of them are
+    discarded after up to `timeout` seconds. Copies that are gone by age are settled.
+    """
+    if not copies:
+        return 0, 0
+    wanted = Filter(ids=frozenset(copies))
+    chosen = await choose(session, wanted, partition=partition, consents=True)
+    if not chosen.count:
+        return 0, 0
+    return chosen.count, (await discard(session, wanted, chosen, why, timeout, consents=True)).discarded
+
+
+async def still_blocking(session: Session, key: bytes, partition: int) -> list[Place]:
+    """Where the unreadable events are that block the transfers of a prospect (record key) in its partition."""
+    state = (await states_of(session, {partition: {key}})).get((partition, key), EMPTY)
+    return [Place(*place_known_as(name, partition)) for name in sorted(set(state.unreadable) - set(state.resolved))]
+
+
+def came_home(copy: Found, payload: Payload) -> bool:
+    """Whether it is the copy of an event that only stood in another partition: it counts at home and blocks nothing."""
+    readable = payload.readable and is_readable(payload.value, copy.record.key, headers=copy.held.inbound)
+    return copy.held.reason == "key-misplaced" and readable

@@ -58,7 +58,7 @@ def test_completing_a_command_imports_none(tmp_path: Path) -> None:
     program = (
         "import sys; from transfer_gate.cli import cli, main; import click\n"
         "names = [item.value for item in cli.shell_complete(click.Context(cli), '')]\n"
-        "assert 'faust' not in sys.modules and 'transfer_gate.cli.worker' not in sys.modules\n"
+        "assert 'faust' not in sys.modules and 'transfer_gate.cli.services' not in sys.modules\n"
         "print(*names)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
