@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from transfer_gate.model.state import (
+    EMPTY,
     STATE_RANK,
     Bounds,
     KeptConsent,
@@ -41,37 +42,81 @@ Kept = TypeVar("Kept", bound=KeptEvent)
 Place = tuple[dt.datetime, int, str]
 Scope = tuple[tuple[str, ...], ...]
 
-# By identity, because equality would compare every event; each entry keeps its state, so that no id is used twice.
-_sizes: dict[int, tuple[ProspectState, int]] = {}
+# By identity, because equality would compare every event; each entry keeps its state, so that no id is used twice. The
+# size, and whether it is exact or one that the state's is not above.
+_sizes: dict[int, tuple[ProspectState, int, bool]] = {}
 
 
 def fits(
     state: ProspectState, bounds: Bounds, before: ProspectState | None = None, added: msgspec.Struct | None = None
 ) -> bool:
-    """Whether a state is within its bounds; `before` is the state to which the event `added` was added, if one was.
+    """Whether a state is within its bounds; `before` is the state that it was made of, by adding the event `added`, if
+    one was.
 
-    A large state is measured when it is first seen, and again only when its events might have filled it since.
+    A large state is measured when it is first seen, which takes milliseconds; those that are made of it, by what
+    changed.
     """
     if history_records(state) > bounds.history_records:
         return False
-    known = _sizes.pop(id(before), None)
-    if known is not None and known[0] is before:
-        at_most = known[1] + 2 * len(_encode(added)) + _MEMBERS_BYTES
-        if at_most <= bounds.state_bytes:
-            _remember(state, at_most)
+    known = _sizes.get(id(before))
+    if known is not None and before is known[0]:
+        _, size, exact = known
+        if added is not None and size + 2 * len(_encode(added)) + _MEMBERS_BYTES <= bounds.state_bytes:
+            del _sizes[id(before)]
+            _remember(state, size + 2 * len(_encode(added)) + _MEMBERS_BYTES, exact=False)
             return True
+        if exact:
+            size = size_after(before, size, state)
+            _remember(state, size, exact=True)
+            return size <= bounds.state_bytes
     size = len(_encode(state))
-    if size > bounds.state_bytes:
-        return False
     if size > _LARGE_BYTES:
-        _remember(state, size)
-    return True
+        # What does not fit is not kept, and the next event is added to `before` once more.
+        if before is not None and before != EMPTY:
+            _remember(before, size_after(state, size, before), exact=True)
+        _remember(state, size, exact=True)
+    return size <= bounds.state_bytes
 
 
-def _remember(state: ProspectState, size: int) -> None:
+def _remember(state: ProspectState, size: int, *, exact: bool) -> None:
+    _sizes.pop(id(state), None)
     if len(_sizes) >= _REMEMBERED:
         _sizes.pop(next(iter(_sizes)))
-    _sizes[id(state)] = state, size
+    _sizes[id(state)] = state, size, exact
+
+
+def carry(before: ProspectState, after: ProspectState) -> ProspectState:
+    """Give back `after`, made of `before`, with its size remembered if that of `before` is."""
+    known = _sizes.get(id(before))
+    if after is not before and known is not None and known[0] is before and known[2]:
+        _remember(after, size_after(before, known[1], after), exact=True)
+    return after
+
+
+def size_after(before: ProspectState, size: int, after: ProspectState) -> int:
+    """Size as JSON of a state that was made of one of `size` bytes, by what only one of them has; neither is empty."""
+    for name in before.__struct_fields__:
+        known, now = getattr(before, name), getattr(after, name)
+        if known is now:
+            continue
+        if known and now and isinstance(known, tuple):
+            size += _bytes_beyond(now, known) - _bytes_beyond(known, now)
+        elif known and now and isinstance(known, dict):
+            size += _bytes_of(now.items() - known.items()) - _bytes_of(known.items() - now.items())
+        else:
+            size += _bytes_of([(name, now)] if now else ()) - _bytes_of([(name, known)] if known else ())
+    return size
+
+
+def _bytes_beyond(events: Sequence[object], others: Sequence[object]) -> int:
+    """Bytes, with a comma each, of the elements that the others have not; equal ones that are two cancel out."""
+    known = set(map(id, others))
+    return sum(len(_encode(event)) + 1 for event in events if id(event) not in known)
+
+
+def _bytes_of(members: Iterable[tuple[str, object]]) -> int:
+    """Bytes of members of an object, with a comma each."""
+    return sum(len(_encode({name: value})) - 1 for name, value in members)
 
 
 def history_records(state: ProspectState) -> int:

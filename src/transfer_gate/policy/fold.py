@@ -35,7 +35,7 @@ from transfer_gate.model.state import (
     order_of_opposition,
     order_of_version,
 )
-from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, cleared, compacted, fits, history_records, widened
+from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, carry, cleared, compacted, fits, history_records, widened
 from transfer_gate.policy.legal_time import utc
 from transfer_gate.policy.record_versions import as_withdrawal
 
@@ -71,7 +71,7 @@ def fold(
         return after
     if not state.overflowed or isinstance(event, Resolution):
         smaller = compacted(after, received_at)
-        if fits(smaller, bounds) or (
+        if fits(smaller, bounds, after) or (
             isinstance(event, Resolution) and history_records(smaller) < history_records(state)
         ):
             return smaller
@@ -82,6 +82,7 @@ def fold(
 
 def _beyond(state: ProspectState, event: ConsentEvent, received_at: dt.datetime | None) -> ProspectState:
     """The state after an event that is not added to it, with all that it forbids."""
+    before = state
     if isinstance(event, Withdrawal | Objection):
         name = "withdrawals" if isinstance(event, Withdrawal) else "objections"
         state = widened(state, name, _opposition(event, received_at))
@@ -96,7 +97,7 @@ def _beyond(state: ProspectState, event: ConsentEvent, received_at: dt.datetime 
         if version.proof and version.proof.proof_id in state.proofs:
             proofs = _with_act(state.proofs, version)
             state = state if proofs is state.proofs else replace(state, proofs=proofs)
-    return state if state.overflowed else replace(state, overflowed=True)
+    return carry(before, state if state.overflowed else replace(state, overflowed=True))
 
 
 def _added(state: ProspectState, event: ConsentEvent, received_at: dt.datetime | None) -> ProspectState:
