@@ -64,7 +64,7 @@ LIBRARIES: Final = {
     "faust": "gate",
     "mode": "gate",
     "rocksdict": "gate",
-    "aiokafka": "kafka gate growth verify imports ingest replay quarantine operators auditor local",
+    "aiokafka": "kafka gate",
     "prometheus_client": "observe gate",
     "structlog": "observe",
     "aiohttp": "local",
@@ -88,15 +88,6 @@ LIBRARIES: Final = {
     "cramjam": "kafka",
     "zstandard": "kafka",
 }
-
-#: Modules and folders that import aiokafka; all others have records and partitions from `kafka.types`.
-OPEN_CLIENTS: Final = (
-    "kafka/", "gate/faust/",
-    # The worker's own connections, beside the consumer of Faust.
-    "gate/integrity/", "gate/originals.py", "gate/partition.py", "gate/restore.py",
-    # A consumer that moves from partition to partition; a producer that lives as long as its service.
-    "auditor/reader.py", "ingest/publisher.py",
-)  # fmt: skip
 
 #: All that a decision may be made of: nothing here reaches a file, a network, a clock or a random number.
 OF_DECISIONS: Final = (
@@ -202,16 +193,10 @@ def test_a_library_stays_where_it_belongs(library: str) -> None:
     assert users.keys() <= set(LIBRARIES[library].split()), users
 
 
-def test_clients_of_kafka_are_opened_where_they_belong() -> None:
-    elsewhere = {
-        module_of(source): name.name
-        for source in sources(".")
-        if not str(source.relative_to(SOURCES)).startswith(OPEN_CLIENTS)
-        for node in ast.walk(tree(source))
-        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "aiokafka"
-        for name in node.names
-    }
-    assert elsewhere == {}
+def test_aiokafka_is_imported_by_the_kafka_package_and_the_door_to_faust_alone() -> None:
+    knowing = {module_of(s) for s in sources(".") for name in imports(s) if name.partition(".")[0] == "aiokafka"}
+    assert knowing
+    assert knowing <= {module_of(source) for source in sources("kafka", "gate/faust")}
 
 
 def test_faust_has_one_door_which_only_the_worker_opens() -> None:

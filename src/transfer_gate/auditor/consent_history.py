@@ -13,11 +13,11 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from transfer_gate.auditor.reader import Reader
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import Slice
 from transfer_gate.kafka import reader as kafka
 from transfer_gate.kafka.reader import Offsets
+from transfer_gate.kafka.spans import SpanReader
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import Bounds, OneState, ProspectState, States
 from transfer_gate.records import headers as names
@@ -67,7 +67,7 @@ class History:
         """Where a reader that is turned to this partition has to go on."""
         return self._ahead[-1].offset + 1 if self._ahead else self.table.position
 
-    async def at(self, offset: int, key: bytes, reader: Reader) -> ProspectState:
+    async def at(self, offset: int, key: bytes, reader: SpanReader) -> ProspectState:
         """The state of one prospect with every event below `offset` folded and none above."""
         if offset < self.table.position:
             self._begin_again(reader)
@@ -82,7 +82,7 @@ class History:
             self._hold(records)
         return decode_state(self.table.get(key))
 
-    async def behind(self, key: bytes, before_ms: int, reader: Reader) -> list[ConsumerRecord]:
+    async def behind(self, key: bytes, before_ms: int, reader: SpanReader) -> list[ConsumerRecord]:
         """Events of a prospect that are not folded although the broker appended them before `before_ms`.
 
         Empty when the topic holds the producers' times: they don't show when an event was acknowledged.
@@ -133,7 +133,7 @@ class History:
             self._apply(states, record)
         self.table.update(dict(states.changes()), max(position, offset) if self._ahead else position)
 
-    def _begin_again(self, reader: Reader) -> None:
+    def _begin_again(self, reader: SpanReader) -> None:
         self.table.clear()
         self.table.position = self.begin
         self._ahead.clear()

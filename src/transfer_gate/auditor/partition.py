@@ -15,9 +15,9 @@ from msgspec import Struct
 from transfer_gate.auditor.consent_history import Astray, History
 from transfer_gate.auditor.findings import Verdict
 from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, decision_of, milliseconds
-from transfer_gate.auditor.reader import Lookup, Reader, Span
 from transfer_gate.gate.integrity.identity import TopicLives
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.spans import Lookup, Span, SpanReader
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import EMPTY
 from transfer_gate.records.released import decode_released
@@ -51,7 +51,7 @@ class Readers(Struct, frozen=True):
     """The session, and consumers that the partitions share, one after the other."""
 
     session: Session
-    logs: Reader
+    logs: SpanReader
     #: Transfers of first decisions, and of replays, which go back.
     transfers: Lookup
     replayed: Lookup

@@ -17,7 +17,6 @@ from transfer_gate.auditor.findings import OUTCOMES, Finding, Tally, Verdict
 from transfer_gate.auditor.judge import Judge
 from transfer_gate.auditor.open_work import OldestOpen, OpenRuns
 from transfer_gate.auditor.partition import Ends, PartitionAudit, Readers
-from transfer_gate.auditor.reader import Lookup, Reader
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.gate.integrity.identity import TopicLives, lives_of
 from transfer_gate.gate.table import MemorySlice, Slice
@@ -26,6 +25,7 @@ from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session, open_session
+from transfer_gate.kafka.spans import Lookup, SpanReader
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
@@ -109,7 +109,7 @@ class Auditor:
 
     @asynccontextmanager
     async def _readers(self) -> AsyncIterator[Readers]:
-        logs = Reader(self._settings)
+        logs = SpanReader(self._settings)
         transfers, replayed = Lookup(self._settings), Lookup(self._settings)
         async with open_session(self._settings) as session, broker_errors(session.options):
             try:

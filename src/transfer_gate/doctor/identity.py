@@ -14,7 +14,7 @@ from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.decided import OffsetEvidence, evidence_of
-from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.integrity.identity import partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
 from transfer_gate.gate.integrity.offsets import (
     offsets_set,
@@ -28,6 +28,7 @@ from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.reader import Offsets, Reader
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote

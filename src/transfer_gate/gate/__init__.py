@@ -1,1 +1,1 @@
-"""The streaming path: Faust app, partitions, read barrier, transactions. Faust and aiokafka live here."""
+"""The streaming path: Faust app, partitions, read barrier, transactions. `gate.faust` is the door to Faust."""

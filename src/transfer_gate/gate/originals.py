@@ -6,17 +6,15 @@ where the topic was made anew. So the record that is read has to have the size, 
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
 from msgspec import Struct
 
+from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import measured, weight
 from transfer_gate.kafka.types import TopicPartition
@@ -29,7 +27,6 @@ MOST: Final = 20
 MOST_BYTES: Final = 8 << 20
 #: How long a broker may take to give one original, seconds.
 ANSWER_SECONDS: Final = 10.0
-_POLL_MS: Final = 250
 
 
 class Original(Struct, frozen=True):
@@ -48,42 +45,27 @@ NOTHING_FOUND: Final[Found] = {}
 def originals_of(session: Session) -> "Originals":
     """A reader of the originals of an installation, for commands."""
     topics = session.settings.topics
-    return Originals(session.options, (topics.transfers, topics.replay))
+    return Originals(session.reader, (topics.transfers, topics.replay))
 
 
 class Originals:
-    """Reads originals, one after the other, on one connection that is made when the first is wanted.
+    """Reads originals, one after the other.
 
     `topics`: those that may hold an original; no other is read, whatever a header names.
     """
 
-    def __init__(self, options: Mapping[str, Any], topics: Sequence[str], partitions: int | None = None) -> None:
+    def __init__(self, reader: Reader, topics: Sequence[str], partitions: int | None = None) -> None:
         """`partitions`: how many these topics have, where that is known."""
-        self._options = options
+        self._reader = reader
         self._topics = topics
         self._partitions = partitions
-        self._consumer: AIOKafkaConsumer | None = None
         self._reading = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Disconnect."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()
 
     async def of(self, records: Sequence[Record]) -> tuple[int, Found]:
         """How many records, from the first on, can be decided now, and the originals of those among them that refer to
         one: at least one record, up to MOST originals and about MOST_BYTES.
 
-        Raises KafkaError when the cluster does not answer.
+        Raises BrokerUnavailable when the cluster does not answer, AccessDenied when it refuses.
         """
         found: dict[int, Original] = {}
         size = 0
@@ -108,12 +90,11 @@ class Originals:
         try:
             async with self._reading, asyncio.timeout(ANSWER_SECONDS):
                 found = await self._record_at(TopicPartition(reference.topic, reference.partition), reference.offset)
-        except OSError as error:  # a TimeoutError is one
-            await self.close()
-            raise KafkaTimeoutError(f"the original {name} can't be read: {type(error).__name__}") from error
-        except KafkaError:
-            await self.close()
-            raise
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"the original {name} can't be read: no answer within {ANSWER_SECONDS:g} s",
+                do="look at the broker's log, then run the command again",
+            ) from error
         if found is None:
             return Original(None, f"the original is gone: {name}; have the source send it again")
         if not is_original(found, reference, record.key):
@@ -122,39 +103,9 @@ class Originals:
         return Original(found)
 
     async def _record_at(self, place: TopicPartition, offset: int) -> Record | None:
-        consumer = await self._connected()
-        if place.topic not in await consumer.topics():
+        if not await self._reader.exists(place.topic):
             return None
-        consumer.assign([place])
-        begins, ends = await consumer.beginning_offsets([place]), await consumer.end_offsets([place])
-        if not begins[place] <= offset < ends[place]:
-            return None
-        consumer.seek(place, offset)
-        until = time.monotonic() + ANSWER_SECONDS
-        while time.monotonic() < until:
-            for records in (await consumer.getmany(place, timeout_ms=_POLL_MS, max_records=1)).values():
-                record: Record = records[0]
-                return record if record.offset == offset else None
-            if await consumer.position(place) > offset:
-                return None
-        raise TimeoutError
-
-    async def _connected(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                **self._options,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
-            )
-            try:
-                await consumer.start()
-            except BaseException:
-                await consumer.stop()
-                raise
-            self._consumer = consumer
-        return self._consumer
+        return await self._reader.record_at(place, offset)
 
 
 def is_original(record: Record, reference: Reference, key: bytes | None) -> bool:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from aiokafka.errors import KafkaError
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.barrier import ConsentEnds, Waiting
 from transfer_gate.gate.inbox import Fetched, Inbox, Inboxes, Offsets, Record, RoundRecords
 from transfer_gate.gate.integrity.commit_note import Origins
@@ -23,6 +23,7 @@ from transfer_gate.gate.retention import Expired, Retention, Sweep
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import Slice, Tables
+from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.hanging import Place
@@ -310,7 +311,7 @@ class Partition:
         if replays is not None and replays.records and self._shared.originals is not None:
             try:
                 count, found = await self._shared.originals.of(replays.records)
-            except KafkaError as error:
+            except (BrokerUnavailable, AccessDenied) as error:
                 raise RoundFailed(f"originals of replays can't be read: {summary(error)}") from error
             replays = self._take_part(replays, inboxes.replays, lambda _: count)
         at, since = self._clock(), time.monotonic()

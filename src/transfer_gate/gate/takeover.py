@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.decided import read_evidence
-from transfer_gate.gate.integrity.identity import Identities, TopicWatch, partitions_changed, require_order
+from transfer_gate.gate.integrity.identity import partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
 from transfer_gate.gate.integrity.offsets import (
     lacking_offsets,
@@ -30,13 +30,15 @@ from transfer_gate.gate.integrity.watching import TopicGuard
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.monitoring import Deleted
 from transfer_gate.gate.partition import Writer
-from transfer_gate.gate.restore import ends_of, restore
+from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.clients import passes, require_descriptors
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.groups import subscriptions_of
+from transfer_gate.kafka.log_reader import ends_of
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.observe import metrics

@@ -15,7 +15,6 @@ from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.faust.app import FaustFeed
 from transfer_gate.gate.feed import Feed
-from transfer_gate.gate.integrity.identity import TopicWatch
 from transfer_gate.gate.integrity.inputs import LeaderEpochs
 from transfer_gate.gate.integrity.watching import TopicGuard
 from transfer_gate.gate.members import published_by, require_own_members
@@ -29,7 +28,9 @@ from transfer_gate.gate.table import MemorySlice, SliceFactory
 from transfer_gate.gate.takeover import TakeOver
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.limits import ANY_SIZE, Limits
+from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.topic_watch import TopicWatch
 from transfer_gate.kafka.topics import check_topics
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.registry import Registry
@@ -84,7 +85,8 @@ class Worker:
         epochs = LeaderEpochs(self._watch.epoch_ends)
         self._guard = TopicGuard(settings, book, self._watch, epochs)
         self._watermarks = Watermarks(options, book.waited_for, watched, self._guard.refusal)
-        self._originals = Originals(options, (book.transfers, book.replay), partitions)
+        self._reader = Reader(settings, options)
+        self._originals = Originals(self._reader, (book.transfers, book.replay), partitions)
         self._lag = Lag(options, book.inputs)
         self._deleted = Deleted(self._lag, (book.transfers, book.replay))
         self._take_over = TakeOver(
@@ -134,7 +136,7 @@ class Worker:
         await self.gate.release()
         await self._take_over.close()
         await self._watch.close()
-        await self._originals.close()
+        await self._reader.close()
         await self._deleted.close()
         await self._lag.close()
         await self._watermarks.close()

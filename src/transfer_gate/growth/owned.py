@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import GateError, RefusedByGuard
 from transfer_gate.gate.integrity.decided import read_evidence
-from transfer_gate.gate.integrity.identity import Identities, TopicWatch
 from transfer_gate.gate.integrity.logs import require_same_log
 from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, offsets_set, require_nothing_skipped
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.coordinator import Fenced, RoundFailed
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.records.commit_notes import CommitNote, life_of
 from transfer_gate.records.state import STATE_FORMAT, format_too_new

@@ -16,7 +16,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import CheckFailed
-from transfer_gate.gate.restore import ends_of
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.growth.apply import apply_events
 from transfer_gate.growth.moves import copy_entries, move_states
@@ -26,6 +25,7 @@ from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.log_reader import ends_of
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry

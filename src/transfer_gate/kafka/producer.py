@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.clients import keep_cancellation
@@ -16,6 +16,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 #: Largest batch, bytes before compression: half of what Kafka takes by default.
 _BATCH_BYTES: Final = 512 << 10
+#: Of a `PlainProducer`: a record that a topic refuses must not take many others with it.
+_SMALL_BATCH_BYTES: Final = 64 << 10
+_LARGEST_REQUEST: Final = 4 << 20
+#: How long a batch of it waits for more, milliseconds: the price of an answer, and what makes 2,000 a second cheap.
+_LINGER_MS: Final = 2
 #: How long the producer may take to stop, seconds.
 _STOP_SECONDS: Final = 5.0
 
@@ -33,14 +38,11 @@ class Producer:
         self._connecting = asyncio.Lock()
 
     async def close(self) -> None:
-        """Disconnect. Without brokers aiokafka would wait until they are back, for what is not acknowledged."""
+        """Disconnect."""
         client, self._client = self._client, None
         if client is not None:
             async with keep_cancellation():
-                try:
-                    await asyncio.wait_for(client.stop(), _STOP_SECONDS)
-                except TimeoutError:
-                    await client.client.close()
+                await _stop(client)
 
     async def write(self, topic: str, partition: int | None, key: bytes | None, value: bytes) -> int:
         """Write a record, to the partition of its key where `partition` is None, and wait until every in-sync replica
@@ -135,6 +137,62 @@ class Sender:
         async with broker_errors(self._options):
             written = await (await self._client.send_batch(batch, self._topic, partition=partition))
         self.reached[partition] = written.offset + batch.record_count()
+
+
+class PlainProducer:
+    """Writes single records to a topic: each is acknowledged by every in-sync replica, or given up after `timeout`
+    seconds.
+
+    Not idempotent on purpose: an idempotent one of aiokafka would try for ever. What is given up may be written.
+    """
+
+    def __init__(self, options: Mapping[str, Any], topic: str, timeout: float) -> None:
+        self._options = options
+        self._topic = topic
+        self._client = AIOKafkaProducer(
+            **options,
+            acks="all",
+            request_timeout_ms=int(timeout * 1000),
+            retry_backoff_ms=100,
+            linger_ms=_LINGER_MS,
+            max_batch_size=_SMALL_BATCH_BYTES,
+            max_request_size=_LARGEST_REQUEST,
+        )
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailable, AccessDenied."""
+        async with broker_errors(self._options):
+            try:
+                await self._client.start()
+                await self._client.partitions_for(self._topic)
+            except BaseException:
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Disconnect. Nothing that was acknowledged waits any more."""
+        await _stop(self._client)
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the topic has, as of the last five minutes; 0 where that is not known."""
+        return len(self._client.client.cluster.partitions_for_topic(self._topic) or ())
+
+    async def write(self, partition: int, key: bytes | None, value: bytes) -> bool:
+        """Whether a record is written: the topic may not take one of its size. Raises errors of aiokafka."""
+        try:
+            await (await self._client.send(self._topic, value, key=key, partition=partition))
+        except MessageSizeTooLargeError:
+            return False
+        return True
+
+
+async def _stop(client: AIOKafkaProducer) -> None:
+    """Stop within a bound: without brokers aiokafka would wait until they are back, for what is not acknowledged."""
+    try:
+        await asyncio.wait_for(client.stop(), _STOP_SECONDS)
+    except (TimeoutError, KafkaError):
+        await client.client.close()
 
 
 async def _write_batches(

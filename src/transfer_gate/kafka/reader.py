@@ -144,10 +144,15 @@ class Reader:
                     elif offsets[0] > position + _GAP:
                         consumer.seek(place, offsets[0])
 
+    async def exists(self, topic: str) -> bool:
+        """Whether there is such a topic, as far as this client may see."""
+        async with broker_errors(self._options), self._consumer() as consumer:
+            return topic in await consumer.topics()
+
     async def record_at(self, place: TopicPartition, offset: int) -> ConsumerRecord | None:
         """The committed record at an offset; None when there is none."""
         found = None
-        async for picked in self.pick({place: [offset]}):
+        async for picked in self.pick({place: [offset]}, most=1):
             found = picked.records[0] if picked.records else None
         return found
 

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import originals_of
-from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.state import EMPTY
@@ -77,8 +76,7 @@ async def with_original(session: Session, found: Found, payload: Payload) -> Pay
     """A payload by reference with what stands in the source topic. Raises BrokerUnavailable."""
     if found.held.reference is None:
         return payload
-    async with originals_of(session) as originals, broker_errors(session.options):
-        _, at_source = await originals.of([found.record])
+    _, at_source = await originals_of(session).of([found.record])
     original = at_source[found.record.offset]
     if original.record is None:
         return replace(payload, why=original.why)

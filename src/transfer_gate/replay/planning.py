@@ -19,7 +19,6 @@ from transfer_gate.gate.originals import Found as FoundOriginals
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
@@ -321,17 +320,17 @@ async def _forecast(session: Session, book: Rulebook, sealing: Sealing, selectio
         states = await packed_states_of(session, group.wanted)
         deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in states}
         items = ((number, selection.items[number]) for number in group.numbers)
-        async with originals_of(session) as originals, broker_errors(session.options):
-            async for reading in planned_records(session.reader, session.settings.topics.quarantine, items):
-                left = reading.records
-                while left:
-                    records = [record for _, record in left]
-                    count, found = await originals.of(records)
-                    results = deciders[records[0].partition].results(records[:count], found)
-                    for (number, _), result in zip(left, results, strict=False):
-                        forecasts.put(number, result)
-                    left = left[count:]
-                done += len(reading.records)
+        originals = originals_of(session)
+        async for reading in planned_records(session.reader, session.settings.topics.quarantine, items):
+            left = reading.records
+            while left:
+                records = [record for _, record in left]
+                count, found = await originals.of(records)
+                results = deciders[records[0].partition].results(records[:count], found)
+                for (number, _), result in zip(left, results, strict=False):
+                    forecasts.put(number, result)
+                left = left[count:]
+            done += len(reading.records)
         for decider in deciders.values():
             forecasts.moves.update(decider.moves)
         say(f"decided {done:,} of {len(selection.items):,}")

@@ -13,9 +13,9 @@ from tests.integration.conftest import EXAMPLE_REGISTRY
 from tests.support.clients import open_producer
 from tests.support.topics import delete_group, make_topics
 from transfer_gate.doctor import Finding, examine
-from transfer_gate.gate.integrity.identity import Identities, TopicWatch
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
 from transfer_gate.records.commit_notes import CommitNote, Life

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
-from transfer_gate.gate.integrity.identity import Identities
 from transfer_gate.gate.integrity.offsets import OffsetMoved
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.reader import Reader
+from transfer_gate.kafka.topic_watch import Identities
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.topics import Topics

@@ -1,46 +1,22 @@
-"""Which topics the gate works on: their ids (KIP-516) and partition counts, compared with what a commit noted.
+"""Whether the topics are those of the last commit: their ids (KIP-516) and partition counts, compared with its note.
 
 A name is not an identity. A topic that was deleted and made anew has the same name, and offsets that begin again; a
 topic with more partitions has other places for the same keys. A partition counts for itself how many topics stood under
 a name before.
 """
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Collection, Mapping
-from typing import Any, Final
-
-from aiokafka import errors as kafka
-from aiokafka.client import AIOKafkaClient
-from msgspec import Struct
+from collections.abc import Mapping
+from typing import Final
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
-from transfer_gate.kafka.requests import OffsetForLeaderEpoch, TopicIds, topic_ids_of
+from transfer_gate.kafka.requests import TopicIds
+from transfer_gate.kafka.topic_watch import Identities, identities_of
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import Life
 from transfer_gate.settings import Settings
-
-#: Between two requests while the cluster gives no usable answer, seconds; and how long to go on.
-_WAIT_SECONDS: Final = 0.2
-_TIMEOUT_SECONDS: Final = 30.0
-#: How long a leader may not know an epoch: one that was just elected, or just deposed, seconds.
-_EPOCH_SECONDS: Final = 5.0
-
-
-class TopicIdentity(Struct, frozen=True):
-    """What stands behind a topic's name now."""
-
-    topic_id: str
-    partitions: int
-
-
-Identities = Mapping[str, TopicIdentity]
-"""By topic name."""
 
 
 class PartitionsChanged(GateError):
@@ -49,11 +25,6 @@ class PartitionsChanged(GateError):
 
 class RegistryOlder(PartitionStops):
     """This worker's registry is older than the one that decided here last."""
-
-
-def identities_of(response: Any) -> dict[str, TopicIdentity]:
-    """Read the response to a TopicIds request."""
-    return {topic: TopicIdentity(*found) for topic, found in topic_ids_of(response).items()}
 
 
 def partitions_changed(noted: int, found: int) -> PartitionsChanged:
@@ -110,79 +81,6 @@ def change_between(known: Identities, found: Identities) -> GateError | RoundFai
         if now.topic_id != before.topic_id:
             return RoundFailed(f"topic {topic} was deleted and made anew")
     return None
-
-
-class TopicWatch:
-    """Asks which topics stand behind their names, on a connection of its own."""
-
-    def __init__(self, options: Mapping[str, Any], topics: tuple[str, ...]) -> None:
-        self._client = AIOKafkaClient(**{**options, "client_id": f"{options['client_id']}-identity"})
-        self._topics = topics
-
-    async def start(self) -> None:
-        """Connect. Raises aiokafka's connection errors when no broker answers."""
-        await self._client.bootstrap()
-        await self._client.set_topics(self._topics)
-
-    async def close(self) -> None:
-        """Disconnect."""
-        await self._client.close()
-
-    async def look(self) -> Identities:
-        """Identities of all topics. Raises RoundFailed when the cluster does not give them in time."""
-        deadline = time.monotonic() + _TIMEOUT_SECONDS
-        while True:
-            try:
-                response = await self._client.send(self._client.get_random_node(), TopicIds(self._topics))
-                found = identities_of(response)
-            except (kafka.KafkaError, AssertionError):  # without a node aiokafka asserts
-                found = {}
-            if len(found) == len(self._topics):
-                return found
-            missing = sorted(set(self._topics) - set(found))
-            if time.monotonic() > deadline:
-                raise RoundFailed(f"the cluster does not know these topics: {', '.join(missing)}")
-            self._client.force_metadata_update()
-            await asyncio.sleep(_WAIT_SECONDS)
-
-    async def others(self, prefix: str, known: Collection[str]) -> tuple[str, ...]:
-        """Topics that begin with `prefix` and are none of those that are `known`; only those that we may see.
-
-        Raises RoundFailed when the cluster does not answer.
-        """
-        try:
-            found = await self._client.fetch_all_metadata()
-        except kafka.KafkaError as error:
-            raise RoundFailed(f"the cluster does not list its topics: {type(error).__name__}") from None
-        return tuple(sorted(topic for topic in found.topics() if topic.startswith(prefix) and topic not in known))
-
-    async def epoch_ends(self, asked: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
-        """By topic and partition: the offset after the last record of the leader epoch that is asked for, or of an
-        earlier one; -1 where the leader knows no epoch so late. Raises RoundFailed when there is no answer in time.
-        """
-        began = time.monotonic()
-        found: dict[tuple[str, int], int] = {}
-        while True:
-            by_leader: dict[int, dict[str, dict[int, int]]] = {}
-            for (topic, number), epoch in asked.items():
-                leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
-                if (topic, number) not in found and leader is not None and leader != -1:
-                    by_leader.setdefault(leader, {}).setdefault(topic, {})[number] = epoch
-            for leader, epochs in by_leader.items():
-                with contextlib.suppress(kafka.KafkaError):
-                    response = await self._client.send(leader, OffsetForLeaderEpoch(epochs))
-                    found |= {
-                        (topic, number): end
-                        for topic, partitions in response.topics
-                        for code, number, _, end in partitions
-                        if code == 0 and (end >= 0 or time.monotonic() - began > _EPOCH_SECONDS)
-                    }
-            if len(found) == len(asked):
-                return found
-            if time.monotonic() - began > _TIMEOUT_SECONDS:
-                raise RoundFailed("the cluster does not answer where the epochs of leaders end")
-            self._client.force_metadata_update()
-            await asyncio.sleep(_WAIT_SECONDS)
 
 
 Place = tuple[str, int]

@@ -7,18 +7,15 @@ in the changelog was committed with a note, and something stands there from the 
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
-
-from aiokafka import AIOKafkaConsumer
+from typing import Any
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.gate.integrity.identity import Identities
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.kafka.clients import connected
 from transfer_gate.kafka.coordinator import PartitionStops
+from transfer_gate.kafka.log_reader import any_committed
+from transfer_gate.kafka.topic_watch import Identities
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import CommitNote
 
 
@@ -136,9 +133,6 @@ def require_history_home(
         )
 
 
-#: Fetched of each partition for a look whether there is anything, bytes.
-_LOOK_BYTES: Final = 64 << 10
-
 Offsets = Mapping[tuple[str, int], Committed]
 
 
@@ -164,26 +158,3 @@ async def lacking_offsets(
 
 def _noted(offsets: Offsets, topics: Collection[str]) -> bool:
     return any(read_note(found) is not None for (topic, _), found in offsets.items() if topic in topics)
-
-
-async def any_committed(options: Mapping[str, Any], topic: str, partitions: int) -> bool:
-    """Whether a topic holds a committed record, up to its ends as of now. Raises errors of aiokafka."""
-    reader = AIOKafkaConsumer(
-        **options,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=_LOOK_BYTES,
-        fetch_max_wait_ms=100,
-    )
-    async with connected(reader):
-        places = [TopicPartition(topic, number) for number in range(partitions)]
-        begins, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
-        left = [place for place in places if begins[place] < ends[place]]
-        if left:
-            reader.assign(left)
-        while left:
-            if any((await reader.getmany(*left, timeout_ms=50, max_records=1)).values()):
-                return True
-            left = [place for place in left if await reader.position(place) < ends[place]]
-        return False

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity import logs
-from transfer_gate.gate.integrity.identity import Identities, TopicWatch, change_between, identities_of
+from transfer_gate.gate.integrity.identity import change_between
 from transfer_gate.gate.integrity.inputs import LeaderEpochs
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch, identities_of
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.settings import Settings
 

@@ -27,7 +27,7 @@ class Span(Struct):
     end: int
 
 
-class Reader:
+class SpanReader:
     """One `read_committed` consumer. What a span's end cuts off is read again with the next span."""
 
     def __init__(self, settings: Settings) -> None:
@@ -101,7 +101,7 @@ class Lookup:
     """Single records of one partition by offset, mostly in ascending order."""
 
     def __init__(self, settings: Settings) -> None:
-        self._reader = Reader(settings)
+        self._reader = SpanReader(settings)
         self._place: TopicPartition | None = None
         self._span = Span(0, 0)
         self._records: Sequence[ConsumerRecord] = ()
@@ -122,7 +122,7 @@ class Lookup:
         self._reader.turn_to({place: self._span})
 
     async def at(self, offset: int) -> ConsumerRecord | None:
-        """The committed record at `offset`; None when there is none. Raises what `Reader.more` raises."""
+        """The committed record at `offset`; None when there is none. Raises what `SpanReader.more` raises."""
         place = self._place
         if place is None or offset >= self._span.end:
             return None

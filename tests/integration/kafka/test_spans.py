@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from tests.support.clients import open_producer
 from tests.support.topics import make_topics
-from transfer_gate.auditor.reader import Reader, Span
+from transfer_gate.kafka.spans import Span, SpanReader
 from transfer_gate.settings import Settings
 
 
@@ -24,7 +24,7 @@ async def test_a_reader_ends_although_its_fetcher_swallows_a_cancellation(settin
     await make_topics(settings.bootstrap_servers, {topic: {}}, partitions=1)
     async with open_producer(settings.bootstrap_servers) as producer:
         await producer.send_and_wait(topic, b"{}", b"p-1", partition=0)
-    place, reader = TopicPartition(topic, 0), Reader(settings)
+    place, reader = TopicPartition(topic, 0), SpanReader(settings)
     await reader.start()
     reader.turn_to({place: Span(0, 1)})
     assert len(await reader.more(place)) == 1
