@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord
 
 from benchmarks.clients import lines
 from benchmarks.events import sampled
+from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs
@@ -23,7 +24,6 @@ from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.gate.verdict import Verdict
 from transfer_gate.gate.worker import GC_THRESHOLDS
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.state import ProspectState
@@ -95,12 +95,12 @@ def main() -> None:
 
     decoded = [decode_transfer(record.value) for record in transfers]
     states = [decode_state(tables.consent.get(record.key or b"")) for record in transfers]
-    verdicts = [
-        Verdict("policy", transfer, decide(transfer, state, book.registry, now))
+    decided = [
+        RecordDecision("policy", transfer, decide(transfer, state, book.registry, now))
         for transfer, state in zip(decoded, states, strict=True)
     ]
     outputs = Outputs(book, now, Keys(UNSEALED, Overlay(tables.consent), now.date()))
-    laid_out = [outputs.of(verdict, record, position) for verdict, record in zip(verdicts, transfers, strict=True)]
+    laid_out = [outputs.of(each, record, position) for each, record in zip(decided, transfers, strict=True)]
 
     def packed() -> Batches:
         batches = Batches(0, 0)
@@ -113,7 +113,7 @@ def main() -> None:
         return [decode_state(tables.consent.get(record.key or b"")) for record in transfers]
 
     def encoded() -> list[list[Output]]:
-        return [outputs.of(verdict, record, position) for verdict, record in zip(verdicts, transfers, strict=True)]
+        return [outputs.of(each, record, position) for each, record in zip(decided, transfers, strict=True)]
 
     stages: dict[str, Callable[[], object]] = {
         "decode the transfer": lambda: [decode_transfer(record.value) for record in transfers],

@@ -13,13 +13,13 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
+from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Outputs
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice
-from transfer_gate.gate.verdict import Verdict
 from transfer_gate.model.state import EMPTY
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
@@ -135,13 +135,13 @@ def main() -> int:
 
     def whole() -> None:
         transfer = decode_transfer(raw)
-        outputs.of(Verdict("policy", transfer, decide(transfer, state, registry, now)), record, 2)
+        outputs.of(RecordDecision("policy", transfer, decide(transfer, state, registry, now)), record, 2)
 
     held = decode_transfer(json.dumps(TRANSFER | {"purpose": "social_matching"}).encode())
     parts = {
         "parse": microseconds(lambda: decode_transfer(raw)),
         "rules": microseconds(lambda: decide(transfer, state, registry, now)),
-        "encode": microseconds(lambda: outputs.of(Verdict("policy", transfer, decisions), record, 2)),
+        "encode": microseconds(lambda: outputs.of(RecordDecision("policy", transfer, decisions), record, 2)),
     }
     total = microseconds(whole)
     for name, cost in parts.items():

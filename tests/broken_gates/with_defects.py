@@ -7,7 +7,7 @@ import datetime as dt
 from unittest import mock
 
 from transfer_gate.cli import main
-from transfer_gate.gate import judge
+from transfer_gate.gate import decider
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.state import BOUNDS, Bounds, ProspectState
@@ -55,7 +55,7 @@ def _defective_fold(
 
 
 # These fail when the name is gone: nothing would be replaced.
-mock.patch.object(judge, "decide_by", _defective_decide).start()
+mock.patch.object(decider, "decide_by", _defective_decide).start()
 mock.patch.object(consents, "fold", _defective_fold).start()
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenarios, world
 from transfer_gate.auditor.judge import Case, Judge, Released, Source, decision_of
 from transfer_gate.auditor.prohibitions import Way, forbidden
+from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice
-from transfer_gate.gate.verdict import Verdict
 from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.topics import Topics
 from transfer_gate.policy.decide import decide
@@ -44,7 +44,7 @@ def cases(here: World) -> Iterator[Case]:
     source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), msgspec.json.encode(here.transfer))
     outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t, Keys(UNSEALED, Overlay(MemorySlice()), here.t.date()))
     decisions = decide(here.transfer, here.state, here.registry, here.t)
-    written = outputs.of(Verdict("policy", here.transfer, decisions), source, position=100)
+    written = outputs.of(RecordDecision("policy", here.transfer, decisions), source, position=100)
     evidence = {
         decided.decision.decision_id: decided.decision
         for topic, key, value, headers in written

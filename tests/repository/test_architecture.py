@@ -98,7 +98,7 @@ OF_DECISIONS: Final = (
 ABOUT_DECISIONS: Final = {"policy/rule_table.py": {"sys"}, "policy/written.py": {"importlib", "pathlib"}}
 #: Modules that are given the time, and must not ask for it.
 WITHOUT_CLOCK: Final = (
-    "model", "policy", "records", "gate/round.py", "gate/judge.py", "gate/outputs.py", "kafka/batches.py",
+    "model", "policy", "records", "gate/round.py", "gate/decider.py", "gate/outputs.py", "kafka/batches.py",
 )  # fmt: skip
 CLOCKS: Final = frozenset({"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter"})
 INPUT_AND_OUTPUT: Final = frozenset({"open", "print", "input", "exec", "eval", "__import__"})

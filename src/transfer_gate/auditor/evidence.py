@@ -9,9 +9,9 @@ from contextlib import aclosing
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.gate.decider import Only
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.identity import lives_of
-from transfer_gate.gate.judge import Only
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.sizes import measured
 from transfer_gate.kafka.types import TopicPartition

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from transfer_gate.auditor.findings import OK, Verdict
 from transfer_gate.auditor.prohibitions import Way, forbidden
-from transfer_gate.gate import verdict as gate
-from transfer_gate.gate.judge import Only
+from transfer_gate.gate.attempt import RecordDecision
+from transfer_gate.gate.decider import Only
 from transfer_gate.gate.redecision import decide_again
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.registry import Registry
@@ -244,9 +244,9 @@ def _asked(transfer: Transfer, decision: Decision) -> Only | None:
     return Only(decision.partner_id, channels)
 
 
-def _unlike(body: ReleasedRecord, verdict: gate.Verdict, transfer: Transfer) -> str:
+def _unlike(body: ReleasedRecord, decided: RecordDecision, transfer: Transfer) -> str:
     """Fields in which the record differs from a fresh decision by the same evidence; empty when there is none."""
-    fresh = next(iter(verdict.decisions), None)
+    fresh = next(iter(decided.decisions), None)
     if fresh is None or fresh.release is None:
         return "channels"
     like = {

@@ -75,7 +75,7 @@ class OutputRoom:
         return self._free.is_set()
 
     async def wait(self) -> None:
-        """Until a round may begin. Whoever waits already comes first, also before the round that just made room."""
+        """Until a round may begin. What waits already comes first, also before the round that just made room."""
         if self._waiting:
             await asyncio.sleep(0)
         self._waiting += 1

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, get_args
 from msgspec import Struct
 from prometheus_client import Counter
 
+from transfer_gate.gate.decider import OUTSIDE_RULES
 from transfer_gate.gate.inbox import Passed, RoundRecords
-from transfer_gate.gate.judge import OUTSIDE_RULES
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.transaction import Committed
@@ -85,7 +85,7 @@ class Lag:
         self._ends = {place: end for place, end in self._ends.items() if place[0] != topic} | found
 
 
-#: How often it is asked what the offsets were that a consumer passed over, seconds.
+#: How often it is looked up what the offsets were that a consumer passed over, seconds.
 LOOK_SECONDS: Final = 2.0
 
 
@@ -134,7 +134,7 @@ class Deleted:
                     self._report(_Place(topic, number), reached.offset, begin)
 
     def passed(self, topic: str, partition: int, passed: Sequence[Passed]) -> None:
-        """Take note of what an inbox passed over; what it was is asked a little later, off the path of decisions."""
+        """Keep what an inbox passed over; what it was is looked up a little later, off the path of decisions."""
         if passed:
             self._passed.setdefault(_Place(topic, partition), []).extend(passed)
 
@@ -150,10 +150,10 @@ class Deleted:
                     )
 
     async def _look(self, topic: str) -> None:
-        asked = {place.partition for place in self._passed if place.topic == topic}
-        if not asked:
+        numbers = {place.partition for place in self._passed if place.topic == topic}
+        if not numbers:
             return
-        for number, begin in (await self._lag.begins(topic, asked)).items():
+        for number, begin in (await self._lag.begins(topic, numbers)).items():
             for first, end in self._passed.pop(_Place(topic, number)):
                 self._report(_Place(topic, number), first, min(end, begin))
 

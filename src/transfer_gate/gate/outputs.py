@@ -1,4 +1,4 @@
-"""What a verdict becomes: the records for partner, quarantine and decisions topics (contract section 5). Pure."""
+"""What a decision becomes: the records for partner, quarantine and decisions topics (contract section 5). Pure."""
 
 import datetime as dt
 import logging
@@ -10,10 +10,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from transfer_gate.gate.attempt import FIRST_ATTEMPT, Attempt, RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.verdict import FIRST, Again, Verdict
 from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, is_prospect, measured, unheld
 from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, last_offset
 from transfer_gate.model.decision import PartnerDecision
@@ -40,7 +40,7 @@ class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
     __slots__ = (
-        "_at", "_at_text", "_book", "_consents_id", "_keys", "_least", "_tells_all", "_topic_ids", "outcomes",
+        "_at", "_at_text", "_book", "_consents_id", "_keys", "_least", "_logs_all", "_topic_ids", "outcomes",
         "quarantined",
     )  # fmt: skip
 
@@ -59,13 +59,15 @@ class Outputs:
         self.outcomes: Counter[tuple[str, str]] = Counter()
         #: First reason of each quarantine record, to number of records; for metrics.
         self.quarantined: Counter[str] = Counter()
-        self._tells_all = logger.isEnabledFor(logging.DEBUG)
+        self._logs_all = logger.isEnabledFor(logging.DEBUG)
 
-    def of(self, verdict: Verdict, record: Record, position: int, again: Again = FIRST) -> list[Output]:
-        """Everything that a verdict on `record` writes. In a replay, `record` is the source as it was at first."""
-        if verdict.transfer is None:
-            return self.of_whole(record, position, verdict.stage, verdict.reason, again)
-        return self._of_decisions(record, verdict.transfer, verdict.decisions, position, verdict.stage, again)
+    def of(
+        self, decided: RecordDecision, record: Record, position: int, attempt: Attempt = FIRST_ATTEMPT
+    ) -> list[Output]:
+        """Everything that the decision on `record` writes. In a replay, `record` is the source as it was at first."""
+        if decided.transfer is None:
+            return self.of_whole(record, position, decided.stage, decided.reason, attempt)
+        return self._of_decisions(record, decided.transfer, decided.decisions, position, decided.stage, attempt)
 
     def _of_decisions(
         self,
@@ -74,20 +76,20 @@ class Outputs:
         decisions: Sequence[PartnerDecision],
         position: int,
         stage: headers.Stage,
-        again: Again,
+        attempt: Attempt,
     ) -> list[Output]:
         """For each partner: what it gets, what is held back, and the evidence."""
         partition, offset = record.partition, record.offset
-        source = self._source(record, again)
+        source = self._source(record, attempt)
         name = source.name
         digest = measured(record)[1]
         key = transfer.prospect_id.encode()
         outputs: list[Output] = []
-        for asked in decisions:
-            decision = asked
-            decision_id = ids.decision_id(name, partition, offset, decision.partner_id, again.attempt)
-            if decision.rule_errors or self._tells_all:
-                _tell(record, transfer, decision, decision_id)
+        for each in decisions:
+            decision = each
+            decision_id = ids.decision_id(name, partition, offset, decision.partner_id, attempt.number)
+            if decision.rule_errors or self._logs_all:
+                _log(record, transfer, decision, decision_id)
             if decision.release is not None:
                 released = self._release(transfer, decision, decision_id, key)
                 if self._fits(released[0], released[1], released[2], released[3]):
@@ -98,7 +100,7 @@ class Outputs:
             if decision.quarantined:
                 outputs.append(
                     self._quarantine(
-                        record, source, decision.partner_id, decision.quarantined, position, stage, decision_id, again
+                        record, source, decision.partner_id, decision.quarantined, position, stage, decision_id, attempt
                     )
                 )
             evidence = DecisionRecord(
@@ -113,19 +115,19 @@ class Outputs:
                 consent=self._seen(position, decision.record_ids),
                 policy=self._book.policy,
                 input_sha256=digest,
-                attempt=again.attempt,
-                replay_run=again.run,
+                attempt=attempt.number,
+                replay_run=attempt.run,
                 rule_errors=decision.rule_errors,
             )
             outputs.append((self._book.decisions, key, encode_decision(evidence), _NO_HEADERS))
         return outputs
 
     def of_whole(
-        self, record: Record, position: int, stage: headers.Stage, reason: Reason, again: Again = FIRST
+        self, record: Record, position: int, stage: headers.Stage, reason: Reason, attempt: Attempt = FIRST_ATTEMPT
     ) -> list[Output]:
-        """Quarantine of a record of which nothing more can be said, and the evidence."""
-        source = self._source(record, again)
-        decision_id = ids.decision_id(source.name, record.partition, record.offset, attempt=again.attempt)
+        """Quarantine of a record of which nothing more is known, and the evidence."""
+        source = self._source(record, attempt)
+        decision_id = ids.decision_id(source.name, record.partition, record.offset, attempt=attempt.number)
         why = {"decision_id": decision_id, "stage": stage, "reason": reason}
         logger.debug("a transfer is held as a whole", extra=place_of(record) | why)
         held: dict[str, tuple[Reason, ...]] = {ANY_CHANNEL: (reason,)}
@@ -141,17 +143,17 @@ class Outputs:
             consent=self._seen(position, ()),
             policy=self._book.policy,
             input_sha256=measured(record)[1],
-            attempt=again.attempt,
-            replay_run=again.run,
+            attempt=attempt.number,
+            replay_run=attempt.run,
         )
         return [
-            self._quarantine(record, source, "", held, position, stage, decision_id, again),
+            self._quarantine(record, source, "", held, position, stage, decision_id, attempt),
             (self._book.decisions, _evidence_key(record.key), encode_decision(evidence), _NO_HEADERS),
         ]
 
-    def _source(self, record: Record, again: Again) -> SourcePlace:
-        """Where a record stood at first. That of a replay says itself of which topic it was."""
-        topic_id = self._topic_ids.get(record.topic) if again is FIRST else again.topic_id
+    def _source(self, record: Record, attempt: Attempt) -> SourcePlace:
+        """Where a record stood at first. The headers of a replay name of which topic it was."""
+        topic_id = self._topic_ids.get(record.topic) if attempt is FIRST_ATTEMPT else attempt.topic_id
         return SourcePlace(topic=record.topic, partition=record.partition, offset=record.offset, topic_id=topic_id)
 
     def _seen(self, position: int, record_ids: tuple[str, ...]) -> ConsentSeen:
@@ -174,8 +176,8 @@ class Outputs:
         return self._of_consent(record, "key-misplaced", position)
 
     def _of_consent(self, record: Record, reason: Reason, position: int) -> Output:
-        source, held = self._source(record, FIRST), {ANY_CHANNEL: (reason,)}
-        return self._quarantine(record, source, "", held, position, "consent", None, FIRST)
+        source, held = self._source(record, FIRST_ATTEMPT), {ANY_CHANNEL: (reason,)}
+        return self._quarantine(record, source, "", held, position, "consent", None, FIRST_ATTEMPT)
 
     def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
         partner, release = decision.partner_id, decision.release
@@ -213,7 +215,7 @@ class Outputs:
         position: int,
         stage: headers.Stage,
         decision_id: str | None,
-        again: Again,
+        attempt: Attempt,
     ) -> Output:
         name, partition, offset = source.name, record.partition, record.offset
         for of_channel in reasons.values():
@@ -233,7 +235,7 @@ class Outputs:
             value, encryption = self._keys.seal(owner, value, ids.quarantine_name(name, partition, offset, partner))
         quarantine_id = ids.quarantine_id(name, partition, offset, partner)
         while True:
-            ours = headers.of_quarantine(
+            written = headers.of_quarantine(
                 inbound,
                 quarantine_id=quarantine_id,
                 stage=stage,
@@ -244,15 +246,15 @@ class Outputs:
                 revision=self._book.stamp.revision,
                 consent_offset=position,
                 quarantined_at=self._at_text,
-                first_quarantined_at=again.first_quarantined_at,
-                attempt=again.attempt,
-                replay_run=again.run,
+                first_quarantined_at=attempt.first_quarantined_at,
+                attempt=attempt.number,
+                replay_run=attempt.run,
                 encryption=encode_encryption(encryption) if encryption is not None else None,
                 reference=reference,
                 topic_id=source.topic_id,
             )
-            if reference is not None or self._fits(self._book.quarantine, key, value, ours):
-                return self._book.quarantine, key, value, ours
+            if reference is not None or self._fits(self._book.quarantine, key, value, written):
+                return self._book.quarantine, key, value, written
             reference, key, inbound = _by_reference(record)
             value, encryption = None, None
 
@@ -298,7 +300,7 @@ def place_of(record: Record) -> dict[str, object]:
     return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
-def _tell(record: Record, transfer: Transfer, decision: PartnerDecision, decision_id: str) -> None:
+def _log(record: Record, transfer: Transfer, decision: PartnerDecision, decision_id: str) -> None:
     """One line about one decision. Its partner stands in the decision record: here it could be any text."""
     about = {
         "event_id": transfer.event_id,

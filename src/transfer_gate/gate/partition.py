@@ -379,6 +379,6 @@ class Partition:
         """Offset up to which a log reaches with the records of this round. Raises HistoryLost."""
         if (records := written.get((topic, self.number))) is None:
             return table.position
-        # Nobody else writes here. Should these records begin below what the table holds, a tail of the log was lost.
+        # Only this partition writes here: where these records begin below what the table holds, the log lost its tail.
         require_log(topic, self.number, table.position, records.begin, 0, records.begin)
         return records.end

@@ -1,4 +1,4 @@
-"""Decide an old record again, by the gate's own verdict on one state at one time; nothing is written.
+"""Decide an old record again, as the gate does, on one state at one time; nothing is written.
 
 `quarantine explain`, `policy explain --decision` and the auditor do so. A forecast of a replay, which is about many
 records and about what becomes of each, takes whole rounds (`replay.planning`).
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from transfer_gate.gate.attempt import RecordDecision
+from transfer_gate.gate.decider import Decider, Only
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.judge import Judge, Only
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import MemorySlice
-from transfer_gate.gate.verdict import Verdict
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
@@ -34,27 +34,27 @@ class Redecision(Struct, frozen=True, kw_only=True):
 
 def decide_again(
     source: Record, only: Only | None, state: ProspectState, registry: Registry, at: dt.datetime
-) -> Verdict:
-    """The verdict on an input record at `at` (UTC), on the `state` of the prospect that its key names; `only` of one
-    partner and some channels.
+) -> RecordDecision:
+    """What is decided about an input record at `at` (UTC), on the `state` of the prospect that its key names; `only` of
+    one partner and some channels.
     """
     states = Overlay(MemorySlice())
     if source.key is not None:
         states.put(source.key, state)
-    return Judge(registry, ANYWHERE, states, at, source.partition).verdict(source, only)
+    return Decider(registry, ANYWHERE, states, at, source.partition).decide(source, only)
 
 
 def explain_again(
     source: Record, only: Only | None, state: ProspectState, registry: Registry, at: dt.datetime
 ) -> Redecision:
     """The same, rule by rule."""
-    verdict = decide_again(source, only, state, registry, at)
-    if verdict.transfer is None:
-        return Redecision(reasons={ANY_CHANNEL: (verdict.reason,)})
-    if verdict.stage != "policy":
-        (first, *_) = verdict.decisions
+    decided = decide_again(source, only, state, registry, at)
+    if decided.transfer is None:
+        return Redecision(reasons={ANY_CHANNEL: (decided.reason,)})
+    if decided.stage != "policy":
+        (first, *_) = decided.decisions
         return Redecision(reasons={str(channel): reasons for channel, reasons in first.quarantined.items()})
-    return Redecision(explanations=explain(verdict.transfer, state, registry, at))
+    return Redecision(explanations=explain(decided.transfer, state, registry, at))
 
 
 def only_of(held: Quarantined) -> Only | None:

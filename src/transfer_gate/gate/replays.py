@@ -1,4 +1,4 @@
-"""Quarantined records that come back: each attempt is taken at most once, and decided afresh (contract section 6).
+"""Quarantined records that come back: each attempt is taken at most once, and decided again (contract section 6).
 
 The replay ledger of the partition says which attempt of a quarantine id is open. It is read and written in the same
 transaction as the outcome, so whatever is sent twice, resumed after a crash or sent by two runs at once comes to
@@ -12,14 +12,14 @@ from typing import Final, get_args
 
 from msgspec.structs import replace
 
+from transfer_gate.gate.attempt import Attempt
+from transfer_gate.gate.decider import Decider
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.judge import Judge
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import NOTHING_FOUND, Found
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.redecision import only_of, source_record
 from transfer_gate.gate.table import Slice
-from transfer_gate.gate.verdict import Again
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
@@ -33,7 +33,7 @@ from transfer_gate.records.sealing import Erased, NotOpened
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
 
 
-#: Why a record without a value of its own is not replayed where nobody looked for its original.
+#: Why a record without a value of its own is not replayed where its original was not looked for.
 NOT_LOOKED_FOR: Final = "kept by reference, and its original was not looked for"
 #: Why a record is discarded, in the operator's words, is kept up to here (characters).
 _LONGEST_WHY: Final = 1000
@@ -51,14 +51,14 @@ class Replays:
         ledger: Slice,
         keys: Keys,
         outputs: Outputs,
-        judge: Judge,
+        decider: Decider,
         at: dt.datetime,
     ) -> None:
         self._ledger = ledger
         self._keys = keys
         self._opener = keys.opener
         self._outputs = outputs
-        self._judge = judge
+        self._decider = decider
         self._at = at
         #: Entries of what was quarantined before this time may have been dropped: nothing of it is taken.
         self.forgotten_before: dt.datetime | None = None
@@ -88,7 +88,7 @@ class Replays:
         entry = self._entry(held.quarantine_id)
         if (
             action is None
-            or (record.partition != held.source.partition and self._judge.is_misplaced(record.key))
+            or (record.partition != held.source.partition and self._decider.is_misplaced(record.key))
             or self._forgotten(held, entry)
             or not may_be_replayed(entry, held.attempt)
         ):
@@ -160,21 +160,21 @@ class Replays:
 
     def _decide(self, source: Record, held: Quarantined, position: int) -> list[Output]:
         only = only_of(held)
-        verdict = self._judge.verdict(source, only)
-        if verdict.transfer is None and only is not None:
-            # It could be read once, so this is a defect of ours; the attempt stays open.
-            self._settle(held, "open", "refused", verdict.reason)
+        decided = self._decider.decide(source, only)
+        if decided.transfer is None and only is not None:
+            # It could be read once, so this is a defect of the gate; the attempt stays open.
+            self._settle(held, "open", "refused", decided.reason)
             return []
-        again = Again(held.attempt + 1, held.first_quarantined_at, held.replay_run, held.source.topic_id)
-        entry = LedgerEntry(state="open", attempt=again.attempt, at=self._at, run=again.run)
-        if verdict.transfer is None:
-            self._put(held.quarantine_id, replace(entry, quarantined={ANY_CHANNEL: (verdict.reason,)}))
+        attempt = Attempt(held.attempt + 1, held.first_quarantined_at, held.replay_run, held.source.topic_id)
+        entry = LedgerEntry(state="open", attempt=attempt.number, at=self._at, run=attempt.run)
+        if decided.transfer is None:
+            self._put(held.quarantine_id, replace(entry, quarantined={ANY_CHANNEL: (decided.reason,)}))
         elif only is not None:
-            (decision,) = verdict.decisions
+            (decision,) = decided.decisions
             self._put(held.quarantine_id, _came_to(entry, decision))
         else:
-            self._split(held, verdict.decisions, entry)
-        return self._outputs.of(verdict, source, position, again)
+            self._split(held, decided.decisions, entry)
+        return self._outputs.of(decided, source, position, attempt)
 
     def _split(self, held: Quarantined, decisions: Sequence[PartnerDecision], entry: LedgerEntry) -> None:
         """A record that could not be read at first is readable now: it becomes one for each partner that is held."""
@@ -201,7 +201,7 @@ def _came_to(entry: LedgerEntry, decision: PartnerDecision) -> LedgerEntry:
 
 
 def _action(record: Record) -> Action | None:
-    """What the record asks for; None for a word that this version does not know."""
+    """What the record requests; None for a word that this version does not know."""
     text = _text(record, names.REPLAY_ACTION) or "replay"
     return text if text in get_args(Action) else None  # type: ignore[return-value]  # one of them, as just checked
 

@@ -132,7 +132,7 @@ class Expired(Struct, frozen=True):
 
 
 class Sweep:
-    """When a partition sweeps next, and what. Its task asks between two rounds, so that the tables stand still."""
+    """When a partition sweeps next, and what. Its task checks between two rounds, so that the tables stand still."""
 
     def __init__(self, retention: Retention | None, tables: Tables) -> None:
         self._retention = retention

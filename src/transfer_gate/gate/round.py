@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from transfer_gate.gate.decider import Decider
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.commit_note import FIRST_TOPICS, Origins
-from transfer_gate.gate.judge import Judge
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import Found
 from transfer_gate.gate.outputs import Output, Outputs, place_of
@@ -53,7 +53,7 @@ ALONE_BYTES: Final = 512 << 10
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
 
 
-#: Key of a changelog record that is the state of nobody: no prospect id is empty.
+#: Key of a changelog record that is the state of no prospect: no prospect id is empty.
 NO_PROSPECT: Final = b""
 
 
@@ -87,15 +87,15 @@ class Round:
         self._most_states = int(STATE_BYTES * share)
         self._book = book
         self._partition = partition
-        self._nobody = view_of(book.registry).nobody
+        self._unidentified = view_of(book.registry).nobody
         self._is_first = first
         self._states = Overlay(tables.consent)
         self._keys = Keys(sealing, self._states, at.date())
-        self._consents = ConsentFold(book.bounds, self._nobody, origins.consents_base)
+        self._consents = ConsentFold(book.bounds, self._unidentified, origins.consents_base)
         self._consents_life = origins.consents_life
         self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
-        self._judge = Judge(book.registry, book.placement, self._states, at, partition)
-        self._replays = Replays(tables.ledger, self._keys, self._outputs, self._judge, at)
+        self._decider = Decider(book.registry, book.placement, self._states, at, partition)
+        self._replays = Replays(tables.ledger, self._keys, self._outputs, self._decider, at)
         self.changes: dict[bytes, bytes | None] = {}
         self.ledger_changes: dict[bytes, bytes | None] = {}
         self.batches = Batches(partition, int(at.timestamp() * 1000), book.limits)
@@ -126,7 +126,7 @@ class Round:
     @property
     def rule_errors(self) -> Counter[str]:
         """Rules that raised to number of times."""
-        return self._judge.rule_errors
+        return self._decider.rule_errors
 
     def fold(self, records: Sequence[Record]) -> int:
         """Apply consent events to the overlay; copy those that can't be read to quarantine (contract section 3).
@@ -160,12 +160,12 @@ class Round:
 
     def _fold_stray(self, record: Record) -> None:
         if self._book.placement.misplaced(record.key, self._partition):
-            self._send_home(record)  # by another partitioner, or another count: never applied where nobody looks
+            self._send_home(record)  # by another partitioner, or another count: never applied where no decision looks
         else:
             self._fold(event_of(record), copied=True)
 
     def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
-        """An event that can't be read names somebody of another partition: it blocks them there."""
+        """An event that can't be read names a prospect of another partition: it blocks that one there."""
         self._at_home_of(prospect).add(self._book.strays, prospect, None, self._source_headers(record))
 
     def _source_headers(self, record: Record) -> list[tuple[str, bytes | None]]:
@@ -194,7 +194,7 @@ class Round:
     def _fold(self, record: Record, *, copied: bool = False) -> None:
         states = self._states
         try:
-            event = _event_of(record, self._nobody)
+            event = _event_of(record, self._unidentified)
         except Unreadable as error:
             if record.value is not None or not copied:  # else counted where it stood
                 self.unreadable_consents += 1
@@ -238,8 +238,8 @@ class Round:
 
         Returns how many of them, one at least: the others would make the round too large or too long.
         """
-        of, verdict = self._outputs.of, self._judge.verdict
-        return self._lay_out(records, lambda record: of(verdict(record), record, position))
+        of, decide = self._outputs.of, self._decider.decide
+        return self._lay_out(records, lambda record: of(decide(record), record, position))
 
     def ignore_before(self, time: dt.datetime | None) -> None:
         """Take no replay of what was quarantined before `time` and has no entry: it may have been dropped."""
@@ -250,7 +250,7 @@ class Round:
         self._replays.originals = originals
 
     def replay(self, records: Sequence[Record], position: int) -> int:
-        """Decide quarantined records afresh, in the same way."""
+        """Decide quarantined records again, in the same way."""
         return self._lay_out(records, lambda record: self._replays.take(record, position))
 
     def sweep(self, owners: Iterable[bytes], quarantine_ids: Iterable[bytes]) -> None:
@@ -294,12 +294,12 @@ class Round:
         self._states.forget()
 
 
-def _event_of(record: Record, nobody: AbstractSet[str]) -> ConsentEvent:
+def _event_of(record: Record, unidentified: AbstractSet[str]) -> ConsentEvent:
     """Raises Unreadable, also of a record that is too large to be looked at."""
     why = unheld(record)
     if why is not None:
         raise Unreadable(why, () if record.key is None else (record.key,))
-    return decode_consent(record.value, record.key, nobody, record.headers)
+    return decode_consent(record.value, record.key, unidentified, record.headers)
 
 
 def takes_away(event: ConsentEvent) -> bool:

@@ -42,7 +42,7 @@ from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.observe import metrics
-from transfer_gate.records.commit_notes import CommitNote, Life, life_of
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity, identity_after
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew, format_too_new
 from transfer_gate.settings import Settings
 
@@ -120,8 +120,8 @@ class TakeOver:
         self._writers: dict[int, TransactionalWriter] = {}
         #: By partition: the note of the last commit, and which of its name each input topic is.
         self._notes: dict[int, CommitNote] = {}
-        self._lives: dict[int, dict[str, Life]] = {}
-        #: By partition: input topic to its last commit and the offset that somebody set since.
+        self._lives: dict[int, dict[str, LogIdentity]] = {}
+        #: By partition: input topic to its last commit and the offset that an operator set since.
         self._moved: dict[int, dict[str, tuple[int, int]]] = {}
         self._stopped: dict[int, GateError] = {}
 
@@ -241,7 +241,9 @@ class TakeOver:
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
         require_offsets(self._book.transfers, number, committed, has_state=has_state)
-        lives = {topic: self._lives[number].get(topic) or Life(identities[topic].topic_id) for topic in identities}
+        lives = {
+            topic: self._lives[number].get(topic) or LogIdentity(identities[topic].topic_id) for topic in identities
+        }
         self._notes[number] = replace(
             note,
             partitions=identities[self._book.transfers].partitions,
@@ -331,12 +333,12 @@ class TakeOver:
         return {number: found for number, found in committed.items() if number not in self._stopped}
 
     async def _require_epochs(self, number: int, committed: Mapping[str, Committed]) -> None:
-        """Hold that what the group has taken of each input stands there still (KIP-320), and that nobody set the offset
-        of transfers back before it. Raises HistoryLost, OffsetMoved.
+        """Hold that what the group has taken of each input stands there still (KIP-320), and that the offset of
+        transfers was not set back before it. Raises HistoryLost, OffsetMoved.
         """
         lives = self._lives[number]
-        asked = {(topic, number): lives[topic].epoch for topic in committed if lives[topic].epoch >= 0}
-        ends = await self._watch.epoch_ends(asked) if asked else {}
+        wanted = {(topic, number): lives[topic].epoch for topic in committed if lives[topic].epoch >= 0}
+        ends = await self._watch.epoch_ends(wanted) if wanted else {}
         for (topic, _), end in ends.items():
             require_epoch(topic, number, lives[topic].epoch, committed[topic].offset, end)
         transfers = self._book.transfers
@@ -376,10 +378,10 @@ class TakeOver:
         self, number: int, committed: dict[str, Committed], note: CommitNote, ids: Mapping[str, str]
     ) -> dict[str, Committed]:
         """Number the lives of the input topics, and set the group's offset of one that was made anew to its beginning,
-        before the consumer asks for it.
+        before the consumer requests it.
         """
         lives = self._lives[number] = {
-            topic: life_of(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
+            topic: identity_after(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
         }
         anew = [
             topic

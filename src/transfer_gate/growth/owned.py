@@ -18,7 +18,7 @@ from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.coordinator import Fenced, RoundFailed
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter
-from transfer_gate.records.commit_notes import CommitNote, life_of
+from transfer_gate.records.commit_notes import CommitNote, identity_after
 from transfer_gate.records.state import STATE_FORMAT, format_too_new
 from transfer_gate.settings import Settings
 
@@ -127,7 +127,7 @@ def _begun_anew(
     """Committed offsets and note, with an input topic that was made anew since at its beginning and in its next life,
     as a worker takes it over.
     """
-    lives = {topic: life_of(note.topics.get(topic), topic_id) for topic, topic_id in ids.items()}
+    lives = {topic: identity_after(note.topics.get(topic), topic_id) for topic, topic_id in ids.items()}
     anew = {topic for topic, life in note.topics.items() if topic in lives and life.topic_id != lives[topic].topic_id}
     offsets = {topic: 0 if topic in anew else found.offset for topic, found in committed.items()}
     return offsets, replace(note, topics={**note.topics, **lives})

@@ -32,7 +32,7 @@ UNREACHABLE: Final = (
     KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError,
 )  # fmt: skip
 
-#: Codes by which a broker says that an ACL is missing.
+#: Codes by which a broker reports that an ACL is missing.
 DENIED: Final = (
     TransactionalIdAuthorizationFailed,
     TopicAuthorizationFailedError,
@@ -114,7 +114,7 @@ def denied(error: KafkaError, operation: str = "a right") -> AccessDenied:
 
 
 async def why_unreachable(options: Mapping[str, Any]) -> str:
-    """Connect once more to each broker of a client's `options` and say what goes wrong; empty when nothing does.
+    """Connect once more to each broker of a client's `options` and return what goes wrong; empty when nothing does.
 
     aiokafka logs the reason and raises that it "can't bootstrap". No password and no certificate is repeated.
     """
@@ -154,7 +154,7 @@ def _in_words(error: Exception, options: Mapping[str, Any]) -> str:
 
 
 def refusals(specs: Iterable[TopicSpec], given: Mapping[str, frozenset[str]]) -> list[str]:
-    """Every right that a worker lacks, as `Write on partner.acme`; `given` as `Cluster.rights` says."""
+    """Every right that a worker lacks, as `Write on partner.acme`; `given` as `Cluster.rights` returns it."""
     return [
         f"{', '.join(sorted(missing))} on topic {spec.name}"
         for spec in specs

@@ -88,7 +88,7 @@ def require_descriptors() -> None:
 
 
 def silence_clients() -> None:
-    """Keep aiokafka's own log lines away from the user of a command, who is told what happened once, by an error."""
+    """Keep aiokafka's own log lines away from the user of a command, to whom an error says once what happened."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
@@ -106,8 +106,8 @@ async def keep_cancellation() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def connected(client: Client) -> AsyncIterator[Client]:
-    """A client while it is started. It is stopped also when it could not start: aiokafka tells the user about every
-    client that is thrown away unstopped.
+    """A client while it is started. It is stopped also when it could not start: aiokafka warns of every client
+    that is thrown away unstopped.
     """
     try:
         await client.start()

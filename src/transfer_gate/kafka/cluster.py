@@ -1,4 +1,4 @@
-"""What a cluster says of itself: topics, their settings, versions, the controller's clock."""
+"""What a cluster reports of itself: topics, their settings, versions, the controller's clock."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ class NewTopic(Struct, frozen=True, kw_only=True):
 
 
 class ClockReading(Struct, frozen=True, kw_only=True):
-    """Controller clock minus ours, and how far off that can be (half the round trip), both seconds."""
+    """Controller clock minus that of this process, and how far off that can be (half the round trip), both seconds."""
 
     offset: float
     uncertainty: float
@@ -198,7 +198,7 @@ class Cluster:
         return finalized_features(await self.send(ApiVersions()))
 
     async def clock(self) -> ClockReading | None:
-        """The active controller's clock against ours; None when the cluster won't say (no right, or older than 3.3)."""
+        """The active controller's clock against that of this process; None without the right, or before Kafka 3.3."""
         try:
             before, started = time.time(), time.monotonic()
             response = await self.send(DescribeQuorum())
@@ -266,8 +266,8 @@ class Cluster:
         if not counts:
             return
         deadline = time.monotonic() + CREATE_SECONDS
-        asked = [(name, (count, None)) for name, count in counts.items()]
-        request = CreatePartitionsRequest(asked, int(REQUEST_SECONDS * 1000), False)
+        wanted = [(name, (count, None)) for name, count in counts.items()]
+        request = CreatePartitionsRequest(wanted, int(REQUEST_SECONDS * 1000), False)
         response = await self._to_controller(request, deadline)
         async with broker_errors(self._options):
             for _, code, message in response.topic_errors:

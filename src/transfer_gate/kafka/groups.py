@@ -55,7 +55,7 @@ async def settled_members(send: Send, group: str) -> list[Member]:
     PATIENCE_SECONDS: the coordinator returns no metadata of members meanwhile.
     """
 
-    async def ask() -> list[Member]:
+    async def request() -> list[Member]:
         response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]))
         ((code, _, state, _, _, found, *_),) = response.groups
         if code == GroupIdNotFound.errno:
@@ -65,7 +65,7 @@ async def settled_members(send: Send, group: str) -> list[Member]:
             raise RebalanceInProgressError(group)
         return [_member(*described) for described in found]
 
-    return await _patiently(ask)
+    return await _repeated(request)
 
 
 def _member(member_id: str, _client_id: str, host: str, metadata: bytes, *_: Any) -> Member:
@@ -91,14 +91,14 @@ async def subscriptions(send: Send, group: str, needs: str = "Describe") -> list
     Raises AccessDenied that names the right which the caller `needs`: who reads in the group has that to describe it.
     """
 
-    async def ask() -> list[frozenset[str]]:
+    async def request() -> list[frozenset[str]]:
         response = await _ask_coordinator(send, group, DescribeGroupsRequest([group]), needs)
         ((code, *_),) = response.groups
         if code != GroupIdNotFound.errno:
             _raise_for(code, group, needs)
         return subscriptions_of(response)
 
-    return await _patiently(ask)
+    return await _repeated(request)
 
 
 def subscriptions_of(response: Any) -> list[frozenset[str]]:
@@ -113,7 +113,7 @@ def subscriptions_of(response: Any) -> list[frozenset[str]]:
 async def committed(send: Send, group: str) -> dict[tuple[str, int], GroupOffset]:
     """What the group has committed, by (topic, partition); a partition that it has not committed is left out."""
 
-    async def ask() -> dict[tuple[str, int], GroupOffset]:
+    async def request() -> dict[tuple[str, int], GroupOffset]:
         response = await _ask_coordinator(send, group, OffsetFetchRequest(group, None))
         _raise_for(response.error_code, group)
         found = {}
@@ -124,7 +124,7 @@ async def committed(send: Send, group: str) -> dict[tuple[str, int], GroupOffset
                     found[topic, partition] = GroupOffset(offset, note or "")
         return found
 
-    return await _patiently(ask)
+    return await _repeated(request)
 
 
 async def _ask_coordinator(send: Send, group: str, request: Request[Any], needs: str = "Describe") -> Any:
@@ -140,11 +140,11 @@ def _raise_for(code: int, group: str, needs: str = "Describe") -> None:
         raise for_code(code)
 
 
-async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+async def _repeated(request: Callable[[], Awaitable[_T]]) -> _T:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return await ask()
+            return await request()
         except _PASSING:
             if time.monotonic() > deadline:
                 raise

@@ -61,8 +61,8 @@ async def _ends(client: AIOKafkaClient, places: Collection[Place], isolation: in
             leader = client.cluster.leader_for_partition(TopicPartition(topic, number))
             if leader is not None and leader != -1:
                 by_leader.setdefault(leader, {}).setdefault(topic, []).append((number, _LATEST))
-        asked = (_ask(client, leader, isolation, topics) for leader, topics in by_leader.items())
-        for answer in await asyncio.gather(*asked):
+        requests = (_sent(client, leader, isolation, topics) for leader, topics in by_leader.items())
+        for answer in await asyncio.gather(*requests):
             for topic, partitions in answer:
                 for number, code, _, end in partitions:
                     if code == 0:
@@ -77,7 +77,7 @@ async def _ends(client: AIOKafkaClient, places: Collection[Place], isolation: in
         await asyncio.sleep(_WAIT_SECONDS)
 
 
-async def _ask(client: AIOKafkaClient, leader: int, isolation: int, topics: dict[str, list[tuple[int, int]]]) -> Any:
+async def _sent(client: AIOKafkaClient, leader: int, isolation: int, topics: dict[str, list[tuple[int, int]]]) -> Any:
     try:
         return (await client.send(leader, OffsetRequest(-1, isolation, list(topics.items())))).topics
     except kafka.KafkaError:

@@ -17,7 +17,7 @@ _CODECS: Final = {"producer": 1, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4, "u
 
 
 class Limits(Struct, frozen=True):
-    """`max.message.bytes` and codec by topic; a topic that is not here takes what the catalogue says."""
+    """`max.message.bytes` and codec by topic; a topic that is not here takes what the catalogue sets."""
 
     bytes_of: dict[str, int] = {}
     codecs: dict[str, int] = {}
@@ -26,7 +26,7 @@ class Limits(Struct, frozen=True):
 
     @classmethod
     def of(cls, configs: Mapping[str, Mapping[str, str]]) -> "Limits":
-        """From the settings of topics as brokers tell them."""
+        """From the settings of topics as brokers give them."""
         most = {
             topic: int(found["max.message.bytes"]) for topic, found in configs.items() if "max.message.bytes" in found
         }

@@ -37,7 +37,7 @@ def size_of(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str,
 
 
 def at_most(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """What `size_of` says, or more, in a third of the time: every header name counts as if it were not ASCII."""
+    """What `size_of` returns, or more, in a third of the time: every header name counts as if it were not ASCII."""
     size = _RECORD_OVERHEAD
     if key is not None:
         size += len(key)

@@ -81,7 +81,7 @@ class TopicWatch:
             raise RoundFailed(f"the cluster does not list its topics: {type(error).__name__}") from None
         return tuple(sorted(topic for topic in found.topics() if topic.startswith(prefix) and topic not in known))
 
-    async def epoch_ends(self, asked: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+    async def epoch_ends(self, wanted: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset after the last record of the leader epoch that is asked for, or of an
         earlier one; -1 where the leader knows no epoch so late. Raises RoundFailed when there is no answer in time.
         """
@@ -89,7 +89,7 @@ class TopicWatch:
         found: dict[tuple[str, int], int] = {}
         while True:
             by_leader: dict[int, dict[str, dict[int, int]]] = {}
-            for (topic, number), epoch in asked.items():
+            for (topic, number), epoch in wanted.items():
                 leader = self._client.cluster.leader_for_partition(TopicPartition(topic, number))
                 if (topic, number) not in found and leader is not None and leader != -1:
                     by_leader.setdefault(leader, {}).setdefault(topic, {})[number] = epoch
@@ -102,7 +102,7 @@ class TopicWatch:
                         for code, number, _, end in partitions
                         if code == 0 and (end >= 0 or time.monotonic() - began > _EPOCH_SECONDS)
                     }
-            if len(found) == len(asked):
+            if len(found) == len(wanted):
                 return found
             if time.monotonic() - began > _TIMEOUT_SECONDS:
                 raise RoundFailed("the cluster does not answer where the epochs of leaders end")

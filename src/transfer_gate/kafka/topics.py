@@ -24,7 +24,7 @@ _AT_LEAST: Final = frozenset({"max.message.bytes", "retention.ms", "retention.by
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """Where an existing topic is not as the catalogue says. `refused`: a worker does not start on it."""
+    """Where an existing topic is not as the catalogue has it. `refused`: a worker does not start on it."""
 
     topic: str
     setting: str
@@ -61,7 +61,7 @@ class Survey(Struct, frozen=True, kw_only=True):
         return tuple(spec for spec in self.specs if spec.name not in self.found)
 
     def differences(self, replication: int | None = None) -> tuple[Difference, ...]:
-        """Everything in which existing topics are not as the catalogue says, in its order."""
+        """Everything in which existing topics are not as the catalogue has them, in its order."""
         return tuple(
             difference
             for spec in self.specs
@@ -76,8 +76,8 @@ async def survey(cluster: Cluster, settings: Settings, registry: Registry) -> Su
     """Look at every topic of the installation."""
     topics = settings.topics
     found = await cluster.topics()
-    ours = (*topics.of_prospects(registry), topics.ledger, topics.audit)
-    configs = await cluster.configs(name for name in ours if name in found)
+    own = (*topics.of_prospects(registry), topics.ledger, topics.audit)
+    configs = await cluster.configs(name for name in own if name in found)
     inputs = [
         configs[name].get("max.message.bytes", "0") for name in (topics.transfers, topics.consents) if name in configs
     ]

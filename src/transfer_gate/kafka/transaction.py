@@ -144,7 +144,7 @@ class TransactionalWriter(BatchProducer):
 
     def _offsets_of(self, response: Any) -> tuple[dict[tuple[str, int], Committed], bool]:
         """Committed offsets by topic and partition, and whether a transaction has others pending."""
-        # Whoever does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
+        # A broker that does not coordinate the group (any more, or yet) names no topics: not the same as no offsets.
         self._raise_for(response.error_code, needs="Read")
         offsets: dict[tuple[str, int], Committed] = {}
         unstable = False

@@ -101,7 +101,7 @@ class _TooMuch(_Malformed):
 
 
 class RawRecords:
-    """Bytes of a fetch; stands in for aiokafka's MemoryRecords, which does not tell them."""
+    """Bytes of a fetch; stands in for aiokafka's MemoryRecords, which does not have them."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -133,7 +133,7 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # as abov
     _expected: int | None = None
 
     def take_epochs(self) -> dict[int, int]:
-        """By leader epoch: the offset after what was read since this was last asked."""
+        """By leader epoch: the offset after what was read since the last call."""
         epochs, self._epochs = self._epochs or {}, None
         if self.epoch >= 0:
             epochs[self.epoch] = self.next_fetch_offset

@@ -70,7 +70,7 @@ class Watermarks:
             request_timeout_ms=ANSWER_SECONDS * 1000,
         )
         self._topics = (topics,) if isinstance(topics, str) else topics
-        self._asking: asyncio.Task[None] | None = None
+        self._requesting: asyncio.Task[None] | None = None
         self._waiting: list[tuple[int, asyncio.Future[tuple[int, ...]]]] = []
 
     async def start(self) -> None:
@@ -80,8 +80,8 @@ class Watermarks:
 
     async def close(self) -> None:
         """Disconnect; callers that still wait are cancelled."""
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._requesting is not None:
+            self._requesting.cancel()
         for _, answer in self._waiting:
             answer.cancel()
         await self._client.close()
@@ -96,8 +96,8 @@ class Watermarks:
         """
         answer: asyncio.Future[tuple[int, ...]] = asyncio.get_running_loop().create_future()
         self._waiting.append((partition, answer))
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
+        if self._requesting is None or self._requesting.done():
+            self._requesting = asyncio.create_task(self._request())
         return await answer
 
     async def begin(self, partition: int) -> tuple[int, ...]:
@@ -118,15 +118,15 @@ class Watermarks:
                 await asyncio.sleep(LONGEST_WAIT)
         return begins
 
-    async def _ask(self) -> None:
+    async def _request(self) -> None:
         wait = 0.001
         while self._waiting:
-            asked, self._waiting = self._waiting, []
+            wanted, self._waiting = self._waiting, []
             began = time.monotonic()
             try:
-                ends = await self._list_offsets({partition for partition, _ in asked}, LATEST)
+                ends = await self._list_offsets({partition for partition, _ in wanted}, LATEST)
             except _Refused as refused:
-                for _, answer in asked:
+                for _, answer in wanted:
                     if not answer.done():
                         answer.set_exception(refused.why)
                 continue
@@ -135,14 +135,14 @@ class Watermarks:
                     "high watermarks could not be requested: requesting again", extra={"error": summary(error)}
                 )
                 ends = {}
-            for partition, answer in asked:
+            for partition, answer in wanted:
                 if answer.done():
                     continue
                 if partition in ends:
                     answer.set_result(ends[partition])
                 else:
                     self._waiting.append((partition, answer))
-            if len(ends) < len({partition for partition, _ in asked}):
+            if len(ends) < len({partition for partition, _ in wanted}):
                 self._client.force_metadata_update()
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
@@ -157,7 +157,7 @@ class Watermarks:
                 leader = self._client.cluster.leader_for_partition(TopicPartition(topic, partition))
                 if leader is not None and leader != -1:
                     by_leader.setdefault(leader, {}).setdefault(topic, []).append((partition, which))
-        answers = await asyncio.gather(*(self._ask_leader(leader, asked) for leader, asked in by_leader.items()))
+        answers = await asyncio.gather(*(self._request_from(leader, wanted) for leader, wanted in by_leader.items()))
         found = {place: end for answered in answers for place, end in answered.items()}
         return {
             partition: tuple(found[topic, partition] for topic in self._topics)
@@ -165,9 +165,9 @@ class Watermarks:
             if all((topic, partition) in found for topic in self._topics)
         }
 
-    async def _ask_leader(self, leader: int, asked: dict[str, list[tuple[int, int]]]) -> dict[tuple[str, int], int]:
-        requests = [self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, list(asked.items())))]
-        if self._watched and next(iter(asked.values()))[0][1] == LATEST:
+    async def _request_from(self, leader: int, wanted: dict[str, list[tuple[int, int]]]) -> dict[tuple[str, int], int]:
+        requests = [self._client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, list(wanted.items())))]
+        if self._watched and next(iter(wanted.values()))[0][1] == LATEST:
             # On the same connection, so that the broker looks after it has answered the first: a log that is still the
             # one that is known is the one whose end was given.
             requests.append(self._client.send(leader, TopicIds(self._watched)))

@@ -25,7 +25,7 @@ class Reach(NamedTuple):
     life: str
 
 
-class Life(NamedTuple):
+class LogIdentity(NamedTuple):
     """Which topic of its name a log is: its id (KIP-516), and how many stood under the name before it, as far as the
     gate has seen; the leader epoch of the last batch that was taken of it (KIP-320), -1 where that is not known; and
     up to where the records of this partition were placed under fewer partitions (`topics grow`).
@@ -42,11 +42,11 @@ class Life(NamedTuple):
         return f"{self.topic_id}:{self.number}:{self.epoch}{placed}"
 
 
-def life_of(known: Life | None, topic_id: str) -> Life:
+def identity_after(known: LogIdentity | None, topic_id: str) -> LogIdentity:
     """The life of the topic that is there now, after the one that is known of its name."""
     if known is None:
-        return Life(topic_id)
-    return known if known.topic_id == topic_id else Life(topic_id, known.number + 1)
+        return LogIdentity(topic_id)
+    return known if known.topic_id == topic_id else LogIdentity(topic_id, known.number + 1)
 
 
 class CommitNote(Struct, frozen=True):
@@ -60,7 +60,7 @@ class CommitNote(Struct, frozen=True):
     changelog_end: int = 0
     ledger_end: int = 0
     partitions: int = 0
-    topics: Mapping[str, Life] = {}
+    topics: Mapping[str, LogIdentity] = {}
     registry: str = ""
     state_format: int = 0
     offsets: Mapping[str, int] = {}
@@ -102,7 +102,7 @@ def decode_note(text: str) -> CommitNote | None:
             int(parts["changelog"]),
             int(parts["ledger"]),
             int(parts.get("partitions", "0")),
-            {topic: _read_life(life) for topic, *life in topics},
+            {topic: _read_identity(life) for topic, *life in topics},
             parts.get("registry", ""),
             int(parts.get("format", "0")),
             {topic: int(offset) for topic, offset in offsets},
@@ -116,8 +116,8 @@ def _read_placed(parts: Sequence[str]) -> tuple[Placed, ...]:
     return tuple(Placed(*map(int, part.split("@"))) for part in parts)
 
 
-def _read_life(parts: Sequence[str]) -> Life:
+def _read_identity(parts: Sequence[str]) -> LogIdentity:
     """Raises ValueError, TypeError."""
     topic_id, *numbers = parts
     number, epoch, *placed = (*numbers, *("0", "-1")[len(numbers) :])
-    return Life(topic_id, int(number), int(epoch), _read_placed(placed))
+    return LogIdentity(topic_id, int(number), int(epoch), _read_placed(placed))

@@ -18,7 +18,7 @@ from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.state import STATE_FORMAT
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
@@ -41,13 +41,13 @@ class Prepared:
 
     def note(self, **given: object) -> CommitNote:
         """What a worker would note now, but for what is `given`."""
-        lives = {topic: Life(found.topic_id, 0, 0) for topic, found in self.identities.items()}
+        lives = {topic: LogIdentity(found.topic_id, 0, 0) for topic, found in self.identities.items()}
         whole = {"life": "a", "partitions": 2, "topics": lives, "registry": self.order, "state_format": STATE_FORMAT}
         return CommitNote(**{**whole, **given})  # type: ignore[arg-type]
 
     def on_former(self, topic: str, **given: object) -> CommitNote:
         """A note of when `topic` was another one of the name."""
-        return self.note(topics={**self.note().topics, topic: Life(FORMER)}, **given)
+        return self.note(topics={**self.note().topics, topic: LogIdentity(FORMER)}, **given)
 
     async def commit(self, note: CommitNote | None, offsets: Mapping[str, int] | None = None) -> None:
         """Let the group have committed just this, of partition 0."""
@@ -174,7 +174,7 @@ async def test_an_offset_that_was_set_by_hand_to_where_it_must_not_be_fails(
     await failure(prepared, "group offsets", name, words, "kafka-consumer-groups")
 
 
-def without_epochs(note: CommitNote) -> dict[str, Life]:
+def without_epochs(note: CommitNote) -> dict[str, LogIdentity]:
     """Its topics as a version noted them that knew no leader epochs."""
     return {topic: life._replace(epoch=-1) for topic, life in note.topics.items()}
 

@@ -33,7 +33,7 @@ from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.topics import Topics
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 
 #: A prospect who consents and then objects.
 PROSPECT: Final = "p-1"
@@ -452,7 +452,7 @@ def alone(
         Tables(MemorySlice(), MemorySlice()),
         mock.Mock(spec=TransactionalWriter),
         Offsets(consents=committed),
-        CommitNote("a", topics={book.consents: Life("id", 0, epoch)}),
+        CommitNote("a", topics={book.consents: LogIdentity("id", 0, epoch)}),
     )
 
 

@@ -30,7 +30,7 @@ from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.gate.worker import Worker
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
@@ -151,7 +151,7 @@ async def test_a_replay_ledger_made_anew_and_grown_past_is_missed_where_no_conse
     async with open_producer(place.bootstrap_servers) as producer:
         for number in range(3):
             await producer.send_and_wait(place.topics.ledger, b"{}", key=b"%d" % number, partition=1)
-    former = {place.topics.ledger: Life("AAAAAAAAAAAAAAAAAAAAAA")}
+    former = {place.topics.ledger: LogIdentity("AAAAAAAAAAAAAAAAAAAAAA")}
     await note(place, 0, None)
     await note(place, 1, CommitNote("b", changelog_end=0, ledger_end=2, partitions=2, topics=former))
     async with owner(place) as gate:

@@ -13,8 +13,8 @@ from tests.property.scenarios import CLEAN, put, world
 from transfer_gate import __version__
 from transfer_gate.auditor.evidence import Evidence
 from transfer_gate.cli.explanation import GATE_REASONS, Recorded
+from transfer_gate.gate.decider import Only
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.judge import Only
 from transfer_gate.model.reasons import OperationalReason
 from transfer_gate.model.state import EMPTY
 from transfer_gate.policy.decide import decide

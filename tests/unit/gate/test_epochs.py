@@ -10,7 +10,7 @@ from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 
 
 class Log:
@@ -82,7 +82,7 @@ def test_an_epoch_that_goes_backwards_is_refused() -> None:
 
 
 def test_a_note_keeps_the_epoch_and_one_of_before_has_none() -> None:
-    note = CommitNote("a", topics={"consents": Life("id", 1, 5)})
+    note = CommitNote("a", topics={"consents": LogIdentity("id", 1, 5)})
     assert read_note(Committed(0, str(note))) == note
     before = "life=a changelog=0 ledger=0 topics=consents:id:1"
-    assert read_note(Committed(0, before)) == CommitNote("a", topics={"consents": Life("id", 1)})
+    assert read_note(Committed(0, before)) == CommitNote("a", topics={"consents": LogIdentity("id", 1)})

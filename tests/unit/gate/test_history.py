@@ -15,7 +15,7 @@ from transfer_gate.gate.integrity.offsets import (
     require_offsets,
 )
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 
 
 def test_a_note_says_up_to_where_the_logs_reach_and_in_which_life() -> None:
@@ -106,7 +106,7 @@ def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
     require_offsets("transfers", 2, committed, has_state=worked)
 
 
-NOTED: Final = CommitNote("a", topics={"in": Life("id-1")}, offsets={"in": 7})
+NOTED: Final = CommitNote("a", topics={"in": LogIdentity("id-1")}, offsets={"in": 7})
 
 
 @pytest.mark.parametrize(

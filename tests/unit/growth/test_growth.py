@@ -16,7 +16,7 @@ from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKe
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.policy.join import join
 from transfer_gate.quarantine.search import Destinations
-from transfer_gate.records.commit_notes import CommitNote, Life, Placed
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity, Placed
 from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
 from transfer_gate.records.partitioner import Placement, known_at, place_known_as, stray_offset
 from transfer_gate.records.placements import Placements, earlier_of
@@ -55,7 +55,7 @@ def test_a_topic_that_grew_twice_has_two_borders() -> None:
 
 
 def test_a_commit_notes_up_to_where_records_were_placed() -> None:
-    lives = {IN: Life("id-1", 1, 7, (Placed(2, 10), Placed(4, 20))), "consent-events": Life("id-2")}
+    lives = {IN: LogIdentity("id-1", 1, 7, (Placed(2, 10), Placed(4, 20))), "consent-events": LogIdentity("id-2")}
     note = CommitNote("life", partitions=12, topics=lives)
     assert read_note(Committed(30, str(note))) == note
     commits = {(IN, 0): (30, str(note)), (IN, 5): (3, "")}
@@ -64,7 +64,7 @@ def test_a_commit_notes_up_to_where_records_were_placed() -> None:
 
 def test_what_was_committed_under_another_count_was_placed_under_it() -> None:
     """Topics that were given more partitions by hand, before `topics grow` has run."""
-    note = str(CommitNote("life", partitions=2, topics={IN: Life("id-1")}))
+    note = str(CommitNote("life", partitions=2, topics={IN: LogIdentity("id-1")}))
     assert earlier_of({(IN, 1): (30, note)}, 4, (IN,)) == {(IN, 1): [Placed(2, 30)]}
     assert earlier_of({(IN, 1): (30, note)}, 2, (IN,)) == {}
     assert earlier_of({(IN, 1): (30, "not a note")}, 4, (IN,)) == {}

@@ -98,12 +98,12 @@ class FetchThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Transport) -> aiokafka.AIOKafkaConsumer:
         # Faust builds its consumer inside this method, with a 1.5 s long poll and read_uncommitted written into it.
         real = aiokafka.AIOKafkaConsumer
-        ours = {
+        own = {
             "fetch_max_wait_ms": FETCH_WAIT_MS,
             "fetch_max_bytes": RESPONSE_BYTES,
             "isolation_level": "read_committed",
         }
-        aiokafka.AIOKafkaConsumer = lambda **options: real(**{**options, **ours})
+        aiokafka.AIOKafkaConsumer = lambda **options: real(**{**options, **own})
         try:
             return super()._create_worker_consumer(transport)
         finally:

@@ -14,7 +14,7 @@ from transfer_gate.gate.feed import Listener
 
 
 class RestoredStore(memory.Store[bytes, bytes]):
-    """Tells Faust up to where the gate has restored the changelog."""
+    """Reports to Faust up to where the gate has restored the changelog."""
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Last changelog offset that the gate holds of a partition: all there is."""

@@ -15,7 +15,7 @@ from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.topic_watch import Identities, identities_of
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import Life
+from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
 
 
@@ -105,7 +105,7 @@ async def lives_of(cluster: Cluster, settings: Settings) -> TopicLives:
     """Ask topics and group. Raises AccessDenied without the right to describe the group."""
     topics = settings.topics.inputs()
     found = identities_of(await cluster.send(TopicIds(topics)))
-    noted: dict[Place, list[Life]] = {}
+    noted: dict[Place, list[LogIdentity]] = {}
     for (_, number), offset in (await cluster.group_offsets(settings.app_id)).items():
         note = read_note(Committed(offset.offset, offset.note))
         for topic, life in note.topics.items() if note is not None else ():

@@ -8,7 +8,7 @@ from typing import Final
 from transfer_gate.errors import GateError
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.kafka.session import open_session
-from transfer_gate.records.commit_notes import Life
+from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
 
 #: The way out of every loss that forgets no prospect and decides no transfer twice.
@@ -79,7 +79,7 @@ def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int
     )
 
 
-def require_same_log(topic: str, partition: int, noted: Life | None, found_id: str, reach: int) -> None:
+def require_same_log(topic: str, partition: int, noted: LogIdentity | None, found_id: str, reach: int) -> None:
     """Hold that a log of the gate's own is the one that was committed to, up to `reach`. Raises HistoryLost.
 
     `noted`: which topic of its name that was; `found_id`: the id of the one that is there.

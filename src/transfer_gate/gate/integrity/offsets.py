@@ -24,7 +24,7 @@ class OffsetsLost(PartitionStops):
 
 
 class OffsetMoved(PartitionStops):
-    """Somebody set an offset of the group to where it must not go on."""
+    """An operator set an offset of the group to where it must not go on."""
 
 
 class HistoryNotHome(GateError):

@@ -1,4 +1,4 @@
-"""What is to become of an input record, before it is laid out as outputs."""
+"""What is decided about an input record, and which of its decisions it is."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.records import headers
 
 
-class Verdict(Struct, frozen=True, gc=False):
+class RecordDecision(Struct, frozen=True, gc=False):
     """What is to become of an input record: `decisions` about its `transfer`, or one `reason` to hold it whole."""
 
     stage: headers.Stage
@@ -20,15 +20,15 @@ class Verdict(Struct, frozen=True, gc=False):
     reason: Reason = "undecodable"
 
 
-class Again(Struct, frozen=True, gc=False):
-    """What a fresh decision about a quarantined record goes on from: `attempt` is the new one, from 2;
+class Attempt(Struct, frozen=True, gc=False):
+    """Which decision of a record this is, `number` from 1, and what a redecision of a quarantined record goes on from;
     `topic_id`, of the topic in which it stood at first, where that was not the first of its name.
     """
 
-    attempt: int = 1
+    number: int = 1
     first_quarantined_at: str | None = None
     run: str | None = None
     topic_id: str | None = None
 
 
-FIRST: Final = Again()
+FIRST_ATTEMPT: Final = Attempt()

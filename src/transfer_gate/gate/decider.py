@@ -1,4 +1,4 @@
-"""The verdict on one input record: read, joined with the state of its prospect, decided. Total but for the table."""
+"""The decision on one input record: read, joined with the state of its prospect, decided. Total but for the table."""
 
 import datetime as dt
 import logging
@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
+from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.outputs import place_of
 from transfer_gate.gate.overlay import Overlay
-from transfer_gate.gate.verdict import Verdict
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.reasons import Reason
@@ -38,8 +38,8 @@ class Only(NamedTuple):
     channels: tuple[Channel, ...]
 
 
-class Judge:
-    """Gives verdicts by one registry on the states of one round of a partition, at one time `at` (UTC)."""
+class Decider:
+    """Decides by one registry on the states of one round of a partition, at one time `at` (UTC)."""
 
     def __init__(
         self, registry: Registry, placement: Placement, states: Overlay, at: dt.datetime, partition: int
@@ -47,7 +47,7 @@ class Judge:
         self._placement = placement
         self._partition = partition
         self._view = view_of(registry)
-        self._nobody = self._view.nobody
+        self._unidentified = self._view.nobody
         self._states = states
         self._at = at
         #: Rules that raised, or OUTSIDE_RULES, to number of times; for metrics.
@@ -57,50 +57,50 @@ class Judge:
         """Whether the prospect of this key is decided in another partition."""
         return self._placement.misplaced(key, self._partition)
 
-    def verdict(self, record: Record, only: Only | None = None) -> Verdict:
-        """The verdict on an input record; `only` of one partner and some channels in a replay.
+    def decide(self, record: Record, only: Only | None = None) -> RecordDecision:
+        """What is decided about an input record; `only` of one partner and some channels in a replay.
 
         Raises GateError when the table can't be read: that is no defect of the record's, and deciding has to wait.
         """
         try:
-            return self._verdict(record, only)
+            return self._decide(record, only)
         except GateError:
             raise
-        except Exception as error:  # noqa: BLE001 - a defect of ours must neither release, lose nor stop the stream
-            logger.error(  # noqa: TRY400 - only a defect's kind is told
+        except Exception as error:  # noqa: BLE001 - a defect must neither release, lose nor stop the stream
+            logger.error(  # noqa: TRY400 - only a defect's kind is logged
                 "a transfer could not be decided: it is held", extra=place_of(record) | {"error": summary(error)}
             )
             self.rule_errors[OUTSIDE_RULES] += 1
-            return Verdict("policy", reason="rule-error")
+            return RecordDecision("policy", reason="rule-error")
 
-    def _verdict(self, record: Record, only: Only | None) -> Verdict:
+    def _decide(self, record: Record, only: Only | None) -> RecordDecision:
         why = unheld(record)
         if why is not None:
-            return Verdict("decode" if why == "undecodable" else "schema", reason=why)
+            return RecordDecision("decode" if why == "undecodable" else "schema", reason=why)
         try:
             transfer = decode_transfer(record.value, record.headers)
         except Undecodable:
-            return Verdict("decode", reason="undecodable")
+            return RecordDecision("decode", reason="undecodable")
         except SchemaInvalid:
-            return Verdict("schema", reason="schema-invalid")
+            return RecordDecision("schema", reason="schema-invalid")
         if only is not None:
             transfer = replace(transfer, partner_ids=(only.partner_id,), channels=only.channels)
         key = record.key
         if key is None or transfer.prospect_id.encode() != key:
-            return Verdict("schema", transfer, held_alone(transfer, "key-mismatch"))
+            return RecordDecision("schema", transfer, held_alone(transfer, "key-mismatch"))
         if self._placement.misplaced(key, self._partition):
-            return Verdict("schema", transfer, held_alone(transfer, "key-misplaced"))
-        if is_unidentified(transfer.prospect_id, self._nobody):
-            return Verdict("schema", transfer, held_alone(transfer, "prospect-unidentified"))
+            return RecordDecision("schema", transfer, held_alone(transfer, "key-misplaced"))
+        if is_unidentified(transfer.prospect_id, self._unidentified):
+            return RecordDecision("schema", transfer, held_alone(transfer, "prospect-unidentified"))
         decisions = decide_by(self._view, transfer, self._states.get(key), self._at)
         for decision in decisions:
             if decision.rule_errors:
                 self.rule_errors.update(decision.rule_errors)
-        return Verdict("policy", transfer, decisions)
+        return RecordDecision("policy", transfer, decisions)
 
 
 def held_alone(transfer: Transfer, reason: Reason) -> list[PartnerDecision]:
-    """Verdict on a transfer that can't be joined with its prospect, so that nothing else is evaluated."""
+    """Decisions about a transfer that can't be joined with its prospect, so that nothing else is evaluated."""
     reasons: dict[Channel, tuple[Reason, ...]] = dict.fromkeys(transfer.channels, (reason,))
     return [
         PartnerDecision(partner_id=partner, released=(), quarantined=reasons, release=None)
