@@ -241,9 +241,8 @@ class TakeOver:
         for topic, reach in ((self._book.changelog, note.changelog), (self._book.ledger, note.ledger)):
             require_same_log(topic, number, note.topics.get(topic), identities[topic].topic_id, reach.end)
         require_offsets(self._book.transfers, number, committed, has_state=has_state)
-        lives = {
-            topic: self._lives[number].get(topic) or LogIdentity(identities[topic].topic_id) for topic in identities
-        }
+        known = self._lives[number]
+        lives = {topic: known.get(topic) or LogIdentity(found.topic_id) for topic, found in identities.items()}
         self._notes[number] = replace(
             note,
             partitions=identities[self._book.transfers].partitions,
@@ -383,11 +382,7 @@ class TakeOver:
         lives = self._lives[number] = {
             topic: identity_after(note.topics.get(topic), ids[topic]) for topic in self._book.inputs
         }
-        anew = [
-            topic
-            for topic in self._book.inputs
-            if lives[topic].topic_id != note.topics.get(topic, lives[topic]).topic_id
-        ]
+        anew = [topic for topic, life in lives.items() if life.topic_id != note.topics.get(topic, life).topic_id]
         if anew:
             logger.warning(
                 "input topics were deleted and made anew: they are read from their beginning, under new names",

@@ -1,5 +1,5 @@
-"""Up to where a partition was decided, by its evidence: for a group that has no note any more, because somebody set all
-its offsets at once, because it was deleted, or because another gate (APP_ID) has decided on these topics.
+"""Up to where a partition was decided, by its evidence: for a group that has no note any more, because an operator set
+all its offsets at once, because it was deleted, or because another gate (APP_ID) has decided on these topics.
 
 What a round decides stands in the partition of `transfer-decisions` that has the number of its source's, in the order
 of the sources. So the last first attempt of a partition shows where it stands, and a short tail shows that.
@@ -20,7 +20,7 @@ from transfer_gate.kafka.topic_watch import Identities
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.topics import Topics
-from transfer_gate.records.commit_notes import CommitNote, Life
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.decisions import SourcePlace, decode_decision
 from transfer_gate.settings import Settings
 
@@ -102,7 +102,7 @@ class OffsetEvidence:
         topic_id = self._of(number).topic_id
         if has_note(committed.values()) or topic_id is None:
             return note
-        return replace(note, topics={self._topics.transfers: Life(topic_id, 1)})
+        return replace(note, topics={self._topics.transfers: LogIdentity(topic_id, 1)})
 
     def require(self, number: int, committed: Mapping[str, Committed]) -> None:
         """Hold that a partition without a note decides nothing twice and skips no event. Raises OffsetMoved."""
