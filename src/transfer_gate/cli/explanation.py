@@ -198,6 +198,12 @@ class Recorded:
     def as_json(self) -> dict[str, Any]:
         """The same, complete, as an object."""
         record = self._record
+        outcome = {
+            "partner_id": without_contacts(record.partner_id or "") or None,
+            "released": list(record.released),
+            "quarantined": {channel: list(reasons) for channel, reasons in record.quarantined.items()},
+        }
+        alone = [outcome | {"channels": self._channels()}] if self._explanations is None else None
         return {
             "decision_id": record.decision_id,
             "event_id": without_contacts(record.event_id or "") or None,
@@ -206,38 +212,29 @@ class Recorded:
             "recorded": {
                 "decided_at": plain(record.decided_at),
                 "source": plain(record.source),
-                "partner_id": without_contacts(record.partner_id or "") or None,
-                "released": list(record.released),
-                "quarantined": {channel: list(reasons) for channel, reasons in record.quarantined.items()},
+                **outcome,
                 "consent": plain(record.consent),
                 "policy": plain(record.policy),
                 "attempt": record.attempt,
                 "replay_run": record.replay_run,
                 "rule_errors": list(record.rule_errors),
             },
-            "explained_from": "decision record" if self._explanations is None else "topics",
+            "explained_from": "topics" if alone is None else "decision record",
             "notes": self._notes,
-            "partners": self._from_record() if self._explanations is None else as_json(self._explanations),
+            "partners": as_json(self._explanations or ()) if alone is None else alone,
         }
 
-    def _from_record(self) -> list[dict[str, Any]]:
+    def _channels(self) -> list[dict[str, Any]]:
         record = self._record
         outcomes: dict[str, tuple[Reason, ...]] = {**dict.fromkeys(record.released, ()), **record.quarantined}
         return [
             {
-                "partner_id": without_contacts(record.partner_id or "") or None,
-                "released": list(record.released),
-                "quarantined": {channel: list(reasons) for channel, reasons in record.quarantined.items()},
-                "channels": [
-                    {
-                        "channel": channel,
-                        "released": channel in record.released,
-                        "reasons": list(reasons),
-                        "rules": [_failed(_RULES[reason]) for reason in reasons if reason in _RULES],
-                    }
-                    for channel, reasons in outcomes.items()
-                ],
+                "channel": channel,
+                "released": channel in record.released,
+                "reasons": list(reasons),
+                "rules": [_failed(_RULES[reason]) for reason in reasons if reason in _RULES],
             }
+            for channel, reasons in outcomes.items()
         ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.cli.render import Page, Rows, echo, echo_json
+from transfer_gate.cli.render import Page, Rows, columns, echo, echo_json, show, table
 from transfer_gate.gate.monitoring import plausible
 from transfer_gate.printable import json_text, lines, one_line, without_contacts
 
@@ -54,6 +54,43 @@ def test_everything_that_commands_print_is_escaped(capsys: pytest.CaptureFixture
     assert "[bold]" in err, "markup of others is text"
     assert out.splitlines()[0].startswith(r"acme\x1b]0;owned\x07\x1b[2J\r\n99999999  0:0  forged line \u202e")
     assert err.count("\n") == 2
+
+
+def test_a_result_is_shown_as_a_page_as_json_or_as_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"partner": HOSTILE, "records": 1200}, {"partner": "acme", "records": 7}]
+    page = ("by partner", table([(HOSTILE[:4], "1,200"), ("x", "7")], "partner", ">records"))
+    shown = {}
+    for output in ("table", "json", "jsonl"):
+        show(output, {"counts": rows}, page)
+        shown[output] = capsys.readouterr().out
+        assert not forbidden(shown[output])
+    assert [line.rstrip() for line in shown["table"].splitlines()] == [
+        "by partner",
+        "partner  records",
+        "acme       1,200",
+        "x              7",
+    ]
+    # What is not valid Unicode in the key of a record comes out as its escape.
+    assert json.loads(shown["json"]) == {"counts": rows}
+    assert [json.loads(line) for line in shown["jsonl"].splitlines()] == rows
+
+
+def test_a_table_without_titles_has_no_header_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    show("table", {}, [table([("a" * 30, "1", HOSTILE)], "", ">", "")])
+    out = capsys.readouterr().out
+    assert not forbidden(out)
+    assert out.count("a" * 5) >= 2
+    assert out.count("a") >= 30 + HOSTILE.count("a")
+
+
+def test_cells_of_lines_stand_below_each_other() -> None:
+    assert [columns(cells, (6, 3, 0)) for cells in (("place", "try", "state"), ("0:7", 1, ""))] == [
+        "place   try  state",
+        "0:7     1",
+    ]
 
 
 def test_a_message_keeps_its_own_lines_and_no_line_of_others_begins_like_one() -> None:
