@@ -53,7 +53,7 @@ def _report(result: DemoResult, screen: DemoScreen) -> None:
     )
     out.print(
         f"  withdrawals during the run: {feed.changes}, releases after an acknowledged withdrawal: {result.leaks} "
-        f"(of {len(feed.behind)} transfers sent behind one)"
+        f"(of {len(feed.behind)} transfers sent behind a withdrawal)"
     )
     out.print(
         f"  beside them, of people who did not withdraw: {result.controls_released} of {len(feed.controls)} released"
