@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.model.consent import Consent
+from transfer_gate.model.consent import Consent, KeptDuration
 from transfer_gate.model.terms import Channel, Identifier, PartyId, Token
 
 #: Of equal times in one record the graver state wins (contract section 3).
@@ -48,6 +48,7 @@ class KeptConsent(Consent, frozen=True, kw_only=True):
     dated after its receipt counts at its receipt.
     """
 
+    validity: KeptDuration | None = None
     received_at: dt.datetime | None = None
 
     @property

@@ -20,6 +20,7 @@ from transfer_gate.policy.legal_time import (
     day_of,
     elapsed,
     is_days_before,
+    is_within_months,
     midnight,
     within_duration,
     within_months,
@@ -197,10 +198,10 @@ class Facts:
     @property
     def is_valid_for_a_year_at_most(self) -> bool:
         """Whether c says for how long the person consented, and this is no longer than a year."""
-        expires_at = self.expires_at
-        return (
-            self.consent is not None and expires_at is not None and expires_at <= add_years(self.consent.event_time, 1)
-        )
+        c = self.consent
+        if c is None or c.validity is None:
+            return False
+        return is_within_months(c.validity, 12) or add_duration(c.event_time, c.validity) <= add_years(c.event_time, 1)
 
     @property
     def left_out_as_future(self) -> bool:

@@ -97,6 +97,14 @@ def within_duration(instant: dt.datetime, start: dt.datetime, duration: str) -> 
     return is_days_before(instant, start, least) or instant < add_duration(start, duration)
 
 
+def is_within_months(duration: str, months: int) -> bool:
+    """Whether an ISO 8601 duration is of so many calendar months or fewer, and of nothing else: then it ends no later
+    than these, from whatever instant. False leaves it open.
+    """
+    found, rest = _parsed(duration)
+    return found <= months and not rest
+
+
 def is_days_before(instant: dt.datetime, start: dt.datetime, days: int) -> bool:
     """Whether `instant` is surely before `start` + `days` of 24 hours; False leaves it open.
 

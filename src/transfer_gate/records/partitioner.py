@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
 MURMUR2: Final = "murmur2"
 CRC32: Final = "crc32"
 
-#: How keys of so many whole words are taken apart; longer ones are rare.
-_LONGEST: Final = 64
-_WORDS: Final = [Struct(f"<{count}I") for count in range(_LONGEST)]
-
 
 def murmur2(data: bytes) -> int:
     """MurmurHash 2 with the seed of Kafka's `Utils.murmur2`, as an unsigned number of 32 bits.
@@ -28,18 +23,19 @@ def murmur2(data: bytes) -> int:
     """
     m: i64 = 0x5BD1E995
     mask: i64 = 0xFFFFFFFF
-    size = len(data)
-    count = size >> 2
-    words = (_WORDS[count] if count < _LONGEST else Struct(f"<{count}I")).unpack_from(data)
-    h: i64 = (0x9747B28C ^ size) & 0xFFFFFFFF
+    size: i64 = len(data)
+    whole: i64 = size & ~3
+    h: i64 = (0x9747B28C ^ size) & mask
     k: i64 = 0
-    for word in words:
-        k = word
+    at: i64 = 0
+    while at < whole:
+        k = data[at] | data[at + 1] << 8 | data[at + 2] << 16 | data[at + 3] << 24
         k = k * m & mask
         h = (h * m & mask) ^ ((k ^ (k >> 24)) * m & mask)
-    rest = size & 3
+        at += 4
+    rest: i64 = size - whole
     if rest:
-        k = int.from_bytes(data[size - rest :], "little")
+        k = int.from_bytes(data[whole:], "little")
         h = (h ^ k) * m & mask
     h ^= h >> 13
     h = h * m & mask
