@@ -134,6 +134,25 @@ class Verdict:
 RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
 
 
+def invented(event: Transfer) -> bool:
+    """By the mark of docs/how-to/registry.md."""
+    contact = event.contact
+    email = contact.email.value.lower() if contact and contact.email else "x@example.org"
+    phone = contact.phone.value if contact and contact.phone else "+33639980000"
+    lines = contact.postal.lines if contact and contact.postal else ("SPECIMEN",)
+    labels = email.split("@")[-1].split(".")
+    return (
+        event.prospect_id[:12] == "tg-invented-"
+        and (
+            labels in (["example", top] for top in ("org", "com", "net"))
+            or labels[-1] in ("example", "test", "invalid")
+        )
+        and any(phone[:8] == f"+33{block}" for block in ("63998", "19900", "26191", "35301", "46571", "53649"))
+        and len(phone) == 12
+        and lines[0] == "SPECIMEN"
+    )
+
+
 def verdict(
     event: Transfer,
     events: Sequence[ConsentEvent | None],
@@ -357,6 +376,8 @@ def verdict(
             reasons.append("partner-unknown")
         elif partner.status == "paused":
             reasons.append("partner-paused")
+        elif partner.status == "rehearsal" and not invented(event):
+            reasons.append("partner-on-rehearsal")
 
         p = partner
         p_contract = p.contract if p else None

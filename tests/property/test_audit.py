@@ -189,3 +189,25 @@ def test_the_auditor_reads_words_of_scopes_as_the_rules_do(
     )
     found = forbidden(ProspectState(objections=(objection,)), way, when)
     assert found == ("not-objected" if stands else None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("transfer.prospect_id", "p-1"),
+        ("transfer.contact.email.value", "claire@courriel.example.fr"),
+        ("transfer.contact.phone.value", "+33639970011"),
+        ("transfer.contact.postal.lines", ["12 rue des Lilas"]),
+    ],
+)
+def test_a_real_person_at_a_partner_on_rehearsal_is_a_leak_whatever_the_gate_decides_by(field: str, value: Any) -> None:
+    scenario = msgspec.json.decode(msgspec.json.encode(CLEAN))
+    for path, changed in [*KINDS["rehearsal"], ("transfer.channels", ["email", "sms", "postal"]), (field, value)]:
+        put(scenario, path, changed)
+    here = world(scenario)
+    assert not list(cases(here)), "the gate itself releases nothing"
+    put(scenario, "registry.partners.acme.status", "active")
+    (released,) = cases(world(scenario))
+    revision = released.decision.policy.revision
+    verdict = Judge(TOPICS, {revision: here.registry}, TOPICS.partners(here.registry)).judge(released)
+    assert (verdict.outcome, verdict.why.partition(":")[0]) == ("leak", "partner-on-rehearsal")

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from transfer_gate.auditor.findings import OK, Verdict
 from transfer_gate.auditor.prohibitions import Way, forbidden
+from transfer_gate.auditor.rehearsal import real_person
 from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.decider import Only
 from transfer_gate.gate.redecision import decide_again
@@ -140,6 +141,10 @@ class Judge:
             reason = self.forbidden(case, state)
             if reason is not None:
                 return Verdict("leak", f"{reason}: a consent event {when} forbids it{_of(case.decision)}")
+        real = self._real_on_rehearsal(case)
+        if real is not None:
+            text = f"partner-on-rehearsal: {real} is not that of an invented person"
+            return Verdict("leak", f"{text}{_of(case.decision)}")
         reason = self.forbidden(case, case.on_their_way)
         if reason is not None:
             return Verdict("stray", f"{reason}: a consent event was still on its way home{_of(case.decision)}")
@@ -168,6 +173,12 @@ class Judge:
             for channel in body.channels
         )
         return next((reason for reason in reasons if reason is not None), None)
+
+    def _real_on_rehearsal(self, case: Case) -> str | None:
+        """The field that shows a real person, where the registry of the decision had the partner on rehearsal."""
+        registry = self._registries.get(case.decision.policy.revision)
+        partner = None if registry is None else registry.partners.get(case.released.body.partner_id)
+        return real_person(case.released.body) if partner is not None and partner.status == "rehearsal" else None
 
     def _unlike_decision(self, released: Released, decision: Decision) -> str | None:
         body, record, place = released.body, released.record, decision.source

@@ -39,6 +39,7 @@ GATE_REASONS: Final[dict[str, str]] = {
     "consent-unreadable": "a consent event of the prospect could not be read, and might have been a withdrawal",
     "partner-unknown": "the registry has no file of the partner",
     "partner-paused": "the partner's file says that it is paused",
+    "partner-on-rehearsal": "the partner is on rehearsal, and this is no invented person, by id and contact points",
     "partner-recall-overdue": "the partner has not acknowledged a suppression in time",
     "rule-error": "a rule raised: a defect of the gate",
 }

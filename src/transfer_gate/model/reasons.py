@@ -13,6 +13,7 @@ OperationalReason = Literal[
     "consent-unreadable",
     "partner-unknown",
     "partner-paused",
+    "partner-on-rehearsal",
     "partner-recall-overdue",
 ]
 RuleId = Literal[

@@ -88,8 +88,8 @@ class Partner(Reviewed):
     """Where the partner is established: ISO 3166-1 alpha-2."""
     role: Literal["controller", "processor"] | None = None
     """GDPR 4(7) or 4(8); only a controller may receive prospects of its own."""
-    status: Literal["active", "paused", "suspended"]
-    """`active`; `paused`: held for a while; `suspended`: the relation is broken off."""
+    status: Literal["active", "rehearsal", "paused", "suspended"]
+    """`active`; `rehearsal`: only invented people are released; `paused`: held for a while; `suspended`: broken off."""
     categories: tuple[Word, ...] = ()
     """What the partner deals in; a notice announces recipients by these words."""
     contract: PartnerContract | None = None

@@ -6,6 +6,7 @@ from typing import Final
 
 from transfer_gate.model.consent import CallSlot, Consent
 from transfer_gate.model.decision import Obligations, PartnerDecision, Release
+from transfer_gate.model.invented import is_invented
 from transfer_gate.model.reasons import RANK, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
@@ -81,6 +82,8 @@ def gate_reasons(f: Facts) -> list[Reason]:
         reasons.append("partner-unknown")
     elif f.partner.status == "paused":
         reasons.append("partner-paused")
+    elif f.partner.status == "rehearsal" and not is_invented(f.event):
+        reasons.append("partner-on-rehearsal")
     return reasons
 
 

@@ -24,8 +24,8 @@ policy. Reasons come in this order.
 
 Before all rules come the reasons of the gate itself: `undecodable`, `schema-invalid`, `too-large`,
 `key-mismatch`, `key-misplaced` and `prospect-unidentified` (each of them alone), `history-overflow`,
-`consent-unreadable`, `partner-unknown`, `partner-paused`, `partner-recall-overdue`; after them `rule-error`,
-when a rule raised.
+`consent-unreadable`, `partner-unknown`, `partner-paused`, `partner-on-rehearsal`,
+`partner-recall-overdue`; after them `rule-error`, when a rule raised.
 """
 _NEEDS = {"p": "partner's file", "c": "c", "n": "n"}
 

@@ -39,7 +39,7 @@ class PartnerFile(Struct, frozen=True, kw_only=True):
     `forwardable` are its fields that policy knows; at each of `changes` something in the file begins or ends."""
 
     party_id: str
-    status: Literal["active", "paused", "suspended"]
+    status: Literal["active", "rehearsal", "paused", "suspended"]
     role: Literal["controller", "processor"] | None
     country: str | None
     categories: frozenset[str]

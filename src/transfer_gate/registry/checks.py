@@ -63,6 +63,8 @@ class InvalidRegistry(InvalidInput):
 
 _LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+#: Statuses under which something may be released, in words.
+_STATUS: Final = {"active": "active", "rehearsal": "on rehearsal"}
 #: `l-12`, `v3`: a running number. A year has more digits, a date such as `2026-03` has some in front: neither is one.
 _NUMBERED: Final = re.compile(r"(\D*)(\d{1,3})")
 
@@ -146,10 +148,11 @@ def _partner_doubts(registry: Registry) -> Iterator[Problem]:
             )
         elif partner.suppression.endpoint and partner.suppression.endpoint.startswith("http://"):
             yield Problem((*here, "suppression", "endpoint"), "http sends withdrawals unencrypted; use https")
-        if partner.status == "active":
+        if partner.status in ("active", "rehearsal"):
             for path, what in _stands_in_the_way(partner):
                 yield Problem(
-                    (*here, *path), f"{what}, though the partner is active: every transfer to it will be held"
+                    (*here, *path),
+                    f"{what}, though the partner is {_STATUS[partner.status]}: every transfer to it will be held",
                 )
         for (i, one), (j, other) in combinations(enumerate(partner.listed), 2):
             if _overlap((one.from_, one.to), (other.from_, other.to)):

@@ -29,7 +29,7 @@ FIELDS: Final[dict[str, tuple[str, tuple[Reason, ...]]]] = {
     "partner.registration_no": ("number in the trade register", _OPPOSED),
     "partner.country": ("country", ("third-country-safeguard",)),
     "partner.role": ("role under the GDPR", ("partner-role-controller",)),
-    "partner.status": ("status", ("partner-paused", "partner-known-and-contracted")),
+    "partner.status": ("status", ("partner-paused", "partner-on-rehearsal", "partner-known-and-contracted")),
     "partner.categories": ("what it deals in", ("li-recipient-expected",)),
     "partner.contract": ("contract", ("partner-known-and-contracted",)),
     "partner.contract.id": ("reference of the contract", ()),

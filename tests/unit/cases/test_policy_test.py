@@ -199,7 +199,7 @@ def test_the_offset_of_an_event_is_its_position(tmp_path: Path, command: Command
         ("- {name: x, transfer: null, expect: {acme: {}}}", "3: cases[0]: transfer: required"),
         (
             "- name: x\n  registry: {partners: {acme: {status: happy}}}\n  expect: {acme: {}}",
-            "4: cases[0].registry.partners.acme.status: must be one of active, paused, suspended",
+            "4: cases[0].registry.partners.acme.status: must be one of active, rehearsal, paused, suspended",
         ),
         (
             "- {name: x, registry: {policy: {jurisdiction: null}}, expect: {acme: {}}}",

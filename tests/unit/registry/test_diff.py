@@ -36,7 +36,7 @@ NEWEST = ("notices", "n-2026-09")
             "paused",
             "status",
             "status: was active, is now paused",
-            ("partner-paused", "partner-known-and-contracted"),
+            ("partner-paused", "partner-on-rehearsal", "partner-known-and-contracted"),
         ),
         (
             (*ACME, "contract", "valid_to"),

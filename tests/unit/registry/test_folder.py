@@ -153,9 +153,9 @@ def test_a_folder_that_can_not_be_read_is_an_error_of_the_user(folder: Path, mon
         (
             ("partners", "acme-assurances", "status"),
             "activ",
-            "must be one of active, paused, suspended; did you mean active?",
+            "must be one of active, rehearsal, paused, suspended; did you mean active?",
         ),
-        (("partners", "acme-assurances", "status"), None, "must be one of active, paused, suspended"),
+        (("partners", "acme-assurances", "status"), None, "must be one of active, rehearsal, paused, suspended"),
         (("partners", "acme-assurances", "registration_no"), 900000001, "must be text; put it in quotes"),
         (("partners", "acme-assurances", "legal_name"), "", "must not be empty"),
         (("partners", "acme-assurances", "legal_name"), "Acme ", "nor start or end with a space"),

@@ -144,6 +144,7 @@ _OF_THE_GATE: Final[Mapping[str, str]] = {
     "consent-unreadable": "a consent event of this person could not be read: it might have been a withdrawal",
     "partner-unknown": "the registry has no such partner",
     "partner-paused": "the partner is paused",
+    "partner-on-rehearsal": "the partner is on rehearsal, and receives invented people alone",
     "partner-recall-overdue": "the partner has not acknowledged a suppression in time",
 }
 
