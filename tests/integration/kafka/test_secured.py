@@ -1,7 +1,6 @@
 """On a Kafka with TLS, SCRAM and ACLs the gate works with exactly its documented rights, and names a missing one."""
 
 import asyncio
-import datetime as dt
 import os
 import re
 import ssl
@@ -17,11 +16,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.access import Right, documented
-from tests.support.events import Events
 from tests.support.ingest_service import IngestService, opt_outs, signed
-from tests.support.registry import write_registry
 from tests.support.secured_kafka import SecuredKafka
-from tests.support.workers import Installation, Worker
+from tests.support.secured_place import Place
+from tests.support.workers import Worker
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.access import AccessDenied
@@ -29,8 +27,6 @@ from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.local.loopback import free_port
-from transfer_gate.model.registry import Registry
-from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.verify.account import verify
 
@@ -54,58 +50,6 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         yield broker
     finally:
         broker.stop()
-
-
-class Place:
-    """An installation of its own on the secured broker, whose worker is `worker` with the rights that it is given."""
-
-    def __init__(self, secured: SecuredKafka, folder: Path, connection: dict[str, Any]) -> None:
-        now = dt.datetime.now(dt.UTC)
-        registry = write_registry(folder / "registry", now)
-        self.registry: Registry = load_registry(registry)
-        self.installation = Installation(registry=registry, folder=folder, partitions=1, **connection)
-        self.topics = self.installation.topics
-        self._names: dict[str, Any] = {
-            "topic_prefix": self.topics.prefix,
-            "app_id": self.topics.app_id,
-            "registry": registry,
-        }
-        self.connection = connection
-        self._secured = secured
-        self._admin = self.settings(**secured.admin().model_dump(exclude_unset=True), partitions=1)
-        self._events = Events(now)
-
-    def settings(self, **connection: Any) -> Settings:
-        return Settings(_env_file=None, **connection, **self._names)  # type: ignore[call-arg]
-
-    def named(self, right: Right) -> Right:
-        """A documented right with the names of this installation."""
-        if right.kind == "topic":
-            name = right.name.replace("transfer-gate-consent-", f"{self.topics.app_id}-consent-")
-            return right._replace(name=f"{self.topics.prefix}{name}")
-        return right._replace(name=right.name.replace("transfer-gate", self.topics.app_id))
-
-    async def grant(self, rights: set[Right]) -> None:
-        """Give `worker` these documented rights on the topics of this installation, and create them."""
-        await self.give("worker", rights)
-        await apply_topics(self._admin, self.registry)
-
-    async def give(self, user: str, rights: set[Right]) -> Settings:
-        """Give `user` documented rights on the topics of this installation; returns the settings that connect as it."""
-        await self._secured.grant(user, map(self.named, rights))
-        return self.settings(**self._secured.scram(user), partitions=1)
-
-    async def deny(self, right: Right) -> None:
-        """Take one away again, while a worker runs."""
-        await self._secured.grant("worker", [self.named(right)], deny=True)
-
-    async def send(self) -> None:
-        """A person who consents to one partner, and a transfer to two: one is released, the other held."""
-        async with AIOKafkaProducer(**client_options(self._admin), acks="all") as producer:
-            consent = self._events.consent("p-1", "c-1", party_ids=["acme"])
-            await producer.send_and_wait(self.topics.consents, consent, key=b"p-1")
-            transfer = self._events.transfer("p-1", "t-1", ["acme", "helios"])
-            await producer.send_and_wait(self.topics.transfers, transfer, key=b"p-1")
 
 
 @pytest.fixture
