@@ -1,4 +1,5 @@
-"""A real Kafka as production has it: TLS on every listener of clients, SCRAM-SHA-512 or client certificates, ACLs."""
+"""A real Kafka as production has it: TLS on every listener of clients, SCRAM-SHA-512, client certificates or
+tokens, ACLs."""
 
 import asyncio
 import base64
@@ -17,6 +18,7 @@ from aiokafka.protocol.api import Request
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.access import Right
+from tests.support.token_server import AUDIENCE, TokenServer
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.session import open_session
@@ -83,12 +85,15 @@ class CreateAcls(Request[CreateAclsRequest_v1]):  # type: ignore[misc]
 class SecuredKafka:
     """One broker with StandardAuthorizer; whoever has no ACL may nothing, but for the super user `admin`."""
 
-    def __init__(self, folder: Path, users: Iterable[str]) -> None:
-        """Nothing is started. `users` get SCRAM credentials, each a password of its own."""
+    def __init__(self, folder: Path, users: Iterable[str], tokens: TokenServer | None = None) -> None:
+        """Nothing is started. `users` get SCRAM credentials, each a password of its own; with `tokens`, one
+        listener takes those of this server.
+        """
         self.folder = folder
         self._passwords = {user: secrets.token_urlsafe(12) for user in (ADMIN, *users)}
         self._ca = trustme.CA()
-        self._ports = [free_port() for _ in range(3)]
+        self._ports = [free_port() for _ in range(4)]
+        self._tokens = tokens
         self._process: subprocess.Popen[bytes] | None = None
 
     def scram(self, user: str) -> dict[str, Any]:
@@ -122,6 +127,16 @@ class SecuredKafka:
             settings["ssl_key_password_file"] = self.folder / f"{user}.key-password"
             settings["ssl_key_password_file"].write_text(password + "\n", encoding="utf-8")
         return settings
+
+    def oauth(self, client_id: str) -> dict[str, Any]:
+        """Settings that connect with tokens of a client that the token server knows."""
+        assert self._tokens is not None
+        return {
+            "bootstrap_servers": f"{LOOPBACK}:{self._ports[3]}",
+            "security_protocol": "SASL_SSL",
+            "ssl_cafile": self.ca_file,
+            **self._tokens.settings(client_id),
+        }
 
     def admin(self, **given: Any) -> Settings:
         """Settings of the super user."""
@@ -157,6 +172,8 @@ class SecuredKafka:
         java, jars = find_java(), kafka_jars()
         use_archive, _ = archive_flags(archive_folder(java, jars, cache_folder()))
         jvm = [str(java), "-XX:+UseSerialGC", *use_archive, log.option]
+        if self._tokens is not None:
+            jvm.append(f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._tokens.jwks_url}")
         environment = {**os.environ, "CLASSPATH": os.pathsep.join(map(str, jars))}
         users = [f"SCRAM-SHA-512=[name={user},password={word}]" for user, word in self._passwords.items()]
         cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode().replace("-", "A")
@@ -204,16 +221,17 @@ class SecuredKafka:
             await asyncio.sleep(_POLL)
 
     def _properties(self) -> str:
-        scram, mutual, controller = (f"{LOOPBACK}:{port}" for port in self._ports)
+        scram, mutual, controller, oauth = (f"{LOOPBACK}:{port}" for port in self._ports)
+        more = f",OAUTH://{oauth}" if self._tokens else ""
         login = "org.apache.kafka.common.security.scram.ScramLoginModule"
         settings = {
             "process.roles": "broker,controller",
             "node.id": str(kafka_config.NODE_ID),
             "controller.quorum.voters": f"{kafka_config.NODE_ID}@{controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"SCRAM://{scram},MUTUAL://{mutual},CONTROLLER://{controller}",
-            "advertised.listeners": f"SCRAM://{scram},MUTUAL://{mutual}",
-            "listener.security.protocol.map": "SCRAM:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT",
+            "listeners": f"SCRAM://{scram},MUTUAL://{mutual},CONTROLLER://{controller}{more}",
+            "advertised.listeners": f"SCRAM://{scram},MUTUAL://{mutual}{more}",
+            "listener.security.protocol.map": "SCRAM:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT,OAUTH:SASL_SSL",
             "inter.broker.listener.name": "SCRAM",
             "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
@@ -230,9 +248,25 @@ class SecuredKafka:
             # ANONYMOUS is who comes by the controller's listener, which no client knows: the broker itself.
             "super.users": f"User:{ADMIN};User:ANONYMOUS",
             "log.dirs": kafka_config.LOG_DIR,
+            **(_of_tokens(self._tokens) if self._tokens else {}),
             **_SMALL,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _of_tokens(tokens: TokenServer) -> dict[str, str]:
+    """The listener that takes tokens: signed by this server, for these brokers, not over."""
+    package = "org.apache.kafka.common.security.oauthbearer"
+    return {
+        "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
+        "listener.name.oauth.oauthbearer.sasl.jaas.config": f"{package}.OAuthBearerLoginModule required;",
+        "listener.name.oauth.oauthbearer.sasl.server.callback.handler.class": (
+            f"{package}.OAuthBearerValidatorCallbackHandler"
+        ),
+        "listener.name.oauth.sasl.oauthbearer.jwks.endpoint.url": tokens.jwks_url,
+        "listener.name.oauth.sasl.oauthbearer.expected.audience": AUDIENCE,
+        "listener.name.oauth.sasl.oauthbearer.expected.issuer": tokens.issuer,
+    }
 
 
 def _private_key(issued: trustme.LeafCert, password: str | None = None) -> bytes:
