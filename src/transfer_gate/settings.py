@@ -5,9 +5,11 @@ An unknown `TRANSFER_GATE_` name is an error, because a misspelt setting must no
 
 import difflib
 import os
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -18,6 +20,15 @@ from transfer_gate.model.state import Bounds
 from transfer_gate.model.topics import Topics
 
 PREFIX = "TRANSFER_GATE_"
+#: Mechanisms that log in with a token.
+TOKEN_MECHANISMS: Final = ("OAUTHBEARER", "AWS_MSK_IAM")
+#: What each way to log in needs.
+_OF_PASSWORD: Final = ("sasl_username", "sasl_password_file")
+_OF_OAUTH: Final = ("sasl_oauth_token_url", "sasl_oauth_client_id", "sasl_oauth_client_secret_file")
+_MORE_OF_OAUTH: Final = ("sasl_oauth_scope", "sasl_oauth_audience", "sasl_oauth_cafile", "sasl_oauth_extensions")
+_OF_MSK: Final = ("sasl_aws_region",)
+#: One SASL extension (RFC 7628, section 3.1), without the commas that separate them here.
+_EXTENSION: Final = re.compile(r"[A-Za-z]+=[!-+\--~ ]+")
 
 
 class Settings(BaseSettings):
@@ -57,11 +68,39 @@ class Settings(BaseSettings):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="As in Kafka clients."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="Required with SASL."
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"] | None = Field(
+        default=None,
+        description="Required with SASL. `OAUTHBEARER`: tokens of an OpenID Connect provider; `AWS_MSK_IAM`: Amazon "
+        "MSK with IAM (`pip install 'transfer-gate[msk]'`).",
     )
-    sasl_username: str | None = Field(default=None, description="Required with SASL.")
-    sasl_password_file: Path | None = Field(default=None, description="File that holds the SASL password.")
+    sasl_username: str | None = Field(default=None, description="Required with `PLAIN` and SCRAM.")
+    sasl_password_file: Path | None = Field(default=None, description="File that holds the SASL password, likewise.")
+    sasl_oauth_token_url: str | None = Field(
+        default=None,
+        description="Token endpoint of the OpenID Connect provider, `https://…`. Required with `OAUTHBEARER`.",
+    )
+    sasl_oauth_client_id: str | None = Field(
+        default=None, description="Client that tokens are for (client credentials). Required with `OAUTHBEARER`."
+    )
+    sasl_oauth_client_secret_file: Path | None = Field(
+        default=None,
+        description="File that holds the client's secret; read anew for every token. Required with `OAUTHBEARER`.",
+    )
+    sasl_oauth_scope: str = Field(default="", description="Scopes to ask for, with blanks between.")
+    sasl_oauth_audience: str = Field(
+        default="", description="`audience` to ask for, where the provider takes one (Auth0, Okta)."
+    )
+    sasl_oauth_cafile: Path | None = Field(
+        default=None, description="CA certificates that sign the token endpoint's (PEM); default: the system's."
+    )
+    sasl_oauth_extensions: str = Field(
+        default="",
+        description="SASL extensions, `name=value`, commas between: Confluent Cloud wants "
+        "`logicalCluster=lkc-…,identityPoolId=pool-…`.",
+    )
+    sasl_aws_region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = Field(
+        default=None, description="Region of the MSK cluster. Required with `AWS_MSK_IAM`."
+    )
     ssl_cafile: Path | None = Field(default=None, description="CA certificates that sign the brokers' (PEM).")
     ssl_certfile: Path | None = Field(default=None, description="Client certificate and its chain, for mTLS (PEM).")
     ssl_keyfile: Path | None = Field(default=None, description="Key of the client certificate (PEM).")
@@ -143,15 +182,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _no_silent_plaintext(self) -> Self:
         if self.security_protocol.startswith("SASL"):
-            missing = [
-                name
-                for name in ("sasl_mechanism", "sasl_username", "sasl_password_file")
-                if getattr(self, name) is None
-            ]
+            missing = [name for name in ("sasl_mechanism", *self._of_mechanism) if not getattr(self, name)]
             if missing:
                 names = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
                 raise ValueError(f"{self.security_protocol} needs {names}")
-        elif self.sasl_username or self.sasl_password_file or self.sasl_mechanism:
+        elif any(getattr(self, name) for name in (*_OF_PASSWORD, *_OF_OAUTH, *_OF_MSK, "sasl_mechanism")):
             raise ValueError(
                 f"SASL credentials are set but {PREFIX}SECURITY_PROTOCOL is {self.security_protocol}: "
                 "they would not be used; set SASL_SSL"
@@ -163,15 +198,45 @@ class Settings(BaseSettings):
                 )
         if self.brokers_are_local or self.security_protocol.endswith("SSL"):
             return self
-        if self.sasl_mechanism == "PLAIN":
+        if self.sasl_mechanism in ("PLAIN", *TOKEN_MECHANISMS):
+            secret = "password" if self.sasl_mechanism == "PLAIN" else "token"
             raise ValueError(
-                f"PLAIN over {self.security_protocol} shows the password to everybody on the way; set SASL_SSL"
+                f"{self.sasl_mechanism} over {self.security_protocol} shows the {secret} to everybody on the way; "
+                "set SASL_SSL"
             )
         if "security_protocol" not in self.model_fields_set:
             raise ValueError(
                 f"personal data would travel in clear to {self.bootstrap_servers}: set {PREFIX}SECURITY_PROTOCOL to "
                 "SASL_SSL or SSL, or to PLAINTEXT if the network is yours and you mean it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _login_is_of_its_mechanism(self) -> Self:
+        if not self.security_protocol.startswith("SASL"):
+            return self
+        unused = [
+            f"{PREFIX}{name.upper()}"
+            for names in (_OF_PASSWORD, (*_OF_OAUTH, *_MORE_OF_OAUTH), _OF_MSK)
+            if not set(names) & set(self._of_mechanism)
+            for name in names
+            if getattr(self, name)
+        ]
+        if unused:
+            raise ValueError(f"{', '.join(unused)}: not used with {PREFIX}SASL_MECHANISM {self.sasl_mechanism}")
+        for pair in self.sasl_oauth_extensions.split(","):
+            if pair.strip() and not _EXTENSION.fullmatch(pair.strip()):
+                raise ValueError(f"{PREFIX}SASL_OAUTH_EXTENSIONS: write name=value, several with commas between")
+        if self.sasl_oauth_token_url is not None:
+            try:
+                url = urlsplit(self.sasl_oauth_token_url)
+                scheme, host = url.scheme, url.hostname if url.username is None else None
+            except ValueError:
+                scheme, host = "", None
+            if not host or scheme not in ("http", "https"):
+                raise ValueError(f"{PREFIX}SASL_OAUTH_TOKEN_URL: write https://host/path, without user or password")
+            if scheme == "http" and not _is_loopback(host):
+                raise ValueError(f"{PREFIX}SASL_OAUTH_TOKEN_URL: the secret would travel in clear; write https://…")
         return self
 
     @model_validator(mode="after")
@@ -204,6 +269,19 @@ class Settings(BaseSettings):
     def ingest_proxies(self) -> list[str]:
         """Networks of the proxies before `ingest`."""
         return [network.strip() for network in self.ingest_trusted_proxies.split(",") if network.strip()]
+
+    @property
+    def _of_mechanism(self) -> tuple[str, ...]:
+        """Settings that the SASL mechanism cannot do without."""
+        if self.sasl_mechanism == "OAUTHBEARER":
+            return _OF_OAUTH
+        return _OF_MSK if self.sasl_mechanism == "AWS_MSK_IAM" else _OF_PASSWORD
+
+    @property
+    def oauth_extensions(self) -> dict[str, str]:
+        """SASL extensions by name (RFC 7628)."""
+        pairs = (pair.strip().partition("=") for pair in self.sasl_oauth_extensions.split(",") if pair.strip())
+        return {name: value for name, _, value in pairs}
 
     @property
     def brokers_are_local(self) -> bool:

@@ -17,6 +17,15 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 CREDENTIALS: Final = {"SASL_MECHANISM": "SCRAM-SHA-512", "SASL_USERNAME": "gate", "SASL_PASSWORD_FILE": "password"}
 
 
+#: What OAUTHBEARER needs.
+OAUTH: Final = {
+    "SASL_MECHANISM": "OAUTHBEARER",
+    "SASL_OAUTH_TOKEN_URL": "https://login.example.org/token",
+    "SASL_OAUTH_CLIENT_ID": "gate",
+    "SASL_OAUTH_CLIENT_SECRET_FILE": "secret",
+}
+
+
 def load(monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str], env_file: Path | None = None) -> Settings:
     """Settings of an environment that holds `given`, named without their prefix."""
     for name, value in given.items():
@@ -93,6 +102,51 @@ def test_sasl_with_a_part_of_its_credentials_is_refused_by_the_name_of_the_missi
     given = {name: value for name, value in CREDENTIALS.items() if name != missing}
     message = refusal(monkeypatch, {**given, "SECURITY_PROTOCOL": protocol})
     assert message.endswith(f"{protocol} needs TRANSFER_GATE_{missing}")
+
+
+@pytest.mark.parametrize("missing", [name for name in OAUTH if name != "SASL_MECHANISM"])
+def test_a_login_with_tokens_names_what_it_lacks(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    given = {name: value for name, value in OAUTH.items() if name != missing}
+    message = refusal(monkeypatch, {**given, "SECURITY_PROTOCOL": "SASL_SSL"})
+    assert message.endswith(f"SASL_SSL needs TRANSFER_GATE_{missing}")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (OAUTH | {"SASL_USERNAME": "gate"}, "SASL_USERNAME: not used with TRANSFER_GATE_SASL_MECHANISM OAUTHBEARER"),
+        (OAUTH | {"SASL_AWS_REGION": "eu-west-3"}, "SASL_AWS_REGION: not used with"),
+        (CREDENTIALS | {"SASL_OAUTH_SCOPE": "s"}, "SASL_OAUTH_SCOPE: not used with"),
+        ({"SASL_MECHANISM": "AWS_MSK_IAM"}, "needs TRANSFER_GATE_SASL_AWS_REGION"),
+        (OAUTH | {"SASL_OAUTH_TOKEN_URL": "http://login.example.org/token"}, "the secret would travel in clear"),
+        (OAUTH | {"SASL_OAUTH_TOKEN_URL": "https://me:pw@login.example.org/"}, "without user or password"),
+        (OAUTH | {"SASL_OAUTH_TOKEN_URL": "login.example.org"}, "write https://host/path"),
+        (OAUTH | {"SASL_OAUTH_TOKEN_URL": "file:///etc/passwd"}, "write https://host/path"),
+        (OAUTH | {"SASL_OAUTH_EXTENSIONS": "logicalCluster"}, "SASL_OAUTH_EXTENSIONS: write name=value"),
+        (OAUTH | {"SASL_OAUTH_EXTENSIONS": "a=b\x01auth=c"}, "SASL_OAUTH_EXTENSIONS: write name=value"),
+    ],
+)
+def test_a_login_that_is_not_of_its_mechanism_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str], told: str
+) -> None:
+    assert told in refusal(monkeypatch, {**given, "SECURITY_PROTOCOL": "SASL_SSL"})
+
+
+@pytest.mark.parametrize("given", [OAUTH, {"SASL_MECHANISM": "AWS_MSK_IAM", "SASL_AWS_REGION": "eu-west-3"}])
+def test_a_token_goes_in_clear_over_no_network(monkeypatch: pytest.MonkeyPatch, given: Mapping[str, str]) -> None:
+    remote = {"BOOTSTRAP_SERVERS": "broker.example.org:9092", "SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
+    assert "shows the token to everybody on the way" in refusal(monkeypatch, {**given, **remote})
+    monkeypatch.undo()
+    assert (
+        load(monkeypatch, {**given, **remote, "SECURITY_PROTOCOL": "SASL_SSL"}).sasl_mechanism
+        == (given["SASL_MECHANISM"])
+    )
+
+
+def test_extensions_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = "logicalCluster=lkc-1, identityPoolId=pool-1"
+    settings = load(monkeypatch, {**OAUTH, "SECURITY_PROTOCOL": "SASL_SSL", "SASL_OAUTH_EXTENSIONS": pairs})
+    assert settings.oauth_extensions == {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
 
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL"])

@@ -60,7 +60,11 @@ def settings_in_use(settings: Settings) -> list[Finding]:
                 f"set {PREFIX}SECURITY_PROTOCOL to SSL or SASL_SSL",
             )
         )
-    for what, secret in (("password file", settings.sasl_password_file), ("key file", settings.ssl_keyfile)):
+    for what, secret in (
+        ("password file", settings.sasl_password_file),
+        ("client secret", settings.sasl_oauth_client_secret_file),
+        ("key file", settings.ssl_keyfile),
+    ):
         if secret is not None and secret.exists() and secret.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             findings.append(Finding(what, "warn", f"{secret} can be read by others", f"chmod 600 {secret}"))
     findings.append(quarantine_key(settings.quarantine_key_file))

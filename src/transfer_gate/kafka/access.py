@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.kafka.catalogue import Role, TopicSpec
+from transfer_gate.kafka.tokens import TokenUnavailable, what_to_do
 from transfer_gate.settings import PREFIX
 
 #: What an unreachable cluster raises inside aiokafka, whichever client sent the request.
@@ -78,7 +79,8 @@ async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
         why = await why_unreachable(options) or type(error).__name__
         raise BrokerUnavailable(
             f"no answer from the Kafka cluster at {servers} ({why})",
-            do=f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
+            do=what_to_do(options)
+            or f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
         ) from error
     except KafkaError as error:
         if isinstance(error, DENIED):
@@ -136,6 +138,8 @@ async def why_unreachable(options: Mapping[str, Any]) -> str:
 
 def _in_words(error: Exception, options: Mapping[str, Any]) -> str:
     protocol = options["security_protocol"]
+    if isinstance(error, TokenUnavailable):
+        return error.message
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

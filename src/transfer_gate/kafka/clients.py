@@ -7,7 +7,6 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -16,8 +15,11 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 from aiokafka.protocol.metadata import MetadataRequest
 
 from transfer_gate.errors import GateError, InvalidInput
+from transfer_gate.kafka import oauthbearer  # every connection logs in with a token in this way
 from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
-from transfer_gate.settings import PREFIX, Settings
+from transfer_gate.kafka.secret_files import secret_of, trusting
+from transfer_gate.kafka.token_sources import provider_of
+from transfer_gate.settings import PREFIX, TOKEN_MECHANISMS, Settings
 
 # A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
 # leave this open in every request for metadata, and then it means yes; tests/unit/kafka/test_clients.py holds it.
@@ -42,7 +44,8 @@ def client_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments with which any aiokafka client reaches the cluster of `settings`.
 
     aiokafka talks in clear when it is given credentials but no TLS context, so the context is made here for every
-    protocol that has TLS in its name, with host names checked (RFC 9525).
+    protocol that has TLS in its name, with host names checked (RFC 9525). A token provider, where one is needed, is the
+    same for all clients of this process.
 
     Raises InvalidInput when a password, a certificate or the CA file can't be used, or SASL is asked for but not
     complete.
@@ -54,7 +57,10 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _tls(settings)
-    if settings.security_protocol.startswith("SASL"):
+    if settings.security_protocol.startswith("SASL") and settings.sasl_mechanism in TOKEN_MECHANISMS:
+        options["sasl_mechanism"] = oauthbearer.MECHANISM
+        options["sasl_oauth_token_provider"] = provider_of(settings)
+    elif settings.security_protocol.startswith("SASL"):
         if settings.sasl_mechanism is None or not settings.sasl_username or settings.sasl_password_file is None:
             raise InvalidInput(
                 f"{settings.security_protocol} without mechanism, user name or password",
@@ -62,7 +68,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
             )
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = _secret(settings.sasl_password_file, "SASL_PASSWORD_FILE")
+        options["sasl_plain_password"] = secret_of(settings.sasl_password_file, "SASL_PASSWORD_FILE")
     return options
 
 
@@ -138,19 +144,13 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(
-            f"{PREFIX}SSL_CAFILE {settings.ssl_cafile} can't be used: {error.strerror or error}",
-            do="give a PEM file with the certificates that sign the brokers'",
-        ) from error
+    context = trusting(settings.ssl_cafile, "SSL_CAFILE")
     if settings.ssl_certfile is None:
         return context
     # Without a password OpenSSL would ask for one on the terminal, and a worker would wait for ever.
     password = ""
     if settings.ssl_key_password_file is not None:
-        password = _secret(settings.ssl_key_password_file, "SSL_KEY_PASSWORD_FILE")
+        password = secret_of(settings.ssl_key_password_file, "SSL_KEY_PASSWORD_FILE")
     try:
         context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
     except (OSError, ssl.SSLError) as error:
@@ -160,16 +160,3 @@ def _tls(settings: Settings) -> ssl.SSLContext:
             do=f"give PEM files that belong together, and {PREFIX}SSL_KEY_PASSWORD_FILE if the key has a password",
         ) from error
     return context
-
-
-def _secret(file: Path, name: str) -> str:
-    """What a secret's file holds, without the end of its line."""
-    try:
-        secret = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"{PREFIX}{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
-        ) from error
-    if not secret:
-        raise InvalidInput(f"{PREFIX}{name} {file} is empty", do="write the password into it")
-    return secret

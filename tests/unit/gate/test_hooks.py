@@ -71,12 +71,16 @@ CALLABLES: Final = {
     "faust.stores.memory:Store.persisted_offset": "self tp",
     "faust.stores.memory:Store.on_rebalance": "self assigned revoked newly_assigned generation_id",
     "faust.stores.memory:Store.on_recovery_completed": "self active_tps standby_tps",
-    # Used by refusal.py.
+    # Used by access.py.
     "aiokafka.conn:create_conn": (
         "host port client_id request_timeout_ms ssl_context security_protocol max_idle_ms on_close sasl_mechanism "
         "sasl_plain_username sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name "
         "sasl_oauth_token_provider"
     ),
+    # Replaced in oauthbearer.py, or called from there.
+    "transfer_gate.kafka.oauthbearer:_log_in_otherwise": "self",
+    "aiokafka.protocol.admin:SaslAuthenticateRequest.__init__": "self payload",
+    "aiokafka.protocol.admin:SaslHandShakeRequest.__init__": "self mechanism",
     # Used by transaction.py and barrier.py.
     "aiokafka.client:AIOKafkaClient.bootstrap": "self",
     "aiokafka.client:AIOKafkaClient.close": "self",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import faust
+from faust.auth import Credentials, OAuthCredentials
 from faust.types import StreamT
 
 from transfer_gate.errors import GateError
@@ -147,8 +148,10 @@ def build_app(settings: Settings, partitions: int, published: Published, listene
     return app
 
 
-def _credentials(options: Mapping[str, Any]) -> faust.SASLCredentials | faust.SSLCredentials | None:
+def _credentials(options: Mapping[str, Any]) -> Credentials | None:
     context: ssl.SSLContext | None = options.get("ssl_context")
+    if (provider := options.get("sasl_oauth_token_provider")) is not None:
+        return OAuthCredentials(oauth_cb=provider, ssl_context=context)
     if options["security_protocol"].startswith("SASL"):
         # Without a context Faust talks in clear whatever the protocol says; client_options made one for SASL_SSL.
         return faust.SASLCredentials(

@@ -139,7 +139,11 @@ def _prepare(base: Settings, folder: Path, kafka: LocalKafka | None) -> DemoStag
         "log_format": "console",
     }
     if kafka is not None:
-        plain = dict.fromkeys(("sasl_mechanism", "sasl_username", "sasl_password_file", "ssl_cafile", "replication"))
+        plain = {
+            name: field.default
+            for name, field in Settings.model_fields.items()
+            if name.startswith(("sasl_", "ssl_")) or name == "replication"
+        }
         changes |= {
             **plain,
             "bootstrap_servers": kafka.bootstrap_servers,
