@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 from aiokafka.protocol.metadata import MetadataRequest
@@ -24,6 +25,26 @@ from transfer_gate.settings import PREFIX, TOKEN_MECHANISMS, Settings
 # A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
 # leave this open in every request for metadata, and then it means yes; tests/unit/kafka/test_clients.py holds it.
 MetadataRequest.__init__.__defaults__ = (None, False)  # topics, allow_auto_topic_creation
+
+#: How long a broker may take to answer the end of TLS, seconds.
+_TLS_END_SECONDS: Final = 0.5
+_close = AIOKafkaConnection.close
+
+
+def _close_soon(self: AIOKafkaConnection, reason: Any = None, exc: BaseException | None = None) -> Any:
+    """Close a connection without waiting for more than a moment until the broker ends TLS, too.
+
+    A broker that is busy with an abandoned request (a fetch) leaves the end of TLS unanswered, and event loops wait
+    30 s for it (`ssl_shutdown_timeout`), within the stop of every client.
+    """
+    writer = self._writer
+    closed = _close(self, reason=reason, exc=exc)
+    if writer is not None:
+        self._loop.call_later(_TLS_END_SECONDS, writer.transport.abort)
+    return closed
+
+
+AIOKafkaConnection.close = _close_soon
 
 #: File descriptors that must be free to take partitions over: a few connections.
 DESCRIPTORS: Final = 16
@@ -119,8 +140,11 @@ async def connected(client: Client) -> AsyncIterator[Client]:
         await client.start()
         yield client
     finally:
-        async with keep_cancellation():
-            await client.stop()
+        if isinstance(client, AIOKafkaConsumer):
+            await stop_consumer(client)
+        else:
+            async with keep_cancellation():
+                await client.stop()
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

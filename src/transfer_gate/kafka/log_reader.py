@@ -54,6 +54,8 @@ class LogReader:
         """Records from `starts` up to `ends`, in lists of one partition, each with the position behind it. A list
         may be empty, where only markers and aborted records were passed.
         """
+        if not starts:
+            return
         self._turn_to(starts)
         positions = dict(starts)
         while positions:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import aiohttp
 import pytest
 import trustme
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.access import Right, documented
@@ -23,9 +23,10 @@ from tests.support.workers import Worker
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.access import AccessDenied
-from transfer_gate.kafka.clients import client_options
+from transfer_gate.kafka.clients import client_options, connected
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
+from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.local.loopback import free_port
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.verify.account import verify
@@ -299,3 +300,14 @@ async def test_a_connection_that_is_refused_says_why(
             await session.cluster.brokers()
     assert words in caught.value.message
     assert "wr0ng" not in str(caught.value)
+
+
+async def test_a_client_ends_at_once_while_the_broker_waits_for_records(place: Place) -> None:
+    """A broker answers the end of TLS after the fetch that it is busy with; event loops would wait 30 s for it."""
+    await place.grant(RIGHTS)
+    options = client_options(place.settings(**place.connection))
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            async with connected(AIOKafkaConsumer(**options, fetch_max_wait_ms=60_000)) as consumer:
+                consumer.assign([TopicPartition(place.topics.transfers, 0)])
+                await consumer.getmany(timeout_ms=100)
