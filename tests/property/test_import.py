@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transfer_gate import imports
 from transfer_gate.imports.event_fields import FIELDS, TYPES
 from transfer_gate.imports.mapper import Mapper
-from transfer_gate.imports.mapping_file import load_mapping
+from transfer_gate.imports.mapping import load_mapping
 from transfer_gate.imports.readers import Rejection
 from transfer_gate.records.consents import decode_consent
 

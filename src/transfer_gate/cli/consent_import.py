@@ -12,13 +12,10 @@ from msgspec.structs import asdict
 from transfer_gate.cli.options import FILE, with_output, with_progress, with_ticket, with_why
 from transfer_gate.cli.render import echo, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed
-from transfer_gate.imports.checkpoint import Counts
-from transfer_gate.imports.chunks import chunks
 from transfer_gate.imports.forecast import Forecast, open_book
-from transfer_gate.imports.mapping_file import load_mapping
-from transfer_gate.imports.rejects import Reject
-from transfer_gate.imports.rows import FORMATS, Format
-from transfer_gate.imports.run import Import, Source, job_of, open_source
+from transfer_gate.imports.mapping import load_mapping
+from transfer_gate.imports.rows import FORMATS, Format, Reject
+from transfer_gate.imports.run import Counts, Import, Source, chunks, job_of, open_source
 from transfer_gate.imports.writing import open_writer
 from transfer_gate.kafka.session import Session, in_session
 from transfer_gate.operators import act_of, audited

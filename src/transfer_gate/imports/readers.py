@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from transfer_gate.imports.checks import zone_of
-from transfer_gate.imports.event_fields import FIELDS
-from transfer_gate.imports.mapping import EventMapping, Fields, ImportMapping, SlotFields, Times, Value
-from transfer_gate.imports.times import NotATime, TimeFormat
+from transfer_gate.imports.event_fields import FIELDS, NotATime, TimeFormat
+from transfer_gate.imports.mapping import EventMapping, Fields, ImportMapping, SlotFields, Times, Value, zone_of
 from transfer_gate.records.ids import imported_id
 
 #: Texts of lists that are not taken apart again: a file repeats a few of them.

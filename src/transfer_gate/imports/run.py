@@ -1,32 +1,192 @@
-"""Import a file: map it chunk by chunk, write the events, note how far it came once the brokers have them.
+"""Import a file: map it chunk by chunk, write the events, save how far it came once the brokers have them.
 
-While a chunk is on its way, the next one is mapped. At most one chunk is not noted: after `kill -9` its events are
-written again, which changes no state, because folding them is a join (`policy.fold`).
+While a chunk is on its way, the next one is mapped. At most one chunk is not in the checkpoint, which survives
+`kill -9`: its events are written again, which changes no state, because folding them is a join (`policy.fold`).
 """
 
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
-from transfer_gate.imports.checkpoint import Checkpoint, Counts, Job, load_checkpoint, save_checkpoint
-from transfer_gate.imports.chunks import Chunk, chunks
-from transfer_gate.imports.mapper import Mapper
-from transfer_gate.imports.mapping import columns_of
-from transfer_gate.imports.mapping_file import MappingFile
-from transfer_gate.imports.rejects import RejectsFile, rejects_beside
-from transfer_gate.imports.rows import FileRows, Format, open_rows
+from transfer_gate.imports.event_fields import FORBIDDING
+from transfer_gate.imports.mapper import MappedEvent, Mapper
+from transfer_gate.imports.mapping import MappingFile, columns_of
+from transfer_gate.imports.readers import Rejection
+from transfer_gate.imports.rows import FileRow, FileRows, Format, Reject, RejectsFile, open_rows, rejects_beside
 from transfer_gate.imports.writing import EventWriter
 from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.yamlfile import did_you_mean
 from transfer_gate.settings import Settings
+
+_FORMAT: Final = 1
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """What an import is about: a checkpoint of another job is none of this one. SHA-256 in hex."""
+
+    file_sha256: str
+    mapping_sha256: str
+    topic: str
+    topic_id: str
+    partitions: int
+    partitioner: str
+
+
+class Counts(Struct, kw_only=True):
+    """What became of the first `rows` rows."""
+
+    rows: int = 0
+    events: dict[str, int] = {}
+    skipped: int = 0
+    rejected: int = 0
+    #: Of the rejected: those that may have been a withdrawal, objection, erasure or restriction.
+    rejected_may_forbid: int = 0
+
+    def plus(self, other: "Counts") -> "Counts":
+        """The sum of two counts."""
+        return Counts(
+            rows=self.rows + other.rows,
+            events=dict(Counter(self.events) + Counter(other.events)),
+            skipped=self.skipped + other.skipped,
+            rejected=self.rejected + other.rejected,
+            rejected_may_forbid=self.rejected_may_forbid + other.rejected_may_forbid,
+        )
+
+
+class Checkpoint(Struct, frozen=True, kw_only=True):
+    """The events of the first `counts.rows` rows are acknowledged by the brokers, their rejects are on the disk.
+
+    `rejects_bytes`: how long the file of rejected rows was then.
+    """
+
+    job: Job
+    counts: Counts
+    rejects_bytes: int = 0
+    finished: bool = False
+    format: int = _FORMAT
+
+
+_DECODER: Final = msgspec.json.Decoder(Checkpoint)
+#: What is different, in words.
+_ABOUT: Final = {
+    "file_sha256": "the file has changed",
+    "mapping_sha256": "the mapping has changed",
+    "topic": "it went to another topic",
+    "topic_id": "the topic was made anew",
+    "partitions": "the topic has another partition count",
+    "partitioner": "the partitioner is another one",
+}
+
+
+def load_checkpoint(path: Path, job: Job) -> Checkpoint | None:
+    """The checkpoint of an earlier run of this job; None when there is none.
+
+    Raises RefusedByGuard when it is of another job, InvalidInput when it can't be read.
+    """
+    try:
+        found = _DECODER.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InvalidInput(
+            f"{path}: can't be read: {type(error).__name__}", do="see what it is; --restart begins a new one"
+        ) from None
+    changed = [text for name, text in _ABOUT.items() if getattr(found.job, name) != getattr(job, name)]
+    if changed:
+        raise RefusedByGuard(
+            f"an import of {found.counts.rows:,} rows stands in {path}, and since then {', and '.join(changed)}",
+            do="put it back to go on; or begin anew with --restart: events that are repeated change nothing",
+        )
+    return found
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write it, in the place of the last one: after a crash either of them is there, whole.
+
+    Raises InvalidInput when it can't be written.
+    """
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(checkpoint))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InvalidInput(f"{path}: can't be written: {error.strerror}", do="name a folder with --work-dir") from None
+
+
+#: Rows after which others of the loop have their turn: a few milliseconds.
+_TURN: Final = 200
+#: What a chunk may hold, bytes: wide rows make smaller chunks.
+_CHUNK_BYTES: Final = 16 << 20
+
+
+class Chunk(Struct):
+    """Some rows behind each other, as events and rejects, and what came of them in numbers."""
+
+    events: list[MappedEvent]
+    rejects: list[Reject]
+    counts: Counts
+
+
+async def chunks(rows: FileRows, mapper: Mapper, after: int, size: int) -> AsyncIterator[Chunk]:
+    """The rows behind the first `after` ones, by `size`; lets the loop run every few rows."""
+    chunk, by_type, held = _empty(), defaultdict[str, int](int), 0
+    for row in rows.rows(after):
+        try:
+            events = mapper.events(row.row) if row.row is not None else _refuse(row)
+        except Rejection as rejection:
+            chunk.rejects.append(Reject(row.number, rejection.reason, rejection.column, rejection.kind, row.raw))
+            chunk.counts.rejected += 1
+            chunk.counts.rejected_may_forbid += rejection.kind is None or rejection.kind in FORBIDDING
+            held += _size(row)
+        else:
+            if not events:
+                chunk.counts.skipped += 1
+            for event in events:
+                chunk.events.append(event)
+                by_type[event.kind] += 1
+                held += len(event.value)
+        chunk.counts.rows += 1
+        if chunk.counts.rows == size or held > _CHUNK_BYTES:
+            chunk.counts.events = dict(by_type)
+            yield chunk
+            chunk, by_type, held = _empty(), defaultdict(int), 0
+        elif not chunk.counts.rows % _TURN:
+            await asyncio.sleep(0)
+    if chunk.counts.rows:
+        chunk.counts.events = dict(by_type)
+        yield chunk
+
+
+def _empty() -> Chunk:
+    return Chunk([], [], Counts())
+
+
+def _size(row: FileRow) -> int:
+    """About how many bytes a rejected row holds."""
+    return len(row.raw) if isinstance(row.raw, bytes) else sum(len(str(cell)) for cell in row.row or row.raw)
+
+
+def _refuse(row: FileRow) -> list[MappedEvent]:
+    raise Rejection(row.fault)
+
 
 _HASHED: Final = 1 << 20
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.imports.checks import problems_in
+from transfer_gate.imports.mapping import problems_in
 from transfer_gate.ingest.source import Regulation, Source
 from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.parse import parse_object

@@ -15,13 +15,20 @@ from msgspec.structs import replace
 from pyarrow import parquet
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
-from transfer_gate.imports.checkpoint import Checkpoint, Counts, Job, load_checkpoint, save_checkpoint
-from transfer_gate.imports.chunks import Chunk, chunks
-from transfer_gate.imports.mapping import Csv, ImportMapping
-from transfer_gate.imports.mapping_file import load_mapping
-from transfer_gate.imports.rejects import Reject, RejectsFile, rejects_beside
-from transfer_gate.imports.rows import FORMATS, FileRow, FileRows, open_rows
-from transfer_gate.imports.run import Import, Source, open_source
+from transfer_gate.imports.mapping import Csv, ImportMapping, load_mapping
+from transfer_gate.imports.rows import FORMATS, FileRow, FileRows, Reject, RejectsFile, open_rows, rejects_beside
+from transfer_gate.imports.run import (
+    Checkpoint,
+    Chunk,
+    Counts,
+    Import,
+    Job,
+    Source,
+    chunks,
+    load_checkpoint,
+    open_source,
+    save_checkpoint,
+)
 
 ROWS: Final = [{"id": f"p-{number}", "note": f"é {number}"} for number in range(5)]
 MAPPING: Final = """\

@@ -11,12 +11,10 @@ import msgspec
 import pytest
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.imports.event_fields import FIELDS, TYPES
+from transfer_gate.imports.event_fields import FIELDS, TYPES, NotATime, TimeFormat
 from transfer_gate.imports.mapper import MappedEvent, Mapper
-from transfer_gate.imports.mapping import Fields, ImportMapping, SlotFields, values_of
-from transfer_gate.imports.mapping_file import load_mapping
+from transfer_gate.imports.mapping import Fields, ImportMapping, SlotFields, load_mapping, values_of
 from transfer_gate.imports.readers import Rejection
-from transfer_gate.imports.times import NotATime, TimeFormat
 from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.ids import NAMESPACE
 from transfer_gate.registry import load_registry
