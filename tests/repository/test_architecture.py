@@ -22,11 +22,13 @@ SOURCES: Final = ROOT / "src" / "transfer_gate"
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "starter local auditor doctor verify growth ingest imports replay quarantine operators gate schemas "
+        "starter partners local auditor doctor verify growth ingest imports replay quarantine operators gate schemas "
         "kafka cases policy registry records observe model settings errors printable"
     ),
     # The files of a new installation, written as they are.
     "starter": "errors",
+    # What a new partner needs: its file, checked by the registry, topics of the catalogue, the schema of its records.
+    "partners": "kafka registry schemas policy records model errors",
     "local": "verify kafka policy registry records model settings errors",
     # Moves what workers keep, as they write it; counts before and after.
     "growth": "verify quarantine gate kafka policy registry records model settings errors",
@@ -70,7 +72,7 @@ LIBRARIES: Final = {
     "aiohttp": "local",
     # Bytes become model, and model becomes bytes, in records; the sample data are bytes of a source system.
     "orjson": "records cases local",
-    "yaml": "registry schemas",
+    "yaml": "registry schemas partners",
     "pydantic_settings": "settings",
     "dotenv": "settings",
     "click": "cli",

@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "worker": ("services", "Decide transfers until it is stopped."),
     "topics": ("topics", "Create topics that are missing; bring them to more partitions."),
     "registry": ("registry", "Check and compare partners, notices and policy."),
+    "partner": ("partner", "Set a new partner up, on rehearsal, with a kit for its developers."),
     "policy": ("policy", "Test the rules with case files; explain a decision."),
     "quarantine": ("quarantine", "List, explain, export, discard quarantined records."),
     "consent": ("consent", "Import and watch consent events, settle unreadable ones."),

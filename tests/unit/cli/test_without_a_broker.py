@@ -71,6 +71,7 @@ NEED_NONE: Final = (
     "init ",
     "kafka ",
     "key new",
+    "partner new",
     "policy test",
     "registry ",
     "schema ",
