@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "topics": ("topics", "Create topics that are missing; bring them to more partitions."),
     "registry": ("registry", "Check and compare partners, notices and policy."),
     "partner": ("partner", "Set a new partner up, on rehearsal, with a kit for its developers."),
+    "sample": ("sample", "Make transfers like real ones, about invented people."),
     "policy": ("policy", "Test the rules with case files; explain a decision."),
     "quarantine": ("quarantine", "List, explain, export, discard quarantined records."),
     "consent": ("consent", "Import and watch consent events, settle unreadable ones."),

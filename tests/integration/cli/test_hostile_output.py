@@ -27,7 +27,7 @@ LARGE_KEY: Final = NAMES * (900_000 // len(NAMES))
 #: Commands that print nothing of records, or run until they are stopped (their logs: tests/unit/observe/test_logs.py).
 PRINT_NO_RECORDS: Final = {
     "worker", "topics apply", "topics grow", "registry check", "registry diff", "policy test", "key new",
-    "schema export", "partner new", "init", "completion",
+    "schema export", "partner new", "sample", "init", "completion",
     "kafka start", "kafka status", "kafka stop", "demo", "consent import", "consent tail", "ingest test",
     # What they print of records is what `status` prints.
     "key promote", "key rotate", "replay approve", "replay cancel",

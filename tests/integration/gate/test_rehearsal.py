@@ -189,3 +189,24 @@ async def test_the_consumer_of_the_kit_takes_each_transfer_once_through_a_kill_a
         kit["stop"](opened, people[1], notice | {"stopped": erasure})
         assert not kit["take"](opened, body), "not taken again after an erasure"
         assert opened.execute("SELECT body FROM transfers WHERE prospect_id = ?", (people[1],)).fetchone() == (None,)
+
+
+async def test_a_sample_is_like_the_range_and_holds_nothing_of_it(rehearsing: StreamGate) -> None:
+    gate, who = rehearsing, secrets.token_hex(3)
+    real = f"canary-{who}"
+    body = orjson.loads(gate.events.transfer(real, f"t-{real}", partners=[PARTY], channels=["email", "sms"]))
+    changed = body | {"contact": address(f"{real}@courriel.example"), "attributes": {"first_name": real, real: real}}
+    sent = await gate.send(gate.topics.transfers, orjson.dumps(changed), real.encode())
+    broken = await gate.send(gate.topics.transfers, f'{{"{real}'.encode(), real.encode())
+    _, partition, offset = sent.place
+    line = f"{partition}:{offset}-{broken.place[2] + 1}"
+    code, out, errors = await asyncio.to_thread(gate.place.run, "sample", "--like", line)
+    assert code == 0, errors
+    assert "1 made, 1 left out" in errors
+    key, _, value = out.rstrip("\n").partition("\t")
+    made = orjson.loads(value)
+    assert key == made["prospect_id"]
+    assert key.startswith(INVENTED)
+    assert made["channels"] == ["email", "sms"]
+    assert made["partner_ids"] == [PARTY]
+    assert who not in out + errors

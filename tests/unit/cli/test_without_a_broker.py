@@ -57,6 +57,7 @@ NEED_A_BROKER: Final = (
     "replay plan",
     f"replay run {ID}",
     f"replay status {ID}",
+    "sample --like 0:0-10",
     "topics apply",
     "topics grow --partitions 4",
     "verify",
@@ -92,6 +93,7 @@ WRONG: Final = (
     "replay run xyz",
     "replay run plans/none.json",
     "replay status xyz",
+    "sample --like 0:9-3",
 )
 
 
