@@ -59,7 +59,7 @@ def sample(like: str, why: str | None, ticket: str | None) -> None:
                         left_out += 1
                         continue
                     transfer = inventor.invent(real)
-                    click.echo(f"{transfer['prospect_id']}\t{msgspec.json.encode(transfer).decode()}")
+                    echo(msgspec.json.encode(transfer).decode(), styled=f"{transfer['prospect_id']}\t")
                     made += 1
             ending.details = {"like": like, "made": made, "left_out": left_out}
         return made, left_out
