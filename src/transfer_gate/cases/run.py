@@ -19,8 +19,7 @@ from transfer_gate.model.state import BOUNDS, Bounds, OneState, ProspectState
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.transfer import Contact
 from transfer_gate.policy.decide import decide
-from transfer_gate.policy.explain import explain
-from transfer_gate.policy.trace import plain
+from transfer_gate.policy.explain import explain, plain
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.consents import ConsentFold, Unreadable, decode_consent
 from transfer_gate.records.forms import is_unidentified

@@ -13,9 +13,8 @@ from transfer_gate import __version__
 from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.policy.catalogue import RULES
-from transfer_gate.policy.explain import ChannelExplanation, Explanation, Finding
+from transfer_gate.policy.explain import ChannelExplanation, Explanation, Finding, plain
 from transfer_gate.policy.rule import Rule
-from transfer_gate.policy.trace import plain
 from transfer_gate.policy.written import as_written
 from transfer_gate.printable import without_contacts
 from transfer_gate.records.decisions import ANY_CHANNEL

@@ -16,7 +16,7 @@ from transfer_gate.growth.owned import AllPartitions, Held
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import ProspectState
-from transfer_gate.policy.join import join
+from transfer_gate.policy.fold import join
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.ledger import newest_of
 from transfer_gate.records.partitioner import known_at

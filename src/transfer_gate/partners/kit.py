@@ -13,7 +13,7 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import Contact, EmailPoint, PhonePoint, PostalPoint
 from transfer_gate.partners.manifests import acknowledgement_topic, group, suppression_topic
-from transfer_gate.policy.obligations import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at
+from transfer_gate.policy.release import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at
 from transfer_gate.records import ids
 from transfer_gate.records.released import PolicyStamp, ReleasedRecord, encode_released
 from transfer_gate.schemas.export import exported

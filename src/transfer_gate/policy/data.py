@@ -6,8 +6,8 @@ from typing import Final
 from transfer_gate.model.transfer import AttributeValue
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.legal_time import birthday, day_of, within_months
-from transfer_gate.policy.payload import Payload
 from transfer_gate.policy.rule import Scope, rule
+from transfer_gate.policy.view import Payload
 
 #: Contacts that show that the person is still there (CNIL référentiel 2022); an opened e-mail does not.
 SIGNS_OF_LIFE: Final = frozenset({"click", "reply", "order", "login", "inbound_call", "form"})
@@ -106,7 +106,7 @@ def special_category_block(f: Facts) -> bool:
 )
 def payload_minimised(f: Facts) -> bool:
     """The record about to be sent is the projection of section 5: a guard against defects."""
-    # As the text says it, and apart from `policy.projection`, whose defects it is there to catch.
+    # As the text says it, and apart from `policy.release`, whose defects it is there to catch.
     sent = f.payload
     return sent is None or (_has_points_of_released_channels(f, sent) and sent.attributes == _allowed(f, sent))
 

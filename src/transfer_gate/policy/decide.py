@@ -16,8 +16,7 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.policy.catalogue import GUARD_TEST, Test, era, plan_for
 from transfer_gate.policy.facts import CALLS, Facts
 from transfer_gate.policy.legal_time import FAR_FUTURE, utc
-from transfer_gate.policy.obligations import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at, use_before
-from transfer_gate.policy.projection import project
+from transfer_gate.policy.release import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at, project, use_before
 from transfer_gate.policy.view import NoticeFile, RegistryView, view_of
 
 #: Stands in `PartnerDecision.rule_errors` when what raised is a definition that rules share (rules.md section 1).

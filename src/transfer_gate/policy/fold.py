@@ -6,7 +6,7 @@ is the same to the byte. It has no clock: which consents lie in the future is fo
 
 import bisect
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from msgspec.structs import asdict, replace
@@ -37,7 +37,6 @@ from transfer_gate.model.state import (
 )
 from transfer_gate.policy.bounds import UNREADABLE_ON_TOP, carry, cleared, compacted, fits, history_records, widened
 from transfer_gate.policy.legal_time import utc
-from transfer_gate.policy.record_versions import as_withdrawal
 
 Word = TypeVar("Word", bound=str)
 Kept = TypeVar("Kept", bound=KeptConsent | KeptEvent)
@@ -253,3 +252,65 @@ def _part(part: tuple[Word, ...] | Literal["all"] | None) -> tuple[Word, ...]:
     if part is None or part == "all" or "all" in part:
         return ()
     return tuple(sorted(set(part)))
+
+
+def join(state: ProspectState, other: ProspectState) -> ProspectState:
+    """The state that knows every event of both, each with its earliest receipt.
+
+    The sealing key is that of `state`, where it has one: a prospect has one key.
+    """
+    return ProspectState(
+        consents=_events(state.consents, other.consents, order_of_version, content_of),
+        withdrawals=_events(state.withdrawals, other.withdrawals, order_of_opposition),
+        objections=_events(state.objections, other.objections, order_of_opposition),
+        erasures=_events(state.erasures, other.erasures, order_of_event),
+        restrictions=_events(state.restrictions, other.restrictions, order_of_event),
+        lifts=_events(state.lifts, other.lifts, order_of_event),
+        proofs=_earliest(state.proofs, other.proofs),
+        unreadable=tuple(sorted({*state.unreadable, *other.unreadable})),
+        resolved=tuple(sorted({*state.resolved, *other.resolved})),
+        overflowed=state.overflowed or other.overflowed,
+        history_resolved=_latest(state.history_resolved, other.history_resolved),
+        sealing_key=state.sealing_key or other.sealing_key,
+    )
+
+
+def _events(
+    known: tuple[Kept, ...],
+    more: tuple[Kept, ...],
+    order: Callable[[Kept], Any],
+    content: Callable[[Kept], bytes] | None = None,
+) -> tuple[Kept, ...]:
+    for event in more:
+        known = joined(known, event, order, content)
+    return known
+
+
+def _latest(known: KeptEvent | None, more: KeptEvent | None) -> KeptEvent | None:
+    return max((event for event in (known, more) if event is not None), key=_counted_at, default=None)
+
+
+def _counted_at(event: KeptEvent) -> dt.datetime:
+    return event.counted_at
+
+
+def _earliest(known: Mapping[str, dt.datetime], more: Mapping[str, dt.datetime]) -> dict[str, dt.datetime]:
+    ids = sorted({*known, *more})
+    return {name: min(times[name] for times in (known, more) if name in times) for name in ids}
+
+
+def as_withdrawal(refused: KeptConsent) -> Opposition:
+    """What a refused consent withdraws (contract section 3)."""
+    return Opposition(
+        event_time=refused.event_time,
+        event_id=refused.event_id,
+        received_at=refused.received_at,
+        channels=refused.channels,
+        party_ids=_everything_or(refused.party_ids),
+        purposes=_everything_or(refused.purposes),
+    )
+
+
+def _everything_or(words: tuple[str, ...]) -> tuple[str, ...]:
+    # As in the scope of a withdrawal: ["all"] read as the name of one party would lose a refusal.
+    return () if "all" in words else words

@@ -13,8 +13,7 @@ from typing import Final, Literal
 from transfer_gate.model.reasons import RuleId
 from transfer_gate.model.terms import CHANNELS, Channel
 from transfer_gate.model.transfer import SubjectKind
-from transfer_gate.policy.facts import Facts
-from transfer_gate.policy.kinds import Basis
+from transfer_gate.policy.facts import Basis, Facts
 from transfer_gate.policy.legal_time import midnight
 
 #: What must exist for a rule to apply (rules.md 1.2): the partner's file, the relevant consent c, the notice n.

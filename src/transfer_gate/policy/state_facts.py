@@ -8,10 +8,11 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from transfer_gate.model.state import KeptConsent, Opposition, ProspectState
+from transfer_gate.model.consent import Consent
+from transfer_gate.model.state import STATE_RANK, KeptConsent, Opposition, ProspectState
 from transfer_gate.model.stops import ContactStop
 from transfer_gate.model.terms import Channel
-from transfer_gate.policy.record_versions import current_records, future_consents
+from transfer_gate.policy.fold import as_withdrawal
 from transfer_gate.policy.view import RegistryView
 
 #: A state of fewer events is gone through each time: that costs less than to remember it.
@@ -182,3 +183,40 @@ def state_facts(view: RegistryView, state: ProspectState, horizon: dt.datetime) 
             del _known[next(iter(_known))]
         _known[id(state)] = known
     return known
+
+
+def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[KeptConsent], tuple[Opposition, ...]]:
+    """The live records, and everything that counts as a withdrawal: the withdrawals and the refused records.
+
+    Of each record the version with the greatest (counted time, state, event id) counts; a `given` or `renewed` one
+    that is dated after `horizon` is left out, what takes away counts from its receipt. An expired or invalidated record
+    is nothing.
+    """
+    records: dict[str, KeptConsent] = {}
+    for version in state.consents:
+        if version.event_time <= horizon or version.state not in ("given", "renewed"):
+            known = records.get(version.record_id)
+            if known is None or not _counts_less(version, known):
+                records[version.record_id] = version
+    live: list[KeptConsent] = []
+    withdrawals = state.withdrawals
+    for record in records.values():
+        if record.state in ("given", "renewed"):
+            live.append(record)
+        elif record.state == "refused":
+            withdrawals += (as_withdrawal(record),)
+    return live, withdrawals
+
+
+def future_consents(state: ProspectState, horizon: dt.datetime) -> list[Consent]:
+    """The given and renewed consents that are left out because they are dated in the future."""
+    return [
+        version for version in state.consents if version.event_time > horizon and version.state in ("given", "renewed")
+    ]
+
+
+def _counts_less(version: KeptConsent, other: KeptConsent) -> bool:
+    # Most versions differ by their time.
+    if version.counted_at != other.counted_at:
+        return version.counted_at < other.counted_at
+    return (STATE_RANK[version.state], version.event_id) < (STATE_RANK[other.state], other.event_id)

@@ -26,6 +26,7 @@ from transfer_gate.model.registry import (
     TransferSafeguard,
 )
 from transfer_gate.model.terms import CHANNELS, Channel
+from transfer_gate.model.transfer import AttributeValue, Contact
 
 #: The European Economic Area: the 27 member states, Iceland, Liechtenstein and Norway.
 EU: Final = frozenset(
@@ -284,3 +285,12 @@ def _unless_all(flags: Sequence[bool | None], good: bool) -> bool | None:
     if not flags or None in flags:
         return None
     return good if all(flag is good for flag in flags) else not good
+
+
+class Payload(Struct, frozen=True, gc=False):
+    """What is about to be sent of the person over the released channels, and the notices of all these."""
+
+    channels: Sequence[Channel]
+    notices: Sequence[NoticeFile | None]
+    contact: Contact
+    attributes: dict[str, AttributeValue]

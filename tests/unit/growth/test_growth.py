@@ -13,8 +13,7 @@ from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
-from transfer_gate.policy.fold import fold, fold_unreadable
-from transfer_gate.policy.join import join
+from transfer_gate.policy.fold import fold, fold_unreadable, join
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity, Placed
 from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of

@@ -18,9 +18,8 @@ from transfer_gate.policy.catalogue import RULE
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.legal_time import FAR_FUTURE, FAR_PAST
-from transfer_gate.policy.payload import Payload
-from transfer_gate.policy.projection import project
-from transfer_gate.policy.view import view_of
+from transfer_gate.policy.release import project
+from transfer_gate.policy.view import Payload, view_of
 
 
 def _world(*changes: tuple[str, object]) -> World:

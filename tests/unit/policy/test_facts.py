@@ -12,11 +12,10 @@ from transfer_gate.model.terms import Channel
 from transfer_gate.policy import explain
 from transfer_gate.policy.catalogue import RULE, RULES, Plan
 from transfer_gate.policy.decide import decide
-from transfer_gate.policy.explain import why_not
+from transfer_gate.policy.explain import facts_read, plain, why_not
 from transfer_gate.policy.facts import PHONE_LAW, Facts
-from transfer_gate.policy.obligations import use_before
+from transfer_gate.policy.release import use_before
 from transfer_gate.policy.rule import Mark, Rule
-from transfer_gate.policy.trace import facts_read, plain
 from transfer_gate.policy.view import view_of
 
 

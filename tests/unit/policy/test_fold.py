@@ -11,7 +11,7 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold
 from transfer_gate.policy.legal_time import FAR_FUTURE
-from transfer_gate.policy.record_versions import current_records
+from transfer_gate.policy.state_facts import current_records
 from transfer_gate.records.consents import decode_consent
 
 TIME: Final = "2026-03-10T14:00:00Z"

@@ -10,9 +10,9 @@ from transfer_gate.model.consent import Indication
 from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.transfer import EmailPoint, LastActiveContact, PhonePoint, SubjectKind
 from transfer_gate.policy.decide import decide
+from transfer_gate.policy.explain import _NAMES
 from transfer_gate.policy.facts import Facts
 from transfer_gate.policy.rule import rule
-from transfer_gate.policy.trace import _NAMES
 from transfer_gate.policy.view import view_of
 
 ZONES: Final = {

@@ -1,12 +1,39 @@
-"""What the partner must respect with a released record (rules.md section 4)."""
+"""What a partner gets of a released record: what may travel (rules.md section 5), and the obligations that come with it
+(rules.md section 4).
+"""
 
 import datetime as dt
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from transfer_gate.model.decision import CallWindow
+from transfer_gate.model.terms import Channel
+from transfer_gate.model.transfer import AttributeValue, Contact
 from transfer_gate.policy.facts import CALLS, Facts
 from transfer_gate.policy.legal_time import add_months
+from transfer_gate.policy.view import NoticeFile, Payload
+
+_NONE: Final[dict[str, AttributeValue]] = {}
+
+
+def project(f: Facts, channels: Sequence[Channel], notices: Sequence[NoticeFile | None]) -> Payload:
+    """The part of the transfer that the partner may have over these channels; `notices` holds the n of every one of
+    them."""
+    names = f.partner.forwardable if f.partner is not None else frozenset()
+    for notice in notices:
+        names = names & notice.attributes if notice is not None else frozenset()
+    attributes = {name: value for name, value in (f.event.attributes or _NONE).items() if name in names}
+    email = phone = postal = None
+    for channel in channels:
+        if channel == "email":
+            email = f.contact.email
+        elif channel == "postal":
+            postal = f.contact.postal
+        else:
+            phone = f.contact.phone
+    return Payload(channels, notices, Contact(email=email, phone=phone, postal=postal), attributes)
+
 
 #: Calls to one consumer by one partner in 30 calendar days (D223-9 C. conso.).
 MAX_CALL_ATTEMPTS: Final = 4
