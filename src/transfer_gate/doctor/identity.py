@@ -23,7 +23,7 @@ from transfer_gate.gate.integrity.offsets import (
     require_nothing_skipped,
     require_offsets,
 )
-from transfer_gate.gate.members import require_own_members
+from transfer_gate.gate.members import TopicsShared, require_alone, require_own_members
 from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.reader import Offsets, Reader
@@ -74,7 +74,12 @@ async def commits(session: Session, found: Mapping[str, FoundTopic], registry: s
     topics = session.settings.topics
     if topics.transfers not in found:
         return []  # reported as a missing topic
-    return compare(session.settings.app_id, topics, await _look(session, found, registry))
+    findings = compare(session.settings.app_id, topics, await _look(session, found, registry))
+    try:
+        await require_alone(session.cluster, session.settings)
+    except TopicsShared as error:
+        findings.append(_finding(_GROUP, error))
+    return findings
 
 
 def compare(group: str, topics: Topics, seen: Comparison) -> list[Finding]:

@@ -2,6 +2,7 @@
 partitions that it does not decide; a worker without a master key could not go on with what others wrapped by it.
 """
 
+import contextlib
 import os
 import socket
 from collections.abc import Collection
@@ -11,8 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from transfer_gate.errors import GateError
+from transfer_gate.kafka.access import AccessDenied
+from transfer_gate.kafka.cluster import Cluster
+from transfer_gate.model.topics import Topics
 from transfer_gate.records.sealing import MasterKeys
-from transfer_gate.settings import PREFIX
+from transfer_gate.settings import PREFIX, Settings
 
 
 class Published(Struct, frozen=True):
@@ -75,3 +79,33 @@ def require_own_members(group: str, inputs: Collection[str], subscriptions: Coll
             do=f"give each gate a {PREFIX}APP_ID of its own, or stop the other one "
             "(kafka-consumer-groups --describe --group ... --members --verbose lists its members)",
         )
+
+
+class TopicsShared(GateError):
+    """A gate of another app id is at work on the same topics."""
+
+
+#: How the name of every changelog ends, behind the app id.
+_CHANGELOG: Final = Topics(app_id="").changelog
+
+
+async def require_alone(cluster: Cluster, settings: Settings) -> None:
+    """Hold that no gate of another app id is at work on these topics: both would decide, and send, every transfer.
+
+    Its changelog carries its app id, and the members of its group read our input topics. A group that we may not
+    describe is passed over. Raises TopicsShared, BrokerUnavailable.
+    """
+    prefix, inputs = settings.topics.prefix, settings.topics.inputs()
+    changelogs = [name for name in await cluster.topics() if name.startswith(prefix) and name.endswith(_CHANGELOG)]
+    for changelog in sorted(changelogs):
+        app_id = changelog.removeprefix(prefix).removesuffix(_CHANGELOG)
+        if app_id in ("", settings.app_id):
+            continue
+        with contextlib.suppress(AccessDenied):
+            if any(topics.intersection(inputs) for topics in await cluster.group_subscriptions(app_id)):
+                raise TopicsShared(
+                    f"another gate (app id {app_id}) is at work on the same topics: each of the two would decide, and "
+                    "send to partners, every transfer",
+                    do=f"stop one of them; to divide the work start more workers with one {PREFIX}APP_ID; two "
+                    f"installations need a {PREFIX}TOPIC_PREFIX each",
+                )

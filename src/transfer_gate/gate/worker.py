@@ -17,7 +17,7 @@ from transfer_gate.gate.faust.app import FaustFeed
 from transfer_gate.gate.feed import Feed
 from transfer_gate.gate.integrity.inputs import LeaderEpochs
 from transfer_gate.gate.integrity.watching import TopicGuard
-from transfer_gate.gate.members import published_by, require_own_members
+from transfer_gate.gate.members import published_by, require_alone, require_own_members
 from transfer_gate.gate.memory import Memory
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter, set_gauges
 from transfer_gate.gate.originals import Originals
@@ -160,7 +160,8 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
     """Decide until SIGTERM or SIGINT, then finish the rounds that run and return.
 
     Raises InvalidInput when the registry or the topics are not as they must be, GroupShared when another gate uses the
-    app id, BrokerUnavailable, and any GateError that stopped the stream.
+    app id, TopicsShared when one decides on the same topics, BrokerUnavailable, and any GateError that stopped the
+    stream.
     """
     registry = load_registry(settings.registry)
     async with open_session(settings) as session:
@@ -168,6 +169,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         partitions = await check_topics(session, registry)
         members = await cluster.group_subscriptions(settings.app_id, needs="Read")
         require_own_members(settings.app_id, settings.topics.inputs(), members)
+        await require_alone(cluster, settings)
         configs = await cluster.configs((*settings.topics.of_prospects(registry), settings.topics.ledger))
     pulse = Pulse()
     sealing = _sealing_of(settings)

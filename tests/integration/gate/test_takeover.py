@@ -17,9 +17,11 @@ from aiokafka.structs import OffsetAndMetadata
 from tests.support.clients import open_producer, set_offsets
 from tests.support.feeds import ListFeed
 from tests.support.registry import write_registry
+from tests.support.replay_operator import Operator
 from tests.support.stream_gate import open_gate
-from tests.support.topics import configure_topic, delete_group, remake_topic
+from tests.support.topics import configure_topic, delete_group, make_topics, remake_topic
 from tests.support.workers import Installation
+from transfer_gate.doctor import examine
 from transfer_gate.errors import GateError
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.integrity import logs as policies
@@ -30,6 +32,7 @@ from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.gate.worker import Worker
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew
 from transfer_gate.registry import load_registry
@@ -266,6 +269,29 @@ async def test_a_second_gate_under_the_same_app_id_is_refused_and_the_first_goes
         assert "Traceback" not in log
         await first.send(first.topics.transfers, first.events.transfer("p-1", "t-1"), b"p-1")
         await first.settled()
+
+
+async def test_a_second_gate_under_another_app_id_on_the_same_topics_is_refused_and_the_first_goes_on(
+    bootstrap_servers: str, tmp_path: Path
+) -> None:
+    """Nothing is decided yet that could show that they are decided already."""
+    async with open_gate(bootstrap_servers, tmp_path, partitions=1) as first:
+        other = f"{first.place.app_id}-other"
+        changelog = Topics(first.topics.prefix, other).changelog
+        await make_topics(bootstrap_servers, {changelog: {"cleanup.policy": "compact"}}, 1)
+        refused = first.place.start_worker(app_id=other)
+        assert await refused.ended() == 1, refused.tail()
+        log = refused.log.read_text(encoding="utf-8")
+        assert f"another gate (app id {first.place.app_id}) is at work on the same topics" in log
+        assert "Traceback" not in log
+        settings = Operator(first, app_id=other).settings
+        findings, _ = await examine(settings)
+        assert any("is at work on the same topics" in finding.found for finding in findings)
+        await first.consent("p-1")
+        await first.settled()
+        sent = await first.send(first.topics.transfers, first.events.transfer("p-1", "t-1"), b"p-1")
+        outputs = await first.outputs()
+        assert len(outputs.decided(sent)) == len(outputs.released_to("acme", "p-1")) == 1
 
 
 def stopped(gate: Gate) -> dict[int, type[GateError]]:
