@@ -16,6 +16,7 @@ from faust.types import TP
 from transfer_gate.cli import main
 from transfer_gate.gate import takeover
 from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
+from transfer_gate.gate.integrity.decided import OffsetEvidence
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.produce import Written
 from transfer_gate.kafka.transaction import TransactionalWriter
@@ -86,7 +87,7 @@ async def _commit(_self: TransactionalWriter, partition: int, offsets: Mapping[s
 
 
 def _require_no_offsets(*_: object, **__: object) -> None:
-    """Without transactions states may stand in the changelog before any offset was committed."""
+    """Without transactions states stand in the changelog before any offset is committed, and commits have no notes."""
 
 
 async def _none_lack(*_: object) -> frozenset[int]:
@@ -95,6 +96,7 @@ async def _none_lack(*_: object) -> frozenset[int]:
 
 
 patch.object(takeover, "require_offsets", _require_no_offsets).start()
+patch.object(OffsetEvidence, "require", _require_no_offsets).start()
 patch.object(takeover, "lacking_offsets", _none_lack).start()
 GateApp._new_transport = _committing_transport  # type: ignore[method-assign]
 TransactionalWriter.fence = _connect  # type: ignore[method-assign]
