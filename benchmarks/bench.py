@@ -14,6 +14,7 @@ import orjson
 import psutil
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import NotLeaderForPartitionError
 from aiokafka.structs import TopicPartition
 
 from benchmarks.events import Events
@@ -164,7 +165,13 @@ class Bench:
         await apply_topics(settings, load_registry(settings.registry))
         async with self._admin() as admin:
             places = [TopicPartition(settings.topics.decisions, number) for number in range(PARTITIONS)]
-            await admin.delete_records({place: RecordsToDelete(-1) for place in places})
+            async with asyncio.timeout(10):
+                while True:
+                    # The leader of a new topic may not know yet that it is.
+                    with contextlib.suppress(NotLeaderForPartitionError):
+                        await admin.delete_records({place: RecordsToDelete(-1) for place in places})
+                        return
+                    await asyncio.sleep(0.1)
 
     async def create(self, *names: str) -> None:
         """Create plain topics."""
