@@ -40,6 +40,11 @@ class Settings(BaseSettings):
     app_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] = Field(
         default="transfer-gate", description="Consumer group, changelog owner and transactional-id prefix."
     )
+    client_rack: Annotated[str, Field(pattern=r"^[!-~]{1,250}$")] | None = Field(
+        default=None,
+        description="Rack or availability zone of this process, as `broker.rack` of the brokers beside it has it: what "
+        "is read in bulk (restore, `quarantine`, `verify`, `replay`, auditor) comes from replicas there (KIP-392).",
+    )
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = Field(
         default="", description="Goes in front of every topic name."
     )

@@ -7,7 +7,7 @@ changelog is a commit marker, which never comes. A position moves past it.
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from transfer_gate.gate.integrity.logs import require_boundary, require_log
+from transfer_gate.gate.integrity.logs import require_boundary, require_log, require_whole
 from transfer_gate.gate.table import Slice
 from transfer_gate.kafka.log_reader import open_log_reader
 from transfer_gate.kafka.types import TopicPartition
@@ -29,16 +29,18 @@ async def restore(
     slices: Mapping[int, Slice],
     reaches: Mapping[int, Reach],
     progress: Callable[[int, int, int], None] = _no_progress,
+    *,
+    rack: str | None = None,
 ) -> int:
     """Read what each slice lacks, up to the end of the log as it is now; returns the number of records read.
 
     The caller must have fenced earlier owners, else the end moves. `reaches`: what was committed of each partition;
     raises HistoryLost when the log holds less. Otherwise a slice of another life of the log, or that does not fit
     between its ends, is rebuilt. `progress` gets partition, remaining offsets, and how many records were read since it
-    was last called.
+    was last called. `rack`: that of this process, if replicas in it may be read.
     """
     fetch_bytes = max(_LEAST_FETCH, min(FETCH_BYTES, _FETCHED_BYTES // max(1, len(slices))))
-    async with open_log_reader(options, fetch_bytes) as reader:
+    async with open_log_reader(options, fetch_bytes, rack) as reader:
         places = {TopicPartition(changelog, number): table for number, table in slices.items()}
         begins, ends = await reader.bounds(places)
         behind: dict[TopicPartition, Slice] = {}
@@ -60,6 +62,7 @@ async def restore(
         count = 0
         starts = {place: table.position for place, table in behind.items()}
         async for place, records, position in reader.read(starts, ends):
+            require_whole(changelog, place.partition, records)
             changes = {record.key: record.value for record in records if record.key is not None}
             behind[place].update(changes, position)
             count += len(records)

@@ -281,9 +281,9 @@ class TakeOver:
             (self._book.ledger, self._ledgers, attrgetter("ledger")),
         ):
             reaches = {number: reach(self._notes[number]) for number in numbers}
-            read += await restore(
-                self._options, topic, {number: tables[number] for number in numbers}, reaches, _restored
-            )
+            slices = {number: tables[number] for number in numbers}
+            rack = self._settings.client_rack
+            read += await restore(self._options, topic, slices, reaches, _restored, rack=rack)
         return read
 
     async def _committed(self, numbers: set[int], identities: Identities) -> dict[int, dict[str, Committed]]:

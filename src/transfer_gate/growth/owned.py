@@ -104,7 +104,7 @@ class AllPartitions:
         for topic, which in ((self.book.changelog, 0), (self.book.ledger, 1)):
             slices = {number: held.tables[which] for number, held in self.held.items()}
             reaches = {number: held.note.ledger if which else held.note.changelog for number, held in self.held.items()}
-            await restore(self.options, topic, slices, reaches)
+            await restore(self.options, topic, slices, reaches, rack=self.settings.client_rack)
 
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[TopicWatch]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from transfer_gate.kafka.bulk import BulkConsumer
 from transfer_gate.kafka.clients import connected
 
 #: Fetched of each partition for a look whether there is anything, bytes.
@@ -77,12 +78,14 @@ class LogReader:
 
 
 @asynccontextmanager
-async def open_log_reader(options: Mapping[str, Any], fetch_bytes: int) -> AsyncIterator[LogReader]:
-    """A reader of logs; `fetch_bytes`: what one fetch may bring of one partition."""
-    consumer = AIOKafkaConsumer(
+async def open_log_reader(
+    options: Mapping[str, Any], fetch_bytes: int, rack: str | None = None
+) -> AsyncIterator[LogReader]:
+    """A reader of logs; `fetch_bytes`: what one fetch may bring of one partition; `rack`: see `kafka.bulk`."""
+    consumer = BulkConsumer(
+        rack,
         **options,
         isolation_level="read_committed",
-        enable_auto_commit=False,
         auto_offset_reset="none",
         max_partition_fetch_bytes=fetch_bytes,
         fetch_max_wait_ms=100,

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.access import broker_errors
+from transfer_gate.kafka.bulk import BulkConsumer
 from transfer_gate.kafka.clients import stop_consumer
 from transfer_gate.settings import Settings
 
@@ -48,6 +49,7 @@ class Reader:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
         self._options = options
+        self._rack = settings.client_rack
         self._timeout = settings.transaction_timeout_seconds + _ABORT_SECONDS
         self._idle: dict[tuple[Isolation, int], list[AIOKafkaConsumer]] = {}
         self._started: list[AIOKafkaConsumer] = []
@@ -197,10 +199,9 @@ class Reader:
             idle.append(consumer)
 
     async def _start(self, isolation: Isolation, fetch_bytes: int) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+        consumer = BulkConsumer(
+            self._rack,
             **self._options,
-            group_id=None,
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level=isolation,
             max_partition_fetch_bytes=fetch_bytes,

@@ -4,10 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.kafka.bulk import BulkConsumer
 from transfer_gate.kafka.clients import client_options, stop_consumer
 from transfer_gate.settings import Settings
 
@@ -31,10 +32,9 @@ class SpanReader:
     """One `read_committed` consumer. What a span's end cuts off is read again with the next span."""
 
     def __init__(self, settings: Settings) -> None:
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = BulkConsumer(
+            settings.client_rack,
             **client_options(settings),
-            group_id=None,
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,

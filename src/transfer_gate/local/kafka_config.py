@@ -114,6 +114,8 @@ _TOGETHER: Final = {
     "default.replication.factor": "3",
     "min.insync.replicas": "2",
     "share.coordinator.state.topic.min.isr": "2",
+    # Each broker stands in a rack of its own, `rack-<node id>`: clients that name it read from there (KIP-392).
+    "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
 }
 
 #: For log4j 2, which Kafka logs with from 4.0 on.
@@ -189,6 +191,6 @@ def server_properties(record: BrokerRecord) -> str:
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
         "log.dirs": LOG_DIR,
         **_BROKER,
-        **(_TOGETHER if seat else _ALONE),
+        **(_TOGETHER | {"broker.rack": f"rack-{seat.node}"} if seat else _ALONE),
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -58,6 +58,8 @@ CALLABLES: Final = {
     "aiokafka.consumer.fetcher:Fetcher._create_fetch_waiter": "self",
     "aiokafka.consumer.fetcher:Fetcher._get_actions_per_node": "self assignment",
     "aiokafka.consumer.fetcher:Fetcher._select_read_replica": "self tp",
+    # Where it keeps `_preferred_read_replica`, which bulk.py empties.
+    "aiokafka.consumer.fetcher:Fetcher._update_preferred_read_replica": "self tp preferred_read_replica",
     "aiokafka.consumer.subscription_state:SubscriptionState.fetch_context": "self",
     "aiokafka.consumer.subscription_state:Assignment.state_value": "self tp",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.coordinator_dead": "self",
@@ -149,6 +151,7 @@ CODES: Final = {
     29: errors.TopicAuthorizationFailedError,
     30: errors.GroupAuthorizationFailedError,
     31: errors.ClusterAuthorizationFailedError,
+    35: errors.UnsupportedVersionError,
     46: errors.DuplicateSequenceNumber,
     47: errors.InvalidProducerEpoch,
     49: errors.InvalidProducerIdMapping,

@@ -2,12 +2,13 @@
 part may have been an objection.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from transfer_gate.errors import GateError
 from transfer_gate.kafka.coordinator import PartitionStops
 from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.unpacking import Withheld
 from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
 
@@ -60,6 +61,20 @@ def compacted(topic: str, partition: int, first: int, end: int) -> HistoryLost:
         do="stop all workers, delete the topic, make it anew with cleanup.policy=delete (`transfer-gate topics apply`) "
         "and publish the whole consent history to it: it is read from its beginning, and what was applied before stays",
     )
+
+
+def require_whole(topic: str, partition: int, records: Iterable[object]) -> None:
+    """Hold that every record of a log of states can be had: of bytes that a disk has spoilt `kafka.unpacking` gives the
+    offsets alone. Raises HistoryLost.
+    """
+    lost = next((record for record in records if type(record) is Withheld), None)
+    if lost is not None:
+        raise HistoryLost(
+            f"partition {partition} of {topic} can't be read at offset {lost.offset}: the checksum of the bytes is "
+            "wrong, or they are no record. What people want may have stood there",
+            do="look at the brokers' disks, and have the leader's replica made anew from one that is whole; without "
+            f"such a one, {_BRING_BACK}",
+        )
 
 
 def require_epoch(topic: str, partition: int, epoch: int, reached: int, end: int) -> None:
