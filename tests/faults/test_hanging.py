@@ -14,6 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from tests.conftest import Namespace
 from tests.support.clients import open_producer, read_all
+from tests.support.managed_kafka import How, ManagedKafka
 from tests.support.topics import admin_of, make_topics
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import TransactionHangs
@@ -147,6 +148,21 @@ async def test_a_stray_that_hangs_in_another_partition_is_ended(log: Log) -> Non
     async with log.owner() as writer:
         await writer.committed((log.input,), 0)
     assert await log.committed_in(log.strays) == [b"first", b"second"]
+
+
+@pytest.mark.parametrize("how", ["forbidden", "refused", "not offered"])
+async def test_on_a_cluster_that_hides_how_transactions_end_a_partition_with_one_that_hangs_stops(
+    log: Log, servers: str, namespace: Namespace, how: How
+) -> None:
+    """To guess could release what was aborted; and what was learned of an earlier transaction does not count."""
+    async with ManagedKafka(servers, how).running() as cluster:
+        hidden = Log(cluster.bootstrap_servers, namespace)
+        async with hidden.owner() as writer:
+            writer._was_committed = True
+            await log.leave_hanging(log.output, commit=False, offset=2)
+            await writer.fence((log.output, log.partner), (log.strays,))
+            with pytest.raises(TransactionHangs, match=f"partition 0 of {log.output} hang"):
+                await writer.committed((log.input,), 0)
 
 
 async def test_an_open_transaction_of_another_owner_is_left_alone(log: Log) -> None:

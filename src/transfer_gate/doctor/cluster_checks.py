@@ -19,30 +19,51 @@ _CLOCK_WARN: Final = 2.0
 
 _NTP: Final = "synchronise this machine and the brokers (NTP)"
 _APPLY: Final = "run: transfer-gate topics apply"
+_TESTED: Final = "the gate is tested with Kafka 4.2 and newer"
+_MANAGED: Final = "docs/how-to/log-in-to-your-kafka.md, Managed clusters"
 
 
 async def broker(cluster: Cluster, settings: Settings) -> list[Finding]:
     """Reachable, and which version."""
     brokers = await cluster.brokers()
     findings = [Finding("broker", "ok", f"{settings.bootstrap_servers}: {len(brokers)} alive")]
-    level = (await cluster.features()).get("metadata.version", 0)
+    level = (await cluster.features()).get("metadata.version")
+    if level is None:
+        found = "not known: the cluster does not say which release of Kafka it follows"
+        return [*findings, Finding("kafka", "warn", found, f"ask its provider: {_TESTED}")]
     release = next((name for start, name in _RELEASES if level >= start), "older than 3.8")
     if level >= _TESTED_FROM:
         findings.append(Finding("kafka", "ok", f"feature level {level}, that is Kafka {release}"))
     else:
-        found = f"feature level {level or 'unknown'}, that is Kafka {release}"
-        findings.append(Finding("kafka", "warn", found, "the gate is tested with Kafka 4.2 and newer"))
+        findings.append(Finding("kafka", "warn", f"feature level {level}, that is Kafka {release}", _TESTED))
     return findings
+
+
+#: Settings of the brokers that bound those of the gate.
+_LIMITS: Final = (
+    "group.min.session.timeout.ms",
+    "group.max.session.timeout.ms",
+    "transaction.max.timeout.ms",
+    "offsets.retention.minutes",
+)
 
 
 async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, str]) -> list[Finding]:
     """Limits of the broker that the settings must keep; `transfers`: settings of the input topic."""
     configs = await cluster.broker_configs((await cluster.brokers())[0])
-    if not configs:
-        return [Finding("broker limits", "warn", "not allowed to read them", "grant DESCRIBE_CONFIGS on the cluster")]
     findings = []
+    if hidden := [name for name in _LIMITS if name not in configs]:
+        findings.append(
+            Finding(
+                "broker limits",
+                "warn",
+                f"not shown, so that the settings are not compared with them: {', '.join(hidden)}",
+                f"grant DescribeConfigs on the cluster; where the provider keeps them back, ask for them ({_MANAGED})",
+            )
+        )
     session_ms = settings.session_timeout_seconds * 1000
-    low, high = float(configs["group.min.session.timeout.ms"]), float(configs["group.max.session.timeout.ms"])
+    low = float(configs.get("group.min.session.timeout.ms", 0))
+    high = float(configs.get("group.max.session.timeout.ms", "inf"))
     if not low <= session_ms <= high:
         findings.append(
             Finding(
@@ -52,7 +73,7 @@ async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, s
                 f"change {PREFIX}SESSION_TIMEOUT_SECONDS",
             )
         )
-    longest = float(configs["transaction.max.timeout.ms"]) / 1000
+    longest = float(configs.get("transaction.max.timeout.ms", "inf")) / 1000
     if settings.transaction_timeout_seconds > longest:
         findings.append(
             Finding(
@@ -62,9 +83,9 @@ async def limits(cluster: Cluster, settings: Settings, transfers: Mapping[str, s
                 f"change {PREFIX}TRANSACTION_TIMEOUT_SECONDS",
             )
         )
-    kept_minutes = float(configs["offsets.retention.minutes"])
+    kept_minutes = float(configs.get("offsets.retention.minutes", "inf"))
     input_ms = float(transfers.get("retention.ms", 0))
-    if input_ms < 0 or kept_minutes * 60_000 <= input_ms:
+    if kept_minutes < float("inf") and (input_ms < 0 or kept_minutes * 60_000 <= input_ms):
         findings.append(
             Finding(
                 "offset retention",
@@ -93,6 +114,16 @@ async def topics(cluster: Cluster, settings: Settings, registry: Registry) -> li
             )
         )
     findings += _replicas(seen, len(await cluster.brokers()))
+    if hidden := seen.hidden():
+        findings.append(
+            Finding(
+                "topic settings",
+                "warn",
+                f"not allowed to read those of {', '.join(hidden)}: clean-up, retention, sizes and copies in sync are "
+                "not compared",
+                "grant DescribeConfigs on these topics (docs/reference/access.md)",
+            )
+        )
     if any(finding.check in ("topics", "topic") for finding in findings):
         return findings
     return [Finding("topics", "ok", f"{len(seen.found)} topics, {seen.partitions} partitions each"), *findings]
@@ -148,6 +179,28 @@ def clock_by_records(newest_append_ms: int | None, now: float, allowed: float) -
         return Finding("clock", "FAIL" if behind > allowed else "warn", found, _NTP)
     found = "not known: the cluster does not report its time (right DESCRIBE on the cluster)"
     return Finding("clock", "warn", found, "compare the clocks of this machine and the brokers by hand")
+
+
+async def transactions(cluster: Cluster, settings: Settings) -> Finding:
+    """Whether a worker with these rights can learn how the last transaction of a partition ended (KIP-664)."""
+    hidden = await cluster.hides_transactions(f"{settings.app_id}-0")
+    if not hidden:
+        return Finding("transactions", "ok", "the cluster shows how they ended")
+    cost = "a worker that can't see it either ends none whose markers the brokers lost: such a partition stops"
+    if hidden == "forbidden":
+        return Finding(
+            "transactions",
+            "warn",
+            f"not allowed to see how they ended (DescribeTransactions, KIP-664): {cost}",
+            f"grant Describe on transactional id {settings.app_id}-* (a worker's Write includes it); where the "
+            f"provider forbids the request: {_MANAGED}",
+        )
+    return Finding(
+        "transactions",
+        "warn",
+        f"the cluster does not offer to show how they ended (DescribeTransactions, KIP-664): {cost}",
+        f"no right helps: {_MANAGED}",
+    )
 
 
 async def workers(cluster: Cluster, settings: Settings) -> Finding:

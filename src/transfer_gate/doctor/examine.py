@@ -39,6 +39,7 @@ async def _cluster(session: Session, registry: Registry | None) -> list[Finding]
     findings += await cluster_checks.limits(cluster, settings, transfers.get(names.transfers, {}))
     if registry is not None:
         findings += await cluster_checks.topics(cluster, settings, registry)
+    findings.append(await cluster_checks.transactions(cluster, settings))
     findings += await identity.commits(session, found, _order_of(settings, registry))
     findings += await strays(session, found, dt.datetime.now(dt.UTC))
     findings.append(await _clock(session, registry, found))

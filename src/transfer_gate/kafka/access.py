@@ -13,6 +13,7 @@ from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
@@ -32,6 +33,10 @@ from transfer_gate.settings import PREFIX
 UNREACHABLE: Final = (
     KafkaConnectionError, BrokerTimeout, NodeNotReadyError, AuthenticationFailedError, ConnectionError,
 )  # fmt: skip
+
+#: What aiokafka raises, before anything is sent, for a request that the brokers do not know, or in no version that it
+#: knows itself.
+NOT_OFFERED: Final = (IncompatibleBrokerVersion, NotImplementedError)
 
 #: Codes by which a broker reports that an ACL is missing.
 DENIED: Final = (
@@ -70,7 +75,7 @@ async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
     """Turn what aiokafka raises when the cluster of a client's `options` can't be reached into one message.
 
     Raises BrokerUnavailable instead of connection, time-out and authentication errors, AccessDenied where an ACL is
-    missing.
+    missing, NotOffered where the brokers do not know a request.
     """
     servers = options["bootstrap_servers"]
     try:
@@ -82,6 +87,11 @@ async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
             do=what_to_do(options)
             or f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
         ) from error
+    except NOT_OFFERED as error:
+        raise NotOffered(
+            f"the Kafka cluster at {servers} does not offer a request that is needed: {error}",
+            do="see docs/reference/kafka-releases.md for the releases that the gate is tested with",
+        ) from error
     except KafkaError as error:
         if isinstance(error, DENIED):
             raise denied(error) from error
@@ -89,6 +99,10 @@ async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
             f"the Kafka cluster at {servers} refused a request: {error}",
             do="read the broker's log; `transfer-gate doctor` checks what the gate needs",
         ) from error
+
+
+class NotOffered(BrokerUnavailable):
+    """The brokers do not know a request, or in no version that is known here."""
 
 
 class AccessDenied(GateError):

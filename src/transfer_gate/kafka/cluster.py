@@ -15,15 +15,18 @@ from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.kafka import groups
-from transfer_gate.kafka.access import broker_errors
+from transfer_gate.kafka.access import NotOffered, broker_errors
 from transfer_gate.kafka.clients import keep_cancellation
 from transfer_gate.kafka.requests import (
     ApiVersions,
     CreateTopics,
     DescribeQuorum,
+    DescribeTransaction,
+    Hidden,
     TopicRights,
     controller_clock_ms,
     finalized_features,
+    not_described,
     operations_of,
 )
 from transfer_gate.records.placements import Placements, earlier_of
@@ -140,8 +143,11 @@ class Cluster:
             return [broker["node_id"] for broker in (await admin.describe_cluster())["brokers"]]
 
     async def broker_configs(self, broker: int) -> dict[str, str]:
-        """Settings in force of one broker; empty when we may not see them."""
-        return (await self._configs(ConfigResourceType.BROKER, [str(broker)])).get(str(broker), {})
+        """Settings in force of one broker, as far as the cluster shows them; empty when we may not see them."""
+        try:
+            return (await self._configs(ConfigResourceType.BROKER, [str(broker)])).get(str(broker), {})
+        except NotOffered:
+            return {}
 
     async def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """Settings in force of `topics`, defaults included; a topic whose settings we may not see is left out."""
@@ -154,7 +160,7 @@ class Cluster:
         async with self._admin() as admin:
             responses = await admin.describe_configs(wanted)
         return {
-            name: {entry[0]: entry[1] for entry in entries}
+            name: {entry[0]: entry[1] for entry in entries if entry[1] is not None}
             for response in responses
             for error, _, _, name, entries in response.resources
             if not error
@@ -195,7 +201,20 @@ class Cluster:
 
     async def features(self) -> dict[str, int]:
         """Finalized features of the cluster, such as `metadata.version` (KIP-584)."""
-        return finalized_features(await self.send(ApiVersions()))
+        try:
+            return finalized_features(await self.send(ApiVersions()))
+        except NotOffered:
+            return {}
+
+    async def hides_transactions(self, transactional_id: str) -> Hidden:
+        """Why the cluster does not show how a transaction ended (KIP-664); empty where it does.
+
+        Any broker is asked: one that is not the coordinator looks at the rights first.
+        """
+        try:
+            return not_described(await self.send(DescribeTransaction(transactional_id)))
+        except NotOffered:
+            return "unsupported"
 
     async def clock(self) -> ClockReading | None:
         """The active controller's clock against that of this process; None without the right, or before Kafka 3.3."""
@@ -203,7 +222,7 @@ class Cluster:
             before, started = time.time(), time.monotonic()
             response = await self.send(DescribeQuorum())
             took = time.monotonic() - started
-        except (NotImplementedError, RuntimeError):  # aiokafka: no common version; unknown request
+        except NotOffered:
             return None
         stamp = controller_clock_ms(response)
         if stamp is None:

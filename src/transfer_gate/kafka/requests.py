@@ -7,9 +7,14 @@ are untyped for mypy, because aiokafka ships no py.typed.
 import base64
 from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedVersionError,
+)
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.admin import CreateTopicsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
@@ -25,6 +30,8 @@ _NO_TAGS: Final[dict[int, bytes]] = {}
 _FINALIZED_FEATURES: Final = 2
 #: Bits of `authorized_operations` (AclOperation.java).
 _OPERATIONS: Final = {"Read": 3, "Write": 4, "Describe": 8, "DescribeConfigs": 10}
+#: What a broker gives that does not say what the client may do (KIP-430).
+_NOT_SAID: Final = -(1 << 31)
 
 
 class TopicId(AbstractType[str]):  # type: ignore[misc]
@@ -155,6 +162,23 @@ class DescribeTransaction(_Request):
 
     def __init__(self, transactional_id: str) -> None:
         super().__init__([transactional_id], _NO_TAGS)
+
+
+Hidden = Literal["", "forbidden", "unsupported"]
+"""Why a cluster does not show something; empty where it does."""
+
+#: Codes by which a cluster does not describe a transaction that it may well have.
+_NOT_DESCRIBED: Final[Mapping[int, Hidden]] = {
+    TransactionalIdAuthorizationFailed.errno: "forbidden",
+    ClusterAuthorizationFailedError.errno: "forbidden",
+    UnsupportedVersionError.errno: "unsupported",
+}
+
+
+def not_described(response: Any) -> Hidden:
+    """Why a response to DescribeTransaction describes none, when that is so whatever the transaction is."""
+    ((code, *_),) = response.states
+    return _NOT_DESCRIBED.get(code, "")
 
 
 class OffsetForLeaderEpoch(_Request):
@@ -439,12 +463,12 @@ class TopicRights(_Request):
 
 def operations_of(response: Any) -> dict[str, frozenset[str]]:
     """Topic to what the client may do with it, of TopicRights; nothing where it may not even know whether the topic
-    exists. Topics that don't exist are left out.
+    exists. Topics that don't exist are left out, and those of which the broker does not say it.
     """
     rights = {}
     for error, topic, _, _, bits in response.topics:
         if error == TopicAuthorizationFailedError.errno:
             rights[topic] = frozenset[str]()
-        elif not error:
+        elif not error and bits != _NOT_SAID:
             rights[topic] = frozenset(name for name, bit in _OPERATIONS.items() if bits >> bit & 1)
     return rights

@@ -60,6 +60,10 @@ class Survey(Struct, frozen=True, kw_only=True):
         """Topics that don't exist."""
         return tuple(spec for spec in self.specs if spec.name not in self.found)
 
+    def hidden(self) -> tuple[str, ...]:
+        """Topics that exist, but whose settings we may not see."""
+        return tuple(name for name in self.found if name not in self.configs)
+
     def differences(self, replication: int | None = None) -> tuple[Difference, ...]:
         """Everything in which existing topics are not as the catalogue has them, in its order."""
         return tuple(
@@ -145,6 +149,8 @@ async def check_topics(session: Session, registry: Registry) -> int:
     rights = await cluster.rights(spec.name for spec in seen.specs)
     limits = await cluster.broker_configs((await cluster.brokers())[0])
     require_rights(seen.specs, rights)
+    if unseen := tuple(_unseen(seen, rights, limits)):
+        logger.info("the cluster does not show everything; not compared: %s", "; ".join(unseen))
     require_transaction_timeout(settings, limits)
     missing = [spec.name for spec in seen.missing() if spec.shares_count]
     if missing:
@@ -171,6 +177,16 @@ async def check_topics(session: Session, registry: Registry) -> int:
             difference.why,
         )
     return seen.found[settings.topics.transfers].partitions
+
+
+def _unseen(seen: Survey, rights: Mapping[str, frozenset[str]], limits: Mapping[str, str]) -> Iterable[str]:
+    """What a worker does without, where the cluster does not show it: managed ones forbid a good deal."""
+    if "transaction.max.timeout.ms" not in limits:
+        yield "the brokers' limits of timeouts (DescribeConfigs on the cluster)"
+    if any(topic not in rights for topic in seen.found):
+        yield "rights on topics (authorized operations, KIP-430): one that is missing shows when it is needed"
+    if hidden := seen.hidden():
+        yield f"settings of topics (DescribeConfigs on {', '.join(hidden)})"
 
 
 def _shared_count(specs: Iterable[TopicSpec], found: Mapping[str, FoundTopic]) -> int | None:

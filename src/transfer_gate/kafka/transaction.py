@@ -12,9 +12,11 @@ A retry resends the same bytes under the same sequence numbers, so it can't doub
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from aiokafka import errors as kafka
@@ -29,18 +31,21 @@ from aiokafka.protocol.transaction import (
 )
 from msgspec import Struct
 
-from transfer_gate.kafka.access import AccessDenied
+from transfer_gate.kafka.access import NOT_OFFERED, AccessDenied
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import FIRST_WAIT, RetryLater, RoundFailed, TransactionHangs
 from transfer_gate.kafka.hanging import NoAnswer, Place, hanging
 from transfer_gate.kafka.produce import BatchProducer, Written
-from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, StableOffsets
+from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, Hidden, StableOffsets, not_described
 
 logger = logging.getLogger(__name__)
 
 #: Codes that aiokafka has no class for (Kafka protocol guide).
 _UNSTABLE_OFFSET_COMMIT: Final = 88
 _TRANSACTIONAL_ID_NOT_FOUND: Final = 105
+#: How long offsets may stay pending where it is not known how their transaction ended, before its markers count as
+#: lost, seconds.
+_LATE_SECONDS: Final = 5.0
 #: States of a transaction (KIP-664) that was ended, or is being ended, by a commit; and by an abort.
 _COMMITTED: Final = ("PrepareCommit", "CompleteCommit")
 _ABORTED: Final = ("Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
@@ -101,11 +106,13 @@ class TransactionalWriter(BatchProducer):
         """
         request = StableOffsets(self._group_id, topics, (partition,))
         wait, settled = FIRST_WAIT, await self._settle_records(partition)
+        # Markers that are only late come by themselves; who knows how to repeat them need not wait for that.
+        unknown_until = time.monotonic() + (_LATE_SECONDS if self._was_committed is None else 0)
         while True:
             found, unstable = await self._ask_group(request, self._offsets_of)
             if not unstable:
                 return {topic: committed for (topic, _), committed in found.items()}
-            if not settled:
+            if not settled and time.monotonic() >= unknown_until:
                 await self._settle(partition)
                 settled = True
             wait = await self._pause(wait)  # markers take a few milliseconds
@@ -159,8 +166,18 @@ class TransactionalWriter(BatchProducer):
         return offsets, unstable
 
     async def _look_back(self) -> None:
-        """Learn how the latest transaction ended, or will end by the fence, which forgets it."""
-        response = await self._until_done(DescribeTransaction(self._transactional_id), _refusal_to_describe)
+        """Learn how the latest transaction ended, or will end by the fence, which forgets it; where the cluster shows
+        it (KIP-664), which managed ones may not.
+        """
+        hidden: Hidden = "unsupported"
+        with contextlib.suppress(*NOT_OFFERED):
+            response = await self._until_done(DescribeTransaction(self._transactional_id), _refusal_to_describe)
+            hidden = not_described(response)
+        if hidden:
+            # What was learned before is of another transaction: there may have been more since.
+            self._was_committed = None
+            _report_hidden(hidden)
+            return
         ((_, _, state, *_),) = response.states
         if state in _COMMITTED:
             self._was_committed = True
@@ -301,4 +318,13 @@ class TransactionalWriter(BatchProducer):
 
 def _refusal_to_describe(response: Any) -> int:
     ((code, *_),) = response.states
-    return 0 if code == _TRANSACTIONAL_ID_NOT_FOUND else int(code)
+    return 0 if code == _TRANSACTIONAL_ID_NOT_FOUND or not_described(response) else int(code)
+
+
+@cache  # once a process, not at every take-over of every partition
+def _report_hidden(why: Hidden) -> None:
+    logger.warning(
+        "the cluster does not show how transactions ended (KIP-664): one whose markers the brokers lose stops its "
+        "partition until an operator ends it; everything else works",
+        extra={"reason": why},
+    )

@@ -44,7 +44,7 @@ def title(right: Right) -> str:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     broker = SecuredKafka(
         tmp_path_factory.mktemp("secured"),
-        ["worker", "auditor", "operator", "topics", "transfer-source", "importer", "ingest"],
+        ["worker", "auditor", "operator", "tenant", "topics", "transfer-source", "importer", "ingest"],
     )
     try:
         broker.start()
@@ -83,6 +83,8 @@ async def test_a_worker_works_with_exactly_its_documented_rights(
     await worker.until(lambda: worker.metric("transfer_gate_decisions_total") > 1, "deciding")
     assert (await worker.terminate())[0] == 0, worker.tail()
     assert "lacks" not in worker.tail()
+    unseen = "not compared: the brokers' limits of timeouts (DescribeConfigs on the cluster)"
+    assert worker.log.read_text(encoding="utf-8").count(unseen) == 1
 
 
 @pytest.mark.parametrize("missing", ON_TOPICS, ids=title)
@@ -155,7 +157,9 @@ async def test_an_operator_checks_and_proves_with_exactly_the_documented_rights(
     findings, answered = await examine(settings)
     assert answered
     assert [finding for finding in findings if finding.status == "FAIL" or "not allowed" in finding.found] == []
-    assert {"clock": "ok", "broker": "ok"}.items() <= {one.check: one.status for one in findings}.items()
+    assert {"clock": "ok", "broker": "ok", "transactions": "ok"}.items() <= {
+        one.check: one.status for one in findings
+    }.items()
     async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
         with pytest.raises(TopicAuthorizationFailedError):
             await producer.send_and_wait(f"{place.topics.prefix}partner.acme", b"{}", key=b"p-1")
@@ -180,6 +184,26 @@ async def test_the_auditor_explains_what_went_out_with_exactly_its_documented_ri
     assert outcomes['transfer_gate_audit_records_total{outcome="ok"}'] == 1
     assert sum(outcomes.values()) == 1
     assert (await auditor.terminate())[0] == 0, auditor.tail()
+
+
+async def test_doctor_says_what_a_managed_cluster_hides_and_which_right_is_missing(place: Place) -> None:
+    """Its principal may read and describe topics and groups, as a provider gives it, and nothing of the cluster."""
+    await place.grant(RIGHTS)
+    given = {right for right in documented("transfer-gate-operator") if right.operation != "DescribeConfigs"}
+    settings = await place.give("tenant", {right for right in given if right.kind in ("topic", "group")})
+    findings, answered = await examine(settings)
+    assert answered
+    warned = {finding.check: (finding.found, finding.do) for finding in findings if finding.status == "warn"}
+    assert [finding for finding in findings if finding.status == "FAIL"] == []
+    hidden = {
+        "broker limits": ("transaction.max.timeout.ms", "DescribeConfigs on the cluster"),
+        "topic settings": (place.topics.consents, "DescribeConfigs on these topics"),
+        "transactions": ("KIP-664", f"Describe on transactional id {place.topics.app_id}-*"),
+        "clock": ("DESCRIBE on the cluster", "by hand"),
+    }
+    for check, (what, right) in hidden.items():
+        found, do = warned[check]
+        assert (what in found, right in do) == (True, True), (check, found, do)
 
 
 async def test_doctor_names_a_right_that_it_lacks(place: Place) -> None:

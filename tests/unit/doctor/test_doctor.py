@@ -3,7 +3,7 @@
 import datetime as dt
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
@@ -14,15 +14,17 @@ from transfer_gate.settings import Settings
 
 
 class Limits:
-    """A cluster of which only the limits are asked."""
+    """A cluster of which only the limits are asked; it shows all but some."""
 
-    def __init__(self, **configs: str) -> None:
+    def __init__(self, *hidden: str, **configs: str) -> None:
         self._configs = {
             "group.min.session.timeout.ms": "6000",
             "group.max.session.timeout.ms": "1800000",
             "transaction.max.timeout.ms": "900000",
             "offsets.retention.minutes": "20160",
         } | configs
+        for name in hidden:
+            del self._configs[name]
 
     async def brokers(self) -> list[int]:
         return [1]
@@ -46,6 +48,20 @@ async def limits(cluster: Limits, given: Settings, retention_ms: str = "60480000
 async def test_limits_of_a_default_broker_fit_the_default_settings() -> None:
     """One line says so."""
     assert await limits(Limits(), settings()) == [("broker limits", "ok")]
+
+
+LIMITS: Final = tuple(Limits()._configs)
+
+
+@pytest.mark.parametrize("hidden", [*((name,) for name in LIMITS), LIMITS], ids="+".join)
+async def test_limits_that_a_cluster_hides_are_named_and_the_others_compared(hidden: tuple[str, ...]) -> None:
+    cluster = Limits(*hidden, **({} if "transaction.max.timeout.ms" in hidden else {"transaction.max.timeout.ms": "1"}))
+    found = await cluster_checks.limits(cast("Cluster", cluster), settings(), {"retention.ms": "604800000"})
+    assert [(one.check, one.status) for one in found if one.check == "broker limits"] == [("broker limits", "warn")]
+    assert [name for name in LIMITS if name in found[0].found] == list(hidden)
+    assert "grant DescribeConfigs on the cluster" in found[0].do
+    compared = [one.check for one in found[1:]]
+    assert compared == ([] if "transaction.max.timeout.ms" in hidden else ["transaction timeout"])
 
 
 @pytest.mark.parametrize(

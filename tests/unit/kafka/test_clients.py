@@ -6,13 +6,18 @@ from typing import Any
 
 import pytest
 import trustme
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, UnknownError
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+    UnknownError,
+)
 from aiokafka.protocol.metadata import MetadataRequest, MetadataRequest_v4, MetadataRequest_v5
 from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.kafka.access import AccessDenied, broker_errors
+from transfer_gate.kafka.access import AccessDenied, NotOffered, broker_errors
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.session import open_session
 from transfer_gate.settings import Settings, load_settings
@@ -112,6 +117,14 @@ async def test_a_missing_right_is_named_and_is_no_missing_broker() -> None:
         async with broker_errors(client_options(settings())):
             raise TopicAuthorizationFailedError({"b", "a"})
     assert "docs/reference/access.md" in caught.value.do
+
+
+@pytest.mark.parametrize("error", [IncompatibleBrokerVersion("unknown"), NotImplementedError("no version of it")])
+async def test_a_request_that_the_brokers_do_not_know_is_named_apart(error: Exception) -> None:
+    """Who can do without it catches this alone."""
+    with pytest.raises(NotOffered, match="does not offer a request"):
+        async with broker_errors(client_options(settings())):
+            raise error
 
 
 async def test_errors_of_ours_pass_unchanged() -> None:

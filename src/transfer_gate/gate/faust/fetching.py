@@ -39,8 +39,8 @@ _send = AIOKafkaConnection.send
 def _send_unless_closed(self: AIOKafkaConnection, request: Any, expect_response: bool = True) -> Awaitable[Any]:
     try:
         answer: Awaitable[Any] = _send(self, request, expect_response)
-    except KafkaError:
-        raise  # they are RuntimeErrors, too
+    except (KafkaError, NotImplementedError):
+        raise  # they are RuntimeErrors, too: the latter says that the broker has no version of the request
     except RuntimeError as error:
         self.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
         raise KafkaConnectionError(f"connection to {self.host}:{self.port} is closed") from error
