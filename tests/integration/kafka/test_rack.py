@@ -5,10 +5,13 @@ Three brokers, each in a rack of its own.
 """
 
 import asyncio
+import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
 import pytest
 import pytest_asyncio
@@ -21,9 +24,12 @@ from msgspec import Struct
 from tests.conftest import Namespace
 from tests.support.clients import open_producer
 from tests.support.disks import spoil
+from tests.support.feeds import ListFeed
+from tests.support.stream_gate import open_gate
 from tests.support.topics import admin_of
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.table import MemorySlice
+from transfer_gate.gate.worker import Worker
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.log_reader import open_log_reader
 from transfer_gate.kafka.session import open_session
@@ -31,7 +37,8 @@ from transfer_gate.kafka.spans import Span, SpanReader
 from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.local.cluster import LocalCluster
 from transfer_gate.records.commit_notes import Reach
-from transfer_gate.settings import Settings
+from transfer_gate.registry import load_registry
+from transfer_gate.settings import Settings, load_settings
 
 PATIENCE: Final = 60.0
 KEYS: Final = 400
@@ -104,16 +111,21 @@ class Asked(Struct):
 
     gave: Counter[int]
     bounds: Counter[int]
+    #: As `gave`, by topic.
+    topics: defaultdict[str, Counter[int]]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    seen, send = Asked(Counter(), Counter()), AIOKafkaClient.send
+    seen, send = Asked(Counter(), Counter(), defaultdict(Counter)), AIOKafkaClient.send
 
     async def noted(self: AIOKafkaClient, node: int, request: Any, **how: Any) -> Any:
         response = await send(self, node, request, **how)
         if isinstance(request, FetchRequest):
-            seen.gave[node] += sum(len(part[-1] or b"") for _, parts in response.topics for part in parts)
+            for topic, parts in response.topics:
+                size = sum(len(part[-1] or b"") for part in parts)
+                seen.gave[node] += size
+                seen.topics[topic][node] += size
         elif isinstance(request, OffsetRequest):
             seen.bounds[node] += 1
         return response
@@ -176,6 +188,31 @@ async def all_of(spans: SpanReader, place: TopicPartition) -> AsyncIterator[Any]
     while records := await spans.more(place):
         for record in records:
             yield record
+
+
+async def test_a_worker_restores_from_the_replica_of_its_rack(
+    cluster: LocalCluster, asked: Asked, tmp_path: Path
+) -> None:
+    """Its table is the one that the worker before it had committed."""
+    async with open_gate(cluster.bootstrap_servers, tmp_path, partitions=1) as gate:
+        for number in range(20):
+            await gate.consent(f"p-{number}")
+        await gate.settled()
+        gate.worker.kill()
+        partition = await in_step(cluster, gate.topics.changelog)
+        follower = next(node for node in partition["replicas"] if node != partition["leader"])
+        gate.place._environment["TRANSFER_GATE_CLIENT_RACK"] = f"rack-{follower}"
+        with mock.patch.dict(os.environ, gate.place._environment):
+            settings = load_settings(None)
+        worker = Worker(settings, load_registry(settings.registry), 1, ListFeed())
+        await worker.start()
+        try:
+            assert await worker.gate.open({0}) is True
+            restored = {key for key, _ in worker.gate.partitions[0]._tables.consent.items()}
+        finally:
+            await worker.close()
+    assert restored == {b"p-%d" % number for number in range(20)}
+    assert set(+asked.topics[gate.topics.changelog]) == {follower}
 
 
 async def test_a_reader_whose_replica_dies_goes_on_at_the_leader(cluster: LocalCluster, log: Log, asked: Asked) -> None:
