@@ -22,11 +22,11 @@ SOURCES: Final = ROOT / "src" / "transfer_gate"
 MAY_IMPORT: Final = {
     "__main__": "cli",
     "cli": (
-        "starter partners local auditor doctor verify growth ingest imports replay quarantine operators gate schemas "
-        "kafka cases policy registry records observe model settings errors printable"
+        "starter partners new_files local auditor doctor verify growth ingest imports replay quarantine operators gate "
+        "schemas kafka cases policy registry records observe model settings errors printable"
     ),
     # The files of a new installation, written as they are.
-    "starter": "errors",
+    "starter": "new_files",
     # What a new partner needs: its file, checked by the registry, topics of the catalogue, the schema of its records.
     "partners": "kafka registry schemas policy records model errors",
     "local": "verify kafka policy registry records model settings errors",
@@ -57,6 +57,7 @@ MAY_IMPORT: Final = {
     "settings_table": "settings",
     "settings": "model errors",
     "model": "",
+    "new_files": "errors",
     "errors": "",
     "printable": "",
 }

@@ -13,16 +13,18 @@ from transfer_gate.cli.render import echo
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.reviewed import PARTY_ID_PATTERN
 from transfer_gate.model.topics import Topics
+from transfer_gate.new_files import refuse_existing, write_new
 from transfer_gate.partners.checklist import checklist
 from transfer_gate.partners.description import Description, checked
 from transfer_gate.partners.kit import kit
-from transfer_gate.partners.lay_out import refuse_existing, write
 from transfer_gate.partners.manifests import acl_lines, topic_manifests, user_manifest
 from transfer_gate.settings import load_settings
 
 #: Partitions and replicas of the manifests, where the settings name none: those of deploy/kubernetes.
 _PARTITIONS: Final = 12
 _REPLICATION: Final = 3
+#: What helps where a file exists.
+_INSTEAD: Final = "choose another id or --out"
 #: What must be known: option -> question.
 _ASKED: Final = {
     "legal_name": "Name of the company, as in the trade register",
@@ -68,14 +70,15 @@ def new(party_id: str, registry: Path | None, out: Path | None, **given: Any) ->
         raise InvalidInput("ID: not a party id", do="1 to 128 letters, digits, '.', '_' or '-', the first no sign")
     settings = load_settings()
     folder, below = registry or settings.registry, out or Path(f"partner-{party_id}")
-    refuse_existing({folder / "partners" / f"{party_id}.yaml": ""})
+    file = folder / "partners" / f"{party_id}.yaml"
+    refuse_existing([file], _INSTEAD)
     description = _described(party_id, given)
     found = checked(description, folder)
     topics: Topics = settings.topics
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     partitions, replication = settings.partitions or _PARTITIONS, settings.replication or _REPLICATION
     texts = {
-        folder / "partners" / f"{party_id}.yaml": description.file(),
+        file: description.file(),
         below / "CHECKLIST.md": checklist(topics, found.registry, found.partner, now),
         below / "topics.yaml": topic_manifests(topics, found.registry, found.partner, partitions, replication),
         below / "user.yaml": user_manifest(topics, found.registry, found.partner),
@@ -83,7 +86,7 @@ def new(party_id: str, registry: Path | None, out: Path | None, **given: Any) ->
     }
     kit_files = kit(topics, found.registry, found.partner, now)
     texts |= {below / "kit" / name: text for name, text in kit_files.items()}
-    for path in write(texts):
+    for path in write_new(texts, _INSTEAD):
         echo(path)
     for doubt in found.doubts:
         echo(f"warning: {party_id}.yaml:{doubt.line}: {doubt.field}: {doubt.what}", err=True)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from transfer_gate import __version__
-from transfer_gate.errors import InvalidInput, RefusedByGuard
+from transfer_gate.new_files import write_new
 
 _DOT: Final = "dot-"
 _VERSION: Final = "{{version}}"
@@ -27,25 +27,9 @@ def starter_files() -> dict[PurePosixPath, str]:
 
 
 def lay_out(folder: Path) -> Iterator[Path]:
-    """Write the files of a new installation below `folder`, and yield the path of each once it is written.
-
-    Raises RefusedByGuard, before anything is written, where a file of the same name exists; InvalidInput where one
-    can't be written.
-    """
-    wanted = {folder / path: text for path, text in starter_files().items()}
-    there = [path for path in wanted if path.exists() or path.is_symlink()]
-    if there:
-        raise RefusedByGuard(
-            f"would overwrite {', '.join(map(str, there))}", do="name a folder without these files; nothing was written"
-        )
-    for path, text in wanted.items():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-        except OSError as error:
-            raise InvalidInput(f"{path}: can't be written: {error.strerror}", do="name another folder") from None
-        yield path
+    """Write the files of a new installation below `folder`: see `write_new`."""
+    texts = {folder / path: text for path, text in starter_files().items()}
+    yield from write_new(texts, "name a folder without these files")
 
 
 def _as_written(path: Path) -> PurePosixPath:
