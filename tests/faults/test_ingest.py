@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import aiohttp
 
@@ -20,7 +20,7 @@ ENOUGH: Final = 150
 
 
 class Senders:
-    """Send opt-outs of one person after the other, until told to stop; what fails is another person's next time."""
+    """Send opt-outs of one person after the other, until the context ends; what fails is another person's next time."""
 
     def __init__(self, service: IngestService) -> None:
         self.acknowledged: list[str] = []
@@ -44,7 +44,10 @@ class Senders:
             assert not any(task.done() for task in self._tasks)
             await asyncio.sleep(0.01)
 
-    async def stop(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -86,32 +89,31 @@ async def test_what_was_acknowledged_survives_kills_and_brokers_that_go_away(
     )
     await apply_topics(settings, load_registry(REGISTRY))
     environment = {f"TRANSFER_GATE_{name.upper()}": str(getattr(settings, name)) for name in settings.model_fields_set}
-    service = IngestService(environment, tmp_path)
-    await service.start()
-    senders = Senders(service)
-    try:
-        await senders.until(ENOUGH)
-        service.kill()
+    body = opt_outs("p-other")
+    async with (
+        IngestService(environment, tmp_path) as service,
+        IngestService(environment, tmp_path, name="other") as other,
+    ):
         await service.start()
-        await senders.until(ENOUGH)
-        kafka.kill()
-        await senders.until_refused()
-        assert set(senders.later) == {"5"}
-        assert (await service.get("/readyz"))[0] == 200
-        # One that is started meanwhile answers, and waits for them.
-        other = IngestService(environment, tmp_path)
-        await other.start(ready=False)
-        body = opt_outs("p-other")
-        status, _, headers = await post(other, "signed", body, signed(body))
-        assert (status, headers["retry-after"]) == (503, "5")
-        assert (await other.get("/readyz")) == (503, "not ready\nthe brokers were not reached yet\n")
-        kafka.start()
-        await senders.until(ENOUGH)
-        await other.until(lambda: _accepts(other, body), "accepting")
-        assert await other.stop() == 0, other.log()
-    finally:
-        await senders.stop()
-    assert await service.stop() == 0, service.log()
+        async with Senders(service) as senders:
+            await senders.until(ENOUGH)
+            service.kill()
+            await service.start()
+            await senders.until(ENOUGH)
+            kafka.kill()
+            await senders.until_refused()
+            assert set(senders.later) == {"5"}
+            assert (await service.get("/readyz"))[0] == 200
+            # One that is started meanwhile answers, and waits for them.
+            await other.start(ready=False)
+            status, _, headers = await post(other, "signed", body, signed(body))
+            assert (status, headers["retry-after"]) == (503, "5")
+            assert (await other.get("/readyz")) == (503, "not ready\nthe brokers were not reached yet\n")
+            kafka.start()
+            await senders.until(ENOUGH)
+            await other.until(lambda: _accepts(other, body), "accepting")
+            assert await other.stop() == 0, other.log()
+        assert await service.stop() == 0, service.log()
     read = [record async for record in read_all(settings.bootstrap_servers, [settings.topics.consents], 2)]
     there = {record.key.decode() for record in read if record.key is not None}
     assert set(senders.acknowledged) - there == set()

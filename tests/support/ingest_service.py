@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -51,12 +51,14 @@ def opt_outs(*people: str, at: str = "2026-09-14T08:30:11Z") -> bytes:
 
 
 class IngestService:
-    """The service, listening on a port of its own."""
+    """The service, listening on a port of its own; a context, at whose end it is killed if it still runs."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, sources: Path = SOURCES) -> None:
-        """Nothing is started. `environment`: settings of the cluster."""
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, sources: Path = SOURCES, *, name: str = "ingest"
+    ) -> None:
+        """Nothing is started. `environment`: settings of the cluster; `name`: of its log file."""
         self.port, self.metrics_port = free_port(), free_port()
-        self._log = folder / "ingest.log"
+        self._log = folder / f"{name}.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TRANSFER_GATE_")},
             **environment,
@@ -67,6 +69,13 @@ class IngestService:
             "TRANSFER_GATE_LOG_FORMAT": "json",
         }
         self._process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
 
     @property
     def address(self) -> str:

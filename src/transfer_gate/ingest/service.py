@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: How long requests that are open may take at the end, seconds; the brokers have less for an acknowledgement.
 _SHUTDOWN_SECONDS = 15
+#: How many connections may wait to be accepted.
+_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -109,6 +111,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        backlog=_BACKLOG,
         h11_max_incomplete_event_size=None,
     )
 
@@ -126,6 +129,8 @@ def _listen(settings: Settings) -> socket.socket:
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
+            # Health answers before the application does: from now on a client waits for it instead of being refused.
+            opened.listen(_BACKLOG)
             opened.setblocking(False)
         except OSError:
             opened.close()

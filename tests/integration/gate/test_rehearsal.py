@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.clients import read_all
+from tests.support.processes import running
 from tests.support.stream_gate import StreamGate, json_of, open_gate
 from tests.support.topics import make_topics
 from tests.support.workers import PATIENCE
@@ -104,16 +105,12 @@ async def test_an_invented_person_is_released_and_a_real_one_quarantined(rehears
 def consumer(gate: StreamGate, store: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """The kit's consumer as it was written; ended by SIGKILL."""
     program = gate.place.folder / "new" / "kit" / "consumer.py"
-    with log.open("ab") as written:
-        process = subprocess.Popen(
-            [sys.executable, str(program), gate.place.bootstrap_servers, str(store)],
-            stdout=written, stderr=written, env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+    command = [sys.executable, str(program), gate.place.bootstrap_servers, str(store)]
+    with (
+        log.open("ab") as written,
+        running(command, stdout=written, stderr=written, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process,
+    ):
+        yield process
 
 
 async def until(holds: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:

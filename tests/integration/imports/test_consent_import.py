@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.clients import partition_of, read_all
 from tests.support.command_line import CommandLine
+from tests.support.processes import running
 from transfer_gate.gate.inbox import Record
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.model.registry import Registry
@@ -134,16 +135,16 @@ def test_killed_in_the_middle_it_goes_on_and_repeats_one_chunk_at_most(
     arguments = [*written(tmp_path, lines), "--chunk-rows", chunk]
     checkpoint = tmp_path / "crm.csv.import.json"
     command = [sys.executable, "-m", "transfer_gate", "consent", "import", *map(str, arguments)]
-    log = (tmp_path / "log").open("wb")
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
-    deadline = time.monotonic() + PATIENCE
-    while not checkpoint.exists() or json.loads(checkpoint.read_bytes())["counts"]["rows"] < 5 * chunk:
-        assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    log.close()
+    with (
+        (tmp_path / "log").open("wb") as log,
+        running(command, env=os.environ | environment, stdout=log, stderr=log) as process,
+    ):
+        deadline = time.monotonic() + PATIENCE
+        while not checkpoint.exists() or json.loads(checkpoint.read_bytes())["counts"]["rows"] < 5 * chunk:
+            assert process.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
     noted = json.loads(checkpoint.read_bytes())
     assert not noted["finished"]
     file = Path(str(arguments[0]))
@@ -210,25 +211,24 @@ def test_tail_shows_events_as_they_come_and_names_nobody(
     topics_of(settings, registry)
     assert run("import", *written(tmp_path, ["erasure,p-old,2026-01-01 10:00"]))[0] == 0
     command = [sys.executable, "-m", "transfer_gate", "consent", "tail", "--output", "jsonl"]
-    process = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    deadline = time.monotonic() + PATIENCE
-    number = 0
-    seen: list[str] = []
-    os.set_blocking(process.stdout.fileno(), False)  # it says nothing until something comes
-    while not seen and time.monotonic() < deadline:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        assert run("import", *written(folder, [f"withdrawal,claire{number},2026-02-01 10:00"]))[0] == 0
-        number += 1
-        seen = process.stdout.readlines()
-    process.send_signal(signal.SIGINT)
-    assert process.wait(PATIENCE) == 130
+    with running(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        deadline = time.monotonic() + PATIENCE
+        number = 0
+        seen: list[str] = []
+        os.set_blocking(process.stdout.fileno(), False)  # it prints nothing until something comes
+        while not seen and time.monotonic() < deadline:
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            assert run("import", *written(folder, [f"withdrawal,claire{number},2026-02-01 10:00"]))[0] == 0
+            number += 1
+            seen = process.stdout.readlines()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
     first = json.loads(seen[0])
     assert first["event"]["type"] == "withdrawal"
     assert first["event"]["prospect_id"] == "***"
     assert "claire" not in seen[0]
-    process.stdout.close()
     code, out, _ = run("tail", "--from-beginning", "--limit", "1")
     header, line = out.splitlines()
     assert (code, header.split()[:2]) == (0, ["event", "at"])

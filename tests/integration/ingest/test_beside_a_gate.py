@@ -29,12 +29,12 @@ async def test_a_webhook_forbids_the_next_release_and_one_that_can_not_be_mapped
     people = ("hook-yes", "hook-out", "hook-odd")
     for who in people:
         await gate.consent(who)
-    service = IngestService(environment, tmp_path)
-    await service.start()
     out = opt_outs("hook-out", at=dt.datetime.now(dt.UTC).isoformat())  # an older one would not forbid a newer consent
-    for body, status in ((out, 200), (out, 200), (ODD, 200), (NOBODY, 422)):
-        assert (await post(service, "signed", body, signed(body)))[0] == status
-    assert await service.stop() == 0, service.log()
+    async with IngestService(environment, tmp_path) as service:
+        await service.start()
+        for body, status in ((out, 200), (out, 200), (ODD, 200), (NOBODY, 422)):
+            assert (await post(service, "signed", body, signed(body)))[0] == status
+        assert await service.stop() == 0, service.log()
     for who in people:
         await gate.send(gate.topics.transfers, gate.events.transfer(who, f"t-{who}"), who.encode())
     outputs = await gate.outputs()

@@ -90,10 +90,10 @@ async def ingest(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactor
         ingest_trusted_proxies="127.0.0.0/8",
     )
     await apply_topics(settings, load_registry(REGISTRY))
-    service = Ingest(settings, folder, sources)
-    await service.start()
-    yield service
-    assert await service.stop() == 0, service.log()
+    async with Ingest(settings, folder, sources) as service:
+        await service.start()
+        yield service
+        assert await service.stop() == 0, service.log()
 
 
 def case(source: str, name: str) -> bytes:

@@ -259,23 +259,20 @@ async def test_webhooks_are_taken_with_exactly_the_documented_rights(place: Plac
     certfile.write_bytes(certificate.cert_chain_pems[0].bytes())
     keyfile.write_bytes(certificate.private_key_pem.bytes())
     environment |= {f"{PREFIX}INGEST_CERTFILE": str(certfile), f"{PREFIX}INGEST_KEYFILE": str(keyfile)}
-    without = IngestService(environment, tmp_path)
-    await without.start(ready=False)
-    assert await without.ended() != 0
-    assert "no right to write it" in without.log()
+    async with IngestService(environment, tmp_path, name="without") as without:
+        await without.start(ready=False)
+        assert await without.ended() != 0
+        assert "no right to write it" in without.log()
     await place.give("ingest", rights)
-    service = IngestService(environment, tmp_path)
-    await service.start()
     body = opt_outs("p-1")
     tls = ssl.create_default_context(cadata=certificate.cert_chain_pems[0].bytes().decode())
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    address = f"{service.address.replace('http', 'https')}/ingest/signed"
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(address, data=body, headers=signed(body), ssl=tls) as got,
-    ):
-        assert got.status == 200
-    assert await service.stop() == 0, service.log()
+    async with IngestService(environment, tmp_path) as service, aiohttp.ClientSession() as session:
+        await service.start()
+        address = f"{service.address.replace('http', 'https')}/ingest/signed"
+        async with session.post(address, data=body, headers=signed(body), ssl=tls) as got:
+            assert got.status == 200
+        assert await service.stop() == 0, service.log()
     with pytest.raises(TopicAuthorizationFailedError):
         async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
             await producer.send_and_wait(place.topics.transfers, b"{}", key=b"p-2")
