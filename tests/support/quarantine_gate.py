@@ -48,11 +48,11 @@ class Operator:
         assert code in (0, 3), err
         return [json.loads(line) for line in out.splitlines()]
 
-    async def acts(self, action: str) -> list[dict[str, Any]]:
+    async def audit_events(self, action: str) -> list[dict[str, Any]]:
         """What the audit topic holds of one command, in order."""
         topics, servers = self.gate.topics, self.gate.place.bootstrap_servers
-        acts = [json.loads(record.value or b"") async for record in read_all(servers, [topics.audit], 1)]
-        return [act for act in acts if act["action"] == action]
+        events = [json.loads(record.value or b"") async for record in read_all(servers, [topics.audit], 1)]
+        return [event for event in events if event["action"] == action]
 
 
 def settings_of(gate: StreamGate) -> Settings:

@@ -10,9 +10,9 @@ import msgspec
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
-from transfer_gate.operators import Act
+from transfer_gate.operators import AuditEvent
 from transfer_gate.quarantine.search import quarantine_ends
-from transfer_gate.records.audit_events import decode_act
+from transfer_gate.records.audit_events import decode_audit_event
 from transfer_gate.records.ledger import LedgerIndex, may_be_replayed
 from transfer_gate.records.quarantined import MalformedHeaders, decode_quarantined
 from transfer_gate.replay.plan_store import CANCELLED, RUN
@@ -98,16 +98,16 @@ class OpenRuns:
 
     def _take(self, value: bytes | None) -> None:
         try:
-            act = decode_act(value)
+            event = decode_audit_event(value)
         except msgspec.DecodeError:
             return
-        if act.plan_id is None or act.outcome == "refused":
+        if event.plan_id is None or event.outcome == "refused":
             return
-        if act.action == RUN:
-            (self._open.add if _begins(act) else self._open.discard)(act.plan_id)
-        elif act.action == CANCELLED:
-            self._open.discard(act.plan_id)
+        if event.action == RUN:
+            (self._open.add if _begins(event) else self._open.discard)(event.plan_id)
+        elif event.action == CANCELLED:
+            self._open.discard(event.plan_id)
 
 
-def _begins(act: Act) -> bool:
-    return act.outcome == "started"
+def _begins(event: AuditEvent) -> bool:
+    return event.outcome == "started"

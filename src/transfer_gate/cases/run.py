@@ -150,7 +150,7 @@ def _differences_of(case: Case) -> list[str]:
         return _of_unread(case, reason, f"the transfer is not valid: {error}")
     nobody = view_of(case.registry).nobody
     if is_unidentified(transfer.prospect_id, nobody):
-        return _of_unread(case, "prospect-unidentified", "the prospect_id stands for nobody")
+        return _of_unread(case, "prospect-unidentified", "the prospect_id identifies no person")
     state = folded(case.consents, case.prospect, case.received, nobody, case.bounds)
     stops = stops_of(transfer, case.stops)
     decided = {decision.partner_id: decision for decision in decide(transfer, state, case.registry, case.at, stops)}

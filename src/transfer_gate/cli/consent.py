@@ -24,7 +24,7 @@ from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import EMPTY
-from transfer_gate.operators import Act, Ending, act_of, audited, operator, record_acts
+from transfer_gate.operators import AuditEvent, Ending, audit_event, audited, operator, record_audit_events
 from transfer_gate.quarantine import search
 from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.export import prospect, shared_domains, time_of
@@ -80,8 +80,8 @@ def unreadable(reveal: bool, why: str | None, output: str, progress: bool | None
             found = [record async for record in search.found_in(session, wanted, view, seen)]
         payloads = await payloads_of(session, found)
         if text is not None:
-            act = act_of(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
-            await record_acts(session, act)
+            event = audit_event(settings, "consent unreadable", "revealed", why=text, details={"records": len(found)})
+            await record_audit_events(session, [event])
         both = zip(found, payloads, strict=True)
         nobody = _nobody(settings)
         return [_row(copy, payload, nobody, reveal=reveal) for copy, payload in both if not came_home(copy, payload)]
@@ -147,7 +147,7 @@ def resolve(
             offset = copy.held.source.offset
             await _resolve(session, copy.record.key or b"", [offset], text, ticket, wait_seconds, yes=yes)
             return
-        async with audited(session, _act(session, text, ticket, {"quarantine_id": wanted})) as ending:
+        async with audited(session, _event(session, text, ticket, {"quarantine_id": wanted})) as ending:
             await _settle(session, [wanted], copy.record.partition, text, wait_seconds, ending)
         echo("it was about no person: its copy in quarantine is discarded, and it blocked no transfer")
 
@@ -173,7 +173,7 @@ async def _resolve(
     partition = events[0].partition
     numbers = [event.offset for event in events]
     details = {"topic": settings.topics.consents, "partition": partition, "offsets": numbers}
-    async with audited(session, _act(session, why, ticket, details)) as ending:
+    async with audited(session, _event(session, why, ticket, details)) as ending:
         reached = await publish_resolution(session, key, partition, numbers, by=operator(settings), why=why)
         home = await home_of(session, key, partition)
         if not await is_applied(session, partition, reached, home, timeout):
@@ -200,7 +200,7 @@ async def _resolve_history(
     echo(f"forgets {len(state.consents)} versions of consents, keeps {oppositions} oppositions", err=True)
     _confirm(yes)
     details = {"topic": session.settings.topics.consents, "partition": home, "history": True}
-    async with audited(session, _act(session, why, ticket, details)) as ending:
+    async with audited(session, _event(session, why, ticket, details)) as ending:
         reached = await publish_resolution(session, key, home, [], by=operator(session.settings), why=why, history=True)
         if not await is_applied(session, home, reached, home, timeout):
             raise PartiallyFailed("the resolution is published, but no gate has applied it yet", do="start a worker")
@@ -209,8 +209,8 @@ async def _resolve_history(
     echo("resolved the history; have what the person consents to now sent again")
 
 
-def _act(session: Session, why: str, ticket: str | None, details: dict[str, Any]) -> Act:
-    return act_of(session.settings, "consent resolve", why=why, ticket=ticket, details=details)
+def _event(session: Session, why: str, ticket: str | None, details: dict[str, Any]) -> AuditEvent:
+    return audit_event(session.settings, "consent resolve", why=why, ticket=ticket, details=details)
 
 
 async def _print_what_blocks(session: Session, key: bytes, partition: int) -> None:

@@ -18,7 +18,7 @@ from transfer_gate.imports.rows import FORMATS, Format, Reject
 from transfer_gate.imports.run import Counts, Import, Source, chunks, job_of, open_source
 from transfer_gate.imports.writing import open_writer
 from transfer_gate.kafka.session import Session, in_session
-from transfer_gate.operators import act_of, audited
+from transfer_gate.operators import audit_event, audited
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
 
@@ -98,10 +98,10 @@ def import_command(
                         "mapping_sha256": job.mapping_sha256,
                         "after_row": import_.resumed_after,
                     }
-                    act = act_of(settings, "consent import", why=why, ticket=ticket, details=details)
+                    event = audit_event(settings, "consent import", why=why, ticket=ticket, details=details)
                     if import_.resumed_after:
                         echo(f"goes on after row {import_.resumed_after:,}", err=True)
-                    async with audited(session, act) as ending:
+                    async with audited(session, event) as ending:
                         try:
                             what = f"{source.file.name}, {read.rows.unit}"
                             with passing(what, progress, read.rows.total) as seen:

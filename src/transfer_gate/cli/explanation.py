@@ -33,7 +33,7 @@ GATE_REASONS: Final[dict[str, str]] = {
     "too-large": "the record was larger than what the gate can write, and is kept by reference",
     "key-mismatch": "the key of the record was not its prospect_id",
     "key-misplaced": "the record was in another partition than its key's",
-    "prospect-unidentified": "the prospect_id stands for nobody",
+    "prospect-unidentified": "the prospect_id identifies no person",
     "history-overflow": "the prospect has more consent events than the gate keeps of one person",
     "consent-unreadable": "a consent event of the prospect could not be read, and might have been a withdrawal",
     "partner-unknown": "the registry has no file of the partner",

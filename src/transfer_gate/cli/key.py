@@ -12,7 +12,7 @@ from transfer_gate.cli.render import echo, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
-from transfer_gate.operators import act_of, audited
+from transfer_gate.operators import audit_event, audited
 from transfer_gate.quarantine import master_keys as keys
 from transfer_gate.quarantine.master_keys import RunningWorker, require_key, running_workers
 from transfer_gate.quarantine.payloads import master_keys
@@ -65,8 +65,8 @@ def promote(name: str, why: str | None, ticket: str | None) -> None:
 
     async def run(session: Session) -> None:
         details = {"master_id": name, "before": masters.current}
-        act = act_of(settings, "key promote", why=why, ticket=ticket, details=details)
-        async with audited(session, act) as ending:
+        event = audit_event(settings, "key promote", why=why, ticket=ticket, details=details)
+        async with audited(session, event) as ending:
             workers = await running_workers(session)
             ending.details = {"workers": len(workers)}
             if not workers:
@@ -133,8 +133,8 @@ def rotate(ticket: str | None, wait_seconds: float, progress: bool | None) -> No
     masters, _ = _masters(settings)
 
     async def run(session: Session) -> None:
-        act = act_of(settings, "key rotate", ticket=ticket, details={"master_id": masters.current})
-        async with audited(session, act) as ending:
+        event = audit_event(settings, "key rotate", ticket=ticket, details={"master_id": masters.current})
+        async with audited(session, event) as ending:
             require_key(await running_workers(session), masters.current)
             with passing("changelog", progress) as seen:
                 outcome = await keys.rotate(session, masters, wait_seconds, seen)

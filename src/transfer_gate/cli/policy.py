@@ -103,7 +103,7 @@ def _of_event(
     nobody = view_of(rulebook).nobody
     if is_unidentified(transfer.prospect_id, nobody):
         raise InvalidInput(
-            f"{event}: prospect-unidentified: the prospect_id stands for nobody",
+            f"{event}: prospect-unidentified: the prospect_id identifies no person",
             do="send the id of a person; docs/explanation/rules.md lists the words that are none",
         )
     state = folded(events_in(consents) if consents else (), transfer.prospect_id.encode(), nobody=nobody)

@@ -27,7 +27,7 @@ from transfer_gate.cli.render import echo, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
-from transfer_gate.operators import act_of, audited, record_acts
+from transfer_gate.operators import audit_event, audited, record_audit_events
 from transfer_gate.quarantine import search
 from transfer_gate.quarantine.discard import Chosen, Outcome, choose, discard
 from transfer_gate.quarantine.export import export as export_records
@@ -97,7 +97,9 @@ def list_command(
     async def run(session: Session) -> None:
         if text is not None:
             details = filter_details(wanted)
-            await record_acts(session, act_of(settings, "quarantine list", "revealed", why=text, details=details))
+            await record_audit_events(
+                session, [audit_event(settings, "quarantine list", "revealed", why=text, details=details)]
+            )
         view = await search.look(session, wanted, after=behind, partition=partition)
         with passing("quarantine", progress, view.offsets) as seen:
             async with aclosing(search.found_in(session, wanted, view, seen)) as found:
@@ -185,8 +187,8 @@ def export(
 
     async def run(session: Session) -> int:
         details = filter_details(wanted) | {"to": file.name}
-        act = act_of(settings, "quarantine export", why=why, ticket=ticket, details=details)
-        async with audited(session, act) as ending:
+        event = audit_event(settings, "quarantine export", why=why, ticket=ticket, details=details)
+        async with audited(session, event) as ending:
             view = await search.look(session, wanted, partition=partition)
             domains = shared_domains(settings)
             with passing("quarantine", progress, view.offsets) as seen:
@@ -249,8 +251,10 @@ def discard_command(
                 do=f"look at them with --dry-run, then give --yes ({PREFIX}DISCARD_CONFIRM_RECORDS sets the size)",
             )
         details = filter_details(wanted) | {"records": chosen.count}
-        act = act_of(settings, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details)
-        async with audited(session, act) as ending:
+        event = audit_event(
+            settings, "quarantine discard", why=text, ticket=ticket, digest=chosen.digest, details=details
+        )
+        async with audited(session, event) as ending:
             with passing("discard", progress, chosen.view.offsets) as seen:
                 outcome = await discard(session, wanted, chosen, text, wait_seconds, seen)
             ending.details = msgspec.to_builtins(outcome)

@@ -15,7 +15,7 @@ from transfer_gate.errors import NothingMatched
 from transfer_gate.gate.redecision import Redecision
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
-from transfer_gate.operators import act_of, record_acts
+from transfer_gate.operators import audit_event, record_audit_events
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.consent_states import states_of
@@ -121,7 +121,9 @@ async def whole_record(session: Session, life: Life, why: str | None) -> Shown:
     payload = await with_original(session, newest, kept)
     if why is not None:
         details = {"quarantine_id": newest.held.quarantine_id, "payload": payload.condition}
-        await record_acts(session, act_of(session.settings, "quarantine show", "revealed", why=why, details=details))
+        await record_audit_events(
+            session, [audit_event(session.settings, "quarantine show", "revealed", why=why, details=details)]
+        )
     view = _record_view(life, payload, shared_domains(session.settings), reveal=why is not None)
     return view, _record_lines(view)
 
@@ -210,7 +212,9 @@ async def explained_record(session: Session, life: Life, why: str | None) -> Sho
             fresh = redecide(newest.held, key, payload, state, registry, now)
     if why is not None:
         details = {"quarantine_id": newest.held.quarantine_id, "facts": fresh is not None}
-        await record_acts(session, act_of(session.settings, "quarantine explain", "revealed", why=why, details=details))
+        await record_audit_events(
+            session, [audit_event(session.settings, "quarantine explain", "revealed", why=why, details=details)]
+        )
     view = {
         "quarantine_id": newest.held.quarantine_id,
         "state": newest.state,

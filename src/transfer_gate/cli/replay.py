@@ -276,7 +276,7 @@ def _differences(differences: list[Difference]) -> Iterator[Table]:
 
 
 def _status_page(status: Status) -> Iterator[str | Table]:
-    """A plan, how far it is, and the acts about it."""
+    """A plan, how far it is, and the audit events about it."""
     yield f"plan     {status.plan_id}, digest {status.digest[:12]}…, by {status.by}"
     given = {name: len(value) if isinstance(value, list) else value for name, value in status.filter.items()}
     yield "filter   " + (", ".join(f"{name} {value}" for name, value in given.items()) or "everything open")
@@ -291,12 +291,12 @@ def _status_page(status: Status) -> Iterator[str | Table]:
     yield ""
     rows = [
         (
-            act.at.isoformat(timespec="seconds"),
-            act.by,
-            act.action,
-            f"{act.outcome} ({act.why})" if act.why else act.outcome,
-            act.ticket or "",
+            event.at.isoformat(timespec="seconds"),
+            event.by,
+            event.action,
+            f"{event.outcome} ({event.why})" if event.why else event.outcome,
+            event.ticket or "",
         )
-        for act in status.acts
+        for event in status.acts
     ]
-    yield table(rows, "at", "by", "act", "outcome", "ticket")
+    yield table(rows, "at", "by", "action", "outcome", "ticket")

@@ -12,7 +12,7 @@ from transfer_gate.cli.render import echo
 from transfer_gate.errors import NothingMatched
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
-from transfer_gate.operators import act_of, audited
+from transfer_gate.operators import audit_event, audited
 from transfer_gate.partners.alike import Inventor
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.transfers import decode_transfer
@@ -48,8 +48,8 @@ def sample(like: str, why: str | None, ticket: str | None) -> None:
         if place is None or max(start, begins[place]) >= min(end, ends[place]):
             return 0, 0
         made = left_out = 0
-        act = act_of(settings, "sample", why=why, ticket=ticket, details={"like": like})
-        async with audited(session, act) as ending:
+        event = audit_event(settings, "sample", why=why, ticket=ticket, details={"like": like})
+        async with audited(session, event) as ending:
             within = {place: min(end, ends[place])}, {place: max(start, begins[place])}
             async for records in session.reader.records(*within):
                 for record in records:

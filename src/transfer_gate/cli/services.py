@@ -13,7 +13,7 @@ from transfer_gate.errors import CheckFailed, InvalidInput, NothingMatched
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import in_session
 from transfer_gate.observe.logs import configure_logs
-from transfer_gate.operators import act_of, record_acts
+from transfer_gate.operators import audit_event, record_audit_events
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import load_settings
 
@@ -45,8 +45,8 @@ def worker(allow_older_registry: bool, why: str | None) -> None:
     configure_logs(settings.log_format, settings.log_level)
     if allow_older_registry:
         text = reason_given(why, "a rollback of the registry")
-        act = act_of(settings, "worker", "allow-older-registry", why=text)
-        in_session(settings, lambda session: record_acts(session, act))
+        event = audit_event(settings, "worker", "allow-older-registry", why=text)
+        in_session(settings, lambda session: record_audit_events(session, [event]))
     from transfer_gate.gate.worker import run_worker
 
     _run(run_worker(settings, allow_older_registry=allow_older_registry))

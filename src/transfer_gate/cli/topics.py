@@ -17,7 +17,7 @@ from transfer_gate.growth.run import Grown, grow
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
 from transfer_gate.kafka.topics import Difference, TopicReport, apply_topics
-from transfer_gate.operators import act_of, audited
+from transfer_gate.operators import audit_event, audited
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import PREFIX, load_settings
 
@@ -61,8 +61,8 @@ def grow_command(partitions: int, despite_verify: bool, why: str | None, ticket:
     registry = load_registry(settings.registry)
 
     async def run(session: Session) -> Grown:
-        act = act_of(settings, "topics grow", why=why, ticket=ticket, details={"partitions": partitions})
-        async with audited(session, act) as ending:
+        event = audit_event(settings, "topics grow", why=why, ticket=ticket, details={"partitions": partitions})
+        async with audited(session, event) as ending:
             grown = await grow(
                 session, registry, partitions, despite_verify=despite_verify, say=lambda line: echo(line, err=True)
             )

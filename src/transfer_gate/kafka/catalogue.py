@@ -115,6 +115,6 @@ def catalogue(
         *(spec(name, "partner", _DELETE, passed_on) for name in partner_names),
         # Written by the gate in the transaction of the outcome, so in the partition of the record that it is about.
         spec(topics.ledger, "ledger", _COMPACT, own),
-        # One partition, so that the acts of all operators stand in one order.
+        # One partition, so that the audit events of all operators stand in one order.
         spec(topics.audit, "audit", _DELETE, _EVIDENCE, own, shares=False, count=1),
     )

@@ -1,1 +1,1 @@
-"""What operators do with quarantined records: look, plan, replay, discard; every act is audited."""
+"""What operators do with quarantined records: look, plan, replay, discard; every change is audited."""

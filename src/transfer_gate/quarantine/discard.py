@@ -11,7 +11,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.quarantine.ledger_index import read_ledger
 from transfer_gate.quarantine.search import Filter, View, found_in, look
 from transfer_gate.records.ledger import DISCARDED, OPEN
-from transfer_gate.records.replay_requests import asking
+from transfer_gate.records.replay_requests import requesting
 
 OnProgress = Callable[[int], None]
 
@@ -86,7 +86,9 @@ async def discard(
         async for found in found_in(session, wanted, chosen.view, on_progress):
             if found.state == OPEN and (consents or found.held.stage != "consent"):
                 partition = chosen.view.to.of(found.record)
-                await sender.send(partition, found.record.key, None, asking("discard", run, why, found.record.headers))
+                await sender.send(
+                    partition, found.record.key, None, requesting("discard", run, why, found.record.headers)
+                )
                 sent.setdefault(partition, []).append(UUID(found.held.quarantine_id))
         await sender.flush()
     in_time = await session.cluster.await_commits(

@@ -17,7 +17,7 @@ from transfer_gate.kafka.groups import Member
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import TopicPartition
-from transfer_gate.records.replay_requests import asking
+from transfer_gate.records.replay_requests import requesting
 from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, load_master_keys, master_key_id
 
 _OWNER_ONLY: Final = 0o600
@@ -224,7 +224,7 @@ async def _request(session: Session, partition: int, keys: Iterable[bytes], time
     settings = session.settings
     async with session.producer.sender(settings.topics.replay) as sender:
         for key in keys:
-            await sender.send(partition, key, None, asking("rewrap", None, None))
+            await sender.send(partition, key, None, requesting("rewrap", None, None))
     return await session.cluster.await_commits(settings.app_id, settings.topics.replay, sender.reached, timeout)
 
 

@@ -1,4 +1,4 @@
-"""What the audit topic holds: one record for every act of an operator (contract section 1)."""
+"""Audit events: who did what from the command line, as records of the audit topic (contract section 1)."""
 
 from typing import Any, Final
 
@@ -8,8 +8,8 @@ from msgspec import Struct
 from transfer_gate.model.terms import Instant
 
 
-class Act(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One act of an operator.
+class AuditEvent(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What an operator did.
 
     `action` is the command, such as `replay run`; `by` is the operator, `at` (UTC) when, `plan_id` and `digest` what
     it was about, `ticket` and `why` what for. `details` never hold contact data.
@@ -26,10 +26,10 @@ class Act(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-_DECODER: Final = msgspec.json.Decoder(Act)
-encode_act = msgspec.json.Encoder().encode
+_DECODER: Final = msgspec.json.Decoder(AuditEvent)
+encode_audit_event = msgspec.json.Encoder().encode
 
 
-def decode_act(raw: bytes | None) -> Act:
-    """Read an act. Raises msgspec.DecodeError when the record is none."""
+def decode_audit_event(raw: bytes | None) -> AuditEvent:
+    """Read an audit event. Raises msgspec.DecodeError when the record is not one."""
     return _DECODER.decode(raw or b"")

@@ -17,14 +17,14 @@ from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord
 from transfer_gate.records.json_names import names_twice
 
 STRUCTURED: Final = b"application/cloudevents+json"
-#: Headers that say so, for an envelope that comes without any: from a file.
+#: Headers that declare it, for an envelope that comes without headers: from a file.
 AS_STRUCTURED: Final[Headers] = ((CONTENT_TYPE, STRUCTURED),)
 _VERSION: Final = "1.0"
 _JSON: Final = "application/json"
 
 
 class NotAnEnvelope(UnreadableRecord):
-    """A record that says that it is a CloudEvents envelope and is none, or holds no JSON; the text says why."""
+    """The headers declare a CloudEvents envelope, and the value is not one, or holds no JSON; the text says why."""
 
 
 class _Envelope(Struct, frozen=True):
@@ -46,7 +46,7 @@ _BODY: Final = msgspec.json.Decoder(_Body)
 
 
 def is_structured(headers: Headers) -> bool:
-    """Whether a record's headers say that its value is an envelope."""
+    """Whether a record's headers declare that its value is an envelope."""
     for name, value in headers:
         if name == CONTENT_TYPE and value is not None and value.partition(b";")[0].strip().lower() == STRUCTURED:
             return True
@@ -63,7 +63,7 @@ def looks_structured(raw: bytes) -> bool:
 
 
 def plain_value(raw: bytes | None, headers: Headers) -> bytes | None:
-    """The record without its envelope, where it has one; of a wrong envelope nothing, which no one can read either."""
+    """The record without its envelope, where it has one; no bytes, which are unreadable, for one that is wrong."""
     if raw is None or not headers or not is_structured(headers):
         return raw
     try:
@@ -113,7 +113,7 @@ def _is_json(content_type: str | None) -> bool:
 
 
 def _with_id(body: bytes, envelope_id: str) -> bytes:
-    """The record with `event_id` in front where it names none. What is no object stays as it is: others say why."""
+    """The record with `event_id` in front where it names none. What is not an object is returned as it is."""
     try:
         named = _BODY.decode(body).event_id is not UNSET
     except (ValueError, RecursionError, MemoryError):

@@ -1,8 +1,8 @@
 """What every commit notes beside the offsets of the inputs, in the metadata that Kafka keeps with an offset.
 
 Brokers forget the offsets of a topic that is deleted, so the same note stands beside the offset of every input, and
-beside one of the replay ledger. It is text, which an operator reads with `kafka-consumer-groups`; `gate.integrity` says
-what is done with it.
+beside one of the replay ledger. It is text, which an operator reads with `kafka-consumer-groups`; `gate.integrity`
+compares it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ class LogIdentity(NamedTuple):
 
 
 def identity_after(known: LogIdentity | None, topic_id: str) -> LogIdentity:
-    """The life of the topic that is there now, after the one that is known of its name."""
+    """The life of the topic that is there now, after the last one noted under its name."""
     if known is None:
         return LogIdentity(topic_id)
     return known if known.topic_id == topic_id else LogIdentity(topic_id, known.number + 1)
@@ -53,7 +53,7 @@ class CommitNote(Struct, frozen=True):
     """What a commit notes beside the offset of every input topic, because brokers forget those of a topic that is
     deleted: the life of the consent table, up to where the consent changelog and the replay ledger reached, under which
     partition count, on which topics, by which registry (`published_at/revision`), in which format of states, and which
-    `offsets` of the inputs were committed: one that an operator sets later has lost its note, the others have not.
+    `offsets` of the inputs were committed: an offset that an operator sets later loses its note, the others keep it.
     """
 
     life: str
@@ -82,12 +82,12 @@ class CommitNote(Struct, frozen=True):
 
     @property
     def changelog(self) -> Reach:
-        """What holds for the consent changelog."""
+        """What the consent changelog must still have."""
         return Reach(self.changelog_end, self.life)
 
     @property
     def ledger(self) -> Reach:
-        """What holds for the replay ledger."""
+        """What the replay ledger must still have."""
         return Reach(self.ledger_end, self.life)
 
 

@@ -59,8 +59,8 @@ class ConsentFold:
     ) -> None:
         """Fold one record into the states of all prospects that it concerns, as `policy.fold` says.
 
-        One that can't be read blocks its key, and the prospect whom it names. An erasure destroys the key that sealed
-        the prospect's payloads. `received`: the broker's timestamp, see `records.state.received_at`.
+        A record that can't be read blocks its key, and the prospect whom it names. An erasure destroys the key that
+        sealed the prospect's payloads. `received`: the broker's timestamp, see `records.state.received_at`.
         """
         try:
             event = decode_consent(value, key, self._unidentified, headers)
@@ -98,7 +98,7 @@ def decode_consent(
     raw: bytes | None, key: bytes | None, unidentified: AbstractSet[str] = frozenset(), headers: Headers = ()
 ) -> ConsentEvent:
     """Read one record of `consent-events` whose record key is `key`; `unidentified`: the policy's `unidentified_ids`.
-    In an envelope of CloudEvents where its headers say so.
+    In an envelope of CloudEvents where its headers declare one.
 
     Raises Unreadable when it is not JSON, not a consent event, or not about the prospect that its key names.
     """
@@ -129,7 +129,7 @@ def decode_consent(
     if about != key:
         raise Unreadable("prospect_id is not the record's key", _both(keyed, event.prospect_id, unidentified))
     if not keyed:
-        raise Unreadable("prospect_id stands for nobody")
+        raise Unreadable("prospect_id identifies no person")
     if event.event_time < FIRST_EVENT_TIME:
         raise Unreadable("event_time is before 2000-01-01 (Europe/Paris)", keyed)
     return event
@@ -170,7 +170,7 @@ def _consent_with_other_words(
 
 
 def scope_in(members: Any) -> Scope:
-    """The scope of a contact stop. Raises Unreadable when it is none."""
+    """The scope of a contact stop. Raises Unreadable when it is not a scope."""
     try:
         plain = without_nulls({} if members is None else members)
         return msgspec.convert(_in_plain_words(plain) if isinstance(plain, dict) else plain, Scope)

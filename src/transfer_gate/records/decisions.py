@@ -40,8 +40,8 @@ class ConsentSeen(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     """What the decision knew of the prospect's consent.
 
     `offset` is the position in this partition of `consent-events`: every event below it was applied, none at or
-    above it. `topic_id` (KIP-516) only where that topic is not the first of its name: what the former ones said was
-    applied before.
+    above it. `topic_id` (KIP-516) only where that topic is not the first of its name: the events of the former
+    topics were applied before.
     """
 
     offset: int
@@ -78,7 +78,7 @@ encode_decision: Final = msgspec.json.Encoder().encode
 
 
 def decode_decision(raw: bytes | None) -> DecisionRecord | None:
-    """Read a decision record; None for what is none: only the gate should write there."""
+    """Read a decision record; None where it can't be read: only the gate should write there."""
     try:
         return _DECODER.decode(raw or b"")
     except msgspec.DecodeError:

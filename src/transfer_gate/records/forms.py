@@ -36,7 +36,7 @@ COUNTRIES: Final = frozenset(first + second for first in ascii_uppercase for sec
 
 def fault_in(transfer: Transfer) -> str | None:
     """What is wrong, and where, or None; names fields, never their values."""
-    # Each member is read once: that costs more here than what is asked of it.
+    # Each member is read once: that costs more here than what is checked of it.
     contact, subject = transfer.contact, transfer.subject
     country = None if subject is None else subject.country
     if country is not None and country not in COUNTRIES:
@@ -76,8 +76,8 @@ def _trimmed(text: str) -> str:
     """The text without white space at its ends, nor invisible characters (controls, byte order marks)."""
     if text.isprintable():
         return text.strip()
-    seen = [place for place, character in enumerate(text) if character.isprintable() and not character.isspace()]
-    return text[seen[0] : seen[-1] + 1] if seen else ""
+    shown = [place for place, character in enumerate(text) if character.isprintable() and not character.isspace()]
+    return text[shown[0] : shown[-1] + 1] if shown else ""
 
 
 def is_phone(text: str) -> bool:

@@ -31,7 +31,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def without_values(text: str) -> str:
-    """What an UnreadableRecord says, without the word that it may quote: an input may hold personal data."""
+    """The text of an UnreadableRecord without the word that it may quote: an input may hold personal data."""
     wrong, at, place = text.rpartition(" - at ")
     kind = re.split(r"['\"]", wrong or place, maxsplit=1)[0].rstrip()
     return f"{kind}{at}{place}" if wrong else kind

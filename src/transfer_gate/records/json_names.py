@@ -13,7 +13,7 @@ import orjson
 from transfer_gate.model.consent import CallSlot, ConsentEvent, ConsentGiven, Resolution, Scope
 from transfer_gate.model.transfer import Contact, Transfer
 
-#: Quotation marks of a member whose value is a string, and of one with another value; of a string alone as many.
+#: Quotation marks of a member whose value is a string, and of a member with another value; of a string alone as many.
 _STRING: Final = 4
 _OTHER: Final = 2
 

@@ -26,11 +26,11 @@ RecordState = State | Literal["superseded"]
 class LedgerEntry(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What happened last to a quarantined record.
 
-    - `state`: `open` (it may be replayed), `replayed` (nothing of it is held any more), `discarded`.
-    - `attempt`: of the quarantine record that holds it now, or held it last; only this one may be replayed.
+    - `state`: `open` (it may be replayed), `replayed` (nothing of it is quarantined any more), `discarded`.
+    - `attempt`: of its latest quarantine record; only that record may be replayed.
     - `at` (UTC), `run`: when, and by which replay plan.
     - `released`, `quarantined`: what came of the last attempt.
-    - `split`: quarantine ids of the records that a record which could not be read at first became, one a partner.
+    - `split`: quarantine ids of the records for each partner, that a record which could not be read at first became.
     - `why`: of a discard, or why an attempt came to nothing.
     """
 
@@ -74,7 +74,7 @@ def order_of(entry: LedgerEntry) -> tuple[int, int]:
 
 
 class LedgerStatus(NamedTuple):
-    """Of an entry, what says whether a record is open. `split`: it could not be read at first, and became one record
+    """Of an entry, what decides whether a record is open. `split`: it could not be read at first, and became one record
     for each partner for whom it is still quarantined.
     """
 
@@ -84,7 +84,7 @@ class LedgerStatus(NamedTuple):
 
 
 def may_be_replayed(entry: LedgerEntry | LedgerStatus | None, attempt: int) -> bool:
-    """Whether a quarantine record of this attempt is the one that is open; each is taken at most once."""
+    """Whether the quarantine record of this attempt is open; each is taken at most once."""
     if entry is None:
         return attempt == 1
     return entry.state == OPEN and entry.attempt == attempt

@@ -68,7 +68,7 @@ def stray_offset(partition: int, offset: int, life: int = 0) -> int:
 
 
 def beside_stray(name: int, offset: int) -> int:
-    """The `stray_offset` of another event of the same topic and partition as the one that is known by `name`."""
+    """The `stray_offset` of another event of the same topic and partition as the event that is known by `name`."""
     return name >> _LIFE_AT << _LIFE_AT | offset
 
 

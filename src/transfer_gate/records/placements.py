@@ -21,15 +21,15 @@ class Placements:
         """`partitions`: the count now."""
         self.now = Placement(partitioner, partitions)
         self._earlier = {place: tuple(sorted(found, key=_below)) for place, found in (earlier or {}).items() if found}
-        self._said = partitioner, partitions, self._earlier
+        self._made_of = partitioner, partitions, self._earlier
         counts = {placed.partitions for found in self._earlier.values() for placed in found}
         self._then = {count: Placement(partitioner, count) for count in counts}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Placements) and self._said == other._said
+        return isinstance(other, Placements) and self._made_of == other._made_of
 
     def __hash__(self) -> int:
-        return hash(str(self._said))
+        return hash(str(self._made_of))
 
     @property
     def grown(self) -> bool:
@@ -53,7 +53,7 @@ class Placements:
 
 
 class TopicPlacements(NamedTuple):
-    """`Placements` as seen from one topic."""
+    """`Placements` for one topic."""
 
     placements: Placements
     topic: str = ""

@@ -29,7 +29,7 @@ class MalformedHeaders(ValueError):
 
 
 class Reference(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """In place of a value (header `tg-reference`): where the record stands that it is, and what it is.
+    """In place of a value (header `tg-reference`): where the record stands, and what it is.
 
     `size` and `sha256` are those of the source's value. `last_offset`: bytes that can't be had stand from `offset` to
     here; their `size` and `sha256` are then those of the batch as it is stored. `key_size`, `key_sha256`: the key is
@@ -57,11 +57,11 @@ _REASON: Final = {"enum": list(REASONS)}
 HEADERS: Final = (
     Header(names.FORMAT, "Version of this set of headers.", {"const": "1"}),
     Header(names.QUARANTINE_ID, "UUIDv5 of the first source coordinates and the partner.", {"pattern": _UUID}),
-    Header(names.STAGE, "Where the record was held.", {"enum": list(get_args(Stage))}),
+    Header(names.STAGE, "Where the record was quarantined.", {"enum": list(get_args(Stage))}),
     Header(names.PARTNER, "Partner; absent when the record could not be read.", optional=True),
     Header(
         names.CHANNELS,
-        "Channels that were held; absent when the record could not be read.",
+        "Channels that were quarantined; absent when the record could not be read.",
         json_text(
             {
                 "type": "array",
@@ -101,8 +101,8 @@ HEADERS: Final = (
     Header(names.DECISION_ID, "Decision record that explains it.", {"pattern": _UUID}, optional=True),
     Header(names.POLICY_REVISION, "Revision of the registry that decided."),
     Header(names.CONSENT_OFFSET, "Position in `consent-events` that the decision saw.", {"pattern": r"^-?[0-9]+$"}),
-    Header(names.QUARANTINED_AT, "When this attempt was held.", _WHEN),
-    Header(names.FIRST_QUARANTINED_AT, "When the record was first held.", _WHEN),
+    Header(names.QUARANTINED_AT, "When this attempt was quarantined.", _WHEN),
+    Header(names.FIRST_QUARANTINED_AT, "When the record was first quarantined.", _WHEN),
     Header(names.ATTEMPT, "Number of decisions so far, from 1.", {"pattern": r"^[1-9][0-9]*$"}),
     Header(names.REPLAY_RUN, "Replay that sent the record back; absent before the first.", optional=True),
     Header(
@@ -122,8 +122,7 @@ HEADERS: Final = (
         "In place of the value, which is too large to be repeated, or can't be had: where the source stands, "
         "its size (bytes) and SHA-256; absent where the value is there. `last_offset`: bytes that can't be had "
         "stand from `offset` to there. `key_size`, `key_sha256`: the key is left out, too; "
-        "`headers_left_out`: so are "
-        "the headers.",
+        "`headers_left_out`: so are the headers.",
         json_text(
             {
                 "type": "object",
@@ -195,15 +194,15 @@ class Opener:
         self._key_of = key_of
         self._masters = masters
 
-    def open(self, held: Quarantined, key: bytes | None, value: bytes | None) -> bytes | None:
+    def open(self, record: Quarantined, key: bytes | None, value: bytes | None) -> bytes | None:
         """The payload of a record with this key and value, which it is itself where it is not sealed.
 
         Raises Erased, NotOpened (see `records.sealing`).
         """
-        if held.encryption is None:
+        if record.encryption is None:
             return value
-        owner = held.owner(key)
-        return open_sealed(value or b"", held.encryption, held.name, self._key_of(owner), self._masters)
+        owner = record.owner(key)
+        return open_sealed(value or b"", record.encryption, record.name, self._key_of(owner), self._masters)
 
 
 _REFERENCE: Final = msgspec.json.Decoder(Reference)
@@ -228,7 +227,7 @@ def decode_quarantined(sent: Headers) -> Quarantined:
         offset=own.number(names.SOURCE_OFFSET),
         topic_id=own.optional(names.SOURCE_TOPIC_ID),
     )
-    held = Quarantined(
+    record = Quarantined(
         quarantine_id=own.text(names.QUARANTINE_ID),
         stage=own.stage(),
         partner_id=partner_id,
@@ -247,11 +246,11 @@ def decode_quarantined(sent: Headers) -> Quarantined:
         reference=own.decoded(names.REFERENCE, _REFERENCE) if names.REFERENCE in own.values else None,
         inbound=names.without_gate_headers(sent),
     )
-    if held.quarantine_id != ids.quarantine_id(source.name, source.partition, source.offset, partner_id or ""):
+    if record.quarantine_id != ids.quarantine_id(source.name, source.partition, source.offset, partner_id or ""):
         raise MalformedHeaders(f"header {names.QUARANTINE_ID} is not that of the coordinates")
-    if held.attempt < 1 or not any(held.reasons.values()) or bool(held.channels) != (partner_id is not None):
+    if record.attempt < 1 or not any(record.reasons.values()) or bool(record.channels) != (partner_id is not None):
         raise MalformedHeaders("attempt, reasons or channels are not those of a quarantine record")
-    return held
+    return record
 
 
 class _OwnHeaders:

@@ -1,4 +1,4 @@
-"""A record of the replay topic: a quarantine record that is sent back, and what is asked of the gate."""
+"""A record of the replay topic: a quarantine record that is sent back, and what it requests of the gate."""
 
 from typing import Final, Literal, get_args
 
@@ -8,16 +8,16 @@ from msgspec import Struct
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import PREFIX, RAW, Header, Headers, json_text
 
-#: What a record on the replay topic asks of the gate; without the header, a fresh decision.
+#: What a record on the replay topic requests of the gate; without the header, a fresh decision.
 Action = Literal["replay", "discard", "rewrap"]
 
-#: What an earlier replay wrote, and a new one writes anew.
-_OURS: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
+#: What an earlier replay wrote, and each replay writes itself.
+_REQUEST: Final = frozenset({names.REPLAY_RUN, names.REPLAY_ACTION, names.REPLAY_WHY})
 #: Headers that a record of the replay topic may have besides those of a quarantine record.
 HEADERS: Final = (
     Header(
         names.REPLAY_ACTION,
-        "What is asked: a fresh decision (also when the header is absent), to discard the record for good, or "
+        "What is requested: a fresh decision (also when the header is absent), to discard the record for good, or "
         "to wrap the key of a prospect by the current master key (then no other header and no value).",
         {"enum": list(get_args(Action))},
         optional=True,
@@ -43,11 +43,13 @@ class RawHeader(Struct, frozen=True, gc=False):
 _RAW: Final = msgspec.json.Decoder(RawHeader)
 
 
-def asking(action: Action, run: str | None, why: str | None, headers: Headers = ()) -> list[tuple[str, bytes | None]]:
+def requesting(
+    action: Action, run: str | None, why: str | None, headers: Headers = ()
+) -> list[tuple[str, bytes | None]]:
     """Headers of a quarantine record with a request to the gate, as any producer takes them."""
-    asked = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
-    kept = [header for header in headers if header[0] not in _OURS]
-    return portable(kept + [(name, text.encode()) for name, text in asked if text is not None])
+    request = [(names.REPLAY_RUN, run), (names.REPLAY_ACTION, action), (names.REPLAY_WHY, why)]
+    kept = [header for header in headers if header[0] not in _REQUEST]
+    return portable(kept + [(name, text.encode()) for name, text in request if text is not None])
 
 
 def portable(headers: Headers) -> list[tuple[str, bytes | None]]:

@@ -37,7 +37,7 @@ class SealError(Exception):
 
 
 class Erased(SealError):
-    """Its key was destroyed: the payload can't be read by anyone any more."""
+    """Its key was destroyed: the payload can't be read any more."""
 
 
 class NotOpened(SealError):
@@ -76,7 +76,7 @@ class OpenedKey(Struct, frozen=True, gc=False):
 
 
 class MasterKeys:
-    """The master keys of an installation: the first wraps, every one unwraps."""
+    """The master keys of an installation: the first wraps, each of them unwraps."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self._ciphers: Mapping[str, AESGCM] = {master_key_id(key): AESGCM(key) for key in keys}
@@ -122,7 +122,7 @@ class MasterKeys:
 def open_sealed(
     value: bytes, encryption: Encryption, name: str, key: SealingKey | None, masters: MasterKeys | None
 ) -> bytes:
-    """The payload behind a sealed value; `key` is the one that the prospect (or the day) has now.
+    """The payload behind a sealed value; `key` is the key of the prospect (or the day) now.
 
     Raises Erased when the key that sealed it is gone, NotOpened when it can't be opened for another reason.
     """
@@ -162,7 +162,7 @@ def load_master_keys(file: Path) -> MasterKeys:
 
     Raises InvalidInput naming the line that is wrong, never its content.
     """
-    do = "write a new one with: transfer-gate key new"
+    do = "write a new key file with: transfer-gate key new"
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -185,7 +185,7 @@ def load_master_keys(file: Path) -> MasterKeys:
 
 
 def master_key_id(key: bytes) -> str:
-    """By what a master key is known: 16 hex digits of a hash of it."""
+    """The id of a master key: 16 hex digits of a hash of it."""
     return sha256(b"transfer-gate master key:" + key).hexdigest()[:16]
 
 

@@ -32,7 +32,7 @@ _CURRENT: Final = _BEGIN + b","
 
 
 class StateTooNew(GateError):
-    """A newer version wrote a state, in a format that this one does not know."""
+    """A newer version wrote a state, in a format that this version does not know."""
 
 
 _FORMAT_OF: Final = msgspec.json.Decoder(StateNumber)
@@ -63,14 +63,14 @@ def decode_state(raw: bytes | None) -> ProspectState:
 def format_too_new(where: str, found: int) -> StateTooNew:
     """The refusal to work on states of a later format."""
     return StateTooNew(
-        f"{where} tells of states of format {found}, and this version reads up to {STATE_FORMAT}: a newer version "
+        f"{where} names states of format {found}, and this version reads up to {STATE_FORMAT}: a newer version "
         "wrote them",
-        do="run the newer version everywhere; an older one would write them back without what it can't read",
+        do="run the newer version everywhere; an older version would write them back without what it can't read",
     )
 
 
 def received_at(timestamp_ms: int) -> dt.datetime | None:
-    """When a record was received, by the broker's timestamp (ms since the epoch); None for a stamp that is no time of
-    this gate's: before 2000 no clock was right, and an event can't be older than all consents.
+    """When a record was received, by the broker's timestamp (ms since the epoch); None for a stamp outside
+    the years 2000 to 2999: a broker whose clock is that wrong dates nothing.
     """
     return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC) if _FIRST_MS <= timestamp_ms < _LAST_MS else None

@@ -23,7 +23,7 @@ class SchemaInvalid(UnreadableRecord):
 
 
 def decode_transfer(raw: bytes | None, headers: Headers = ()) -> Transfer:
-    """Read one record of `prospect-transfers`; in an envelope of CloudEvents where its headers say so.
+    """Read one record of `prospect-transfers`; in an envelope of CloudEvents where its headers declare one.
 
     Raises Undecodable when it is not JSON in UTF-8 or names a member twice, SchemaInvalid when it is not a transfer.
     """

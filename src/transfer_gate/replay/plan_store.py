@@ -11,7 +11,7 @@ from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
 from transfer_gate.kafka.reader import Follower
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord
-from transfer_gate.operators import Act, operator, record_acts, record_all
+from transfer_gate.operators import AuditEvent, operator, record_audit_events
 from transfer_gate.replay.plan import (
     Item,
     Items,
@@ -47,45 +47,45 @@ _Parts = dict[tuple[str | None, int], dict[str, Any]]
 
 
 class KnownPlan:
-    """A plan, its digest, and the acts about it in their order."""
+    """A plan, its digest, and the audit events about it in their order."""
 
-    def __init__(self, plan: Plan, digest: str, acts: list[Act]) -> None:
+    def __init__(self, plan: Plan, digest: str, events: list[AuditEvent]) -> None:
         self.plan = plan
         self.digest = digest
-        self.acts = acts
+        self.events = events
 
     @property
-    def approvals(self) -> list[Act]:
-        """Approvals of exactly this plan by somebody other than who made it."""
+    def approvals(self) -> list[AuditEvent]:
+        """Approvals of exactly this plan by another operator than the one who made it."""
         return [
-            act
-            for act in self.acts
-            if act.action == APPROVED
-            and act.outcome == "approved"
-            and act.digest == self.digest
-            and act.by != self.plan.by
+            event
+            for event in self.events
+            if event.action == APPROVED
+            and event.outcome == "approved"
+            and event.digest == self.digest
+            and event.by != self.plan.by
         ]
 
     @property
-    def cancelled(self) -> Act | None:
-        """The act that cancelled it."""
-        return next((act for act in self.acts if is_cancel(act)), None)
+    def cancelled(self) -> AuditEvent | None:
+        """The audit event that cancelled it."""
+        return next((event for event in self.events if is_cancel(event)), None)
 
 
-def is_cancel(act: Act) -> bool:
-    """Whether an act cancels its plan."""
-    return act.action == CANCELLED and act.outcome == "cancelled"
+def is_cancel(event: AuditEvent) -> bool:
+    """Whether an event cancels its plan."""
+    return event.action == CANCELLED and event.outcome == "cancelled"
 
 
 async def publish(session: Session, plan: Plan) -> str:
     """Write a plan to the audit topic, then its file; returns the digest. Raises BrokerUnavailable, InvalidInput.
 
-    The act itself comes last: without it, parts of a plan are nothing.
+    The audit event `replay plan` comes last: parts of a plan count for nothing without it.
     """
     digest = digest_of(plan)
 
-    def act(action: str, outcome: str, **details: object) -> Act:
-        return Act(
+    def event(action: str, outcome: str, **details: object) -> AuditEvent:
+        return AuditEvent(
             action=action,
             by=plan.by,
             at=plan.at,
@@ -103,22 +103,23 @@ async def publish(session: Session, plan: Plan) -> str:
     ]
     head = msgspec.to_builtins(replace(plan, **_NO_COLUMNS))
     parts = (
-        act(PART, "planned", part=number, **{name: getattr(plan, name)[at]}) for number, (name, at) in enumerate(places)
+        event(PART, "planned", part=number, **{name: getattr(plan, name)[at]})
+        for number, (name, at) in enumerate(places)
     )
-    planned = act(PLANNED, "planned", records=len(plan.items), parts=len(places), forecast=plan.outcomes(), plan=head)
-    await record_all(session, chain(parts, (planned,)))
+    planned = event(PLANNED, "planned", records=len(plan.items), parts=len(places), forecast=plan.outcomes(), plan=head)
+    await record_audit_events(session, chain(parts, (planned,)))
     save_plan(plan_file(session.settings.data_dir, plan.plan_id), plan, digest)
     return digest
 
 
-async def find_plan(session: Session, plan_id: str, acts: Follower | None = None) -> KnownPlan:
-    """The plan of an id, from its file here or else from the audit topic; `acts` follows the audit topic, unread.
+async def find_plan(session: Session, plan_id: str, audit: Follower | None = None) -> KnownPlan:
+    """The plan of an id, from its file here or else from the audit topic; `audit` follows the audit topic, unread.
 
     Raises InvalidInput when nobody made such a plan, RefusedByGuard when it is not the one that was made.
     """
     checked_id(plan_id)
-    if acts is not None:
-        return await _find(session.settings, plan_id, acts)
+    if audit is not None:
+        return await _find(session.settings, plan_id, audit)
     await replay_partitions(session)
     async with session.reader.follow({session.settings.topics.audit: 1}) as follower:
         return await _find(session.settings, plan_id, follower)
@@ -135,18 +136,18 @@ async def replay_partitions(session: Session, *more: str) -> int:
 
 async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPlan:
     here = load_plan(plan_file(settings.data_dir, plan_id))
-    about: list[Act] = []
+    about: list[AuditEvent] = []
     parts: _Parts = {}
     async for records in follower.so_far():
         for record in records:
-            act = act_about(record, plan_id)
-            if act is None:
+            event = event_about(record, plan_id)
+            if event is None:
                 continue
-            if act.action != PART:
-                about.append(act)
+            if event.action != PART:
+                about.append(event)
             elif here is None:
-                parts[act.digest, int(act.details["part"])] = _part_of(act)
-    made = next((act for act in about if act.action == PLANNED), None)
+                parts[event.digest, int(event.details["part"])] = _part_of(event)
+    made = next((event for event in about if event.action == PLANNED), None)
     if made is None or made.digest is None:
         raise InvalidInput(
             f"no plan {plan_id} on {settings.topics.audit}", do="make one with: transfer-gate replay plan"
@@ -161,31 +162,31 @@ async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPl
     return KnownPlan(plan, made.digest, about)
 
 
-def act_about(record: ConsumerRecord, plan_id: str) -> Act | None:
-    """The act that a record of the audit topic holds, if it is about a plan. Others are not even decoded."""
+def event_about(record: ConsumerRecord, plan_id: str) -> AuditEvent | None:
+    """The audit event in a record of its topic, if it is about a plan. Others are not even decoded."""
     if record.value is None or plan_id.encode() not in record.value:
         return None
     try:
-        act = msgspec.json.decode(record.value, type=Act)
+        event = msgspec.json.decode(record.value, type=AuditEvent)
     except msgspec.DecodeError:
         return None
-    return act if act.plan_id == plan_id else None
+    return event if event.plan_id == plan_id else None
 
 
-def _part_of(act: Act) -> dict[str, Any]:
+def _part_of(event: AuditEvent) -> dict[str, Any]:
     """Columns of a part; none of one that is damaged, so that the plan will not be the one that was made."""
     try:
         found: dict[str, Any] = {
-            name: msgspec.convert(act.details[name], kind)
+            name: msgspec.convert(event.details[name], kind)
             for name, (kind, _) in _COLUMNS.items()
-            if name in act.details
+            if name in event.details
         }
         return found | {"items": Items(found["items"])} if "items" in found else found
     except ValueError:  # msgspec.ValidationError is one
         return {}
 
 
-def _assembled(made: Act, parts: _Parts) -> Plan | None:
+def _assembled(made: AuditEvent, parts: _Parts) -> Plan | None:
     """The plan from its parts; None when one is missing or not as it was written."""
     columns, items = dict(_NO_COLUMNS), list[Items]()
     try:
@@ -207,9 +208,9 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def act_on(known: KnownPlan, settings: Settings, action: str, outcome: str, **more: Any) -> Act:
-    """An act of the operator of `settings` about a plan."""
-    return Act(
+def event_on(known: KnownPlan, settings: Settings, action: str, outcome: str, **more: Any) -> AuditEvent:
+    """An audit event about a plan, by the operator of `settings`."""
+    return AuditEvent(
         action=action,
         by=operator(settings),
         at=now(),
@@ -250,9 +251,9 @@ async def approve(session: Session, plan_id: str, *, ticket: str | None = None) 
         await _refuse(session, known, APPROVED, f"cancelled by {known.cancelled.by}", "make a new plan")
     if by == known.plan.by:
         await _refuse(session, known, APPROVED, f"own approval: {by} made this plan", "ask a second person")
-    if any(act.by == by for act in known.approvals):
+    if any(event.by == by for event in known.approvals):
         raise NothingMatched(f"{by} approved this plan before", do=f"run: transfer-gate replay run {plan_id}")
-    await record_acts(session, act_on(known, session.settings, APPROVED, "approved", ticket=ticket))
+    await record_audit_events(session, [event_on(known, session.settings, APPROVED, "approved", ticket=ticket)])
     return known
 
 
@@ -261,10 +262,12 @@ async def cancel(session: Session, plan_id: str, why: str) -> KnownPlan:
     known = await find_plan(session, plan_id)
     if known.cancelled is not None:
         raise NothingMatched(f"{known.cancelled.by} cancelled this plan before")
-    await record_acts(session, act_on(known, session.settings, CANCELLED, "cancelled", why=why))
+    await record_audit_events(session, [event_on(known, session.settings, CANCELLED, "cancelled", why=why)])
     return known
 
 
 async def _refuse(session: Session, known: KnownPlan, action: str, message: str, do: str) -> None:
-    await record_acts(session, act_on(known, session.settings, action, "refused", details={"guard": message}))
+    await record_audit_events(
+        session, [event_on(known, session.settings, action, "refused", details={"guard": message})]
+    )
     raise RefusedByGuard(message, do=do)

@@ -124,8 +124,8 @@ def told(result: Result) -> str:
 State = Literal["planned", "started", "finished", "cancelled"]
 
 
-class ActSeen(Struct, frozen=True, kw_only=True):
-    """One act about the plan."""
+class EventShown(Struct, frozen=True, kw_only=True):
+    """An audit event about the plan, as `replay status` shows it."""
 
     action: str
     by: str
@@ -154,7 +154,7 @@ class Status(Struct, frozen=True, kw_only=True):
     differences: list[Difference]
     approval_needed: bool
     approvals: list[str]
-    acts: list[ActSeen]
+    acts: list[EventShown]
 
 
 async def status_of(session: Session, plan_id: str) -> Status:
@@ -174,7 +174,7 @@ async def status_of(session: Session, plan_id: str) -> Status:
         state = "finished"
     elif known.cancelled is not None:
         state = "cancelled"
-    elif any(act.action == RUN and act.outcome != "refused" for act in known.acts):
+    elif any(event.action == RUN and event.outcome != "refused" for event in known.events):
         state = "started"
     return Status(
         plan_id=plan_id,
@@ -191,9 +191,11 @@ async def status_of(session: Session, plan_id: str) -> Status:
         outcomes=journal.counts(),
         differences=journal.differences(),
         approval_needed=needs_approval(session.settings, len(plan.items)) and not known.approvals,
-        approvals=[act.by for act in known.approvals],
+        approvals=[event.by for event in known.approvals],
         acts=[
-            ActSeen(action=act.action, by=act.by, at=act.at, outcome=act.outcome, why=act.why, ticket=act.ticket)
-            for act in known.acts
+            EventShown(
+                action=event.action, by=event.by, at=event.at, outcome=event.outcome, why=event.why, ticket=event.ticket
+            )
+            for event in known.events
         ],
     )

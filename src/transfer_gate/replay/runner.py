@@ -15,14 +15,14 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.operators import audited
 from transfer_gate.quarantine.search import Destinations
-from transfer_gate.records.replay_requests import asking
+from transfer_gate.records.replay_requests import requesting
 from transfer_gate.replay.plan import BACK, checked_id
 from transfer_gate.replay.plan_store import (
     RUN,
     KnownPlan,
-    act_about,
-    act_on,
     check_may_run,
+    event_about,
+    event_on,
     find_plan,
     is_cancel,
     replay_partitions,
@@ -106,7 +106,7 @@ class PacedSender:
         """Send records in order, and wait until every in-sync replica has them."""
         await self._pace(len(records))
         for record in records:
-            headers = asking("replay", self._run, None, record.headers)
+            headers = requesting("replay", self._run, None, record.headers)
             await self._sender.send(self._to.of(record), record.key, record.value, headers)
         await self._sender.flush()
 
@@ -242,13 +242,13 @@ class Run:
             share = self._options.breaker
             self.stop(f"breaker: {back:,} of {decided:,} went back to quarantine, more than {share:.0%}")
 
-    async def watch_for_cancel(self, acts: Follower) -> None:
-        """Stop when somebody cancels the plan."""
+    async def watch_for_cancel(self, audit: Follower) -> None:
+        """Stop when an operator cancels the plan."""
         while True:
-            for record in await acts.more():
-                act = act_about(record, self._known.plan.plan_id)
-                if act is not None and is_cancel(act):
-                    self.stop(f"cancelled by {act.by}: {act.why}")
+            for record in await audit.more():
+                event = event_about(record, self._known.plan.plan_id)
+                if event is not None and is_cancel(event):
+                    self.stop(f"cancelled by {event.by}: {event.why}")
 
     async def watch_gate(self) -> None:
         """Stop when records are in flight and nobody is there to decide them."""
@@ -272,8 +272,8 @@ async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: 
     partitions = await replay_partitions(session)
     settings, cluster, reader = session.settings, session.cluster, session.reader
     async with contextlib.AsyncExitStack() as stack:
-        acts = await stack.enter_async_context(reader.follow({settings.topics.audit: 1}))
-        known = await find_plan(session, plan_id, acts)
+        audit = await stack.enter_async_context(reader.follow({settings.topics.audit: 1}))
+        known = await find_plan(session, plan_id, audit)
         await check_may_run(session, known, RUN)
         ledger = await stack.enter_async_context(reader.follow({settings.topics.ledger: partitions}))
         sender = await stack.enter_async_context(session.producer.sender(settings.topics.replay))
@@ -291,7 +291,7 @@ async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: 
                 f"no gate is running: group {settings.app_id} has no members; nothing was sent",
                 do="start one with: transfer-gate worker",
             )
-        watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(acts), run.watch_gate())
+        watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(audit), run.watch_gate())
         begins, _ = await reader.bounds({known.plan.topic: partitions}, committed_only=True)
         work = run.go({place.partition: begin for place, begin in begins.items()})
         await _audited(session, known, run, options, _together(work, watchers))
@@ -311,8 +311,8 @@ async def _audited(
     """Work, and write to the audit topic that it begins and how it ends."""
     asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
     details = {"open": len(run.journal.open_items()), **asked}
-    act = act_on(known, session.settings, RUN, "started", ticket=options.ticket, details=details)
-    async with audited(session, act) as ending:
+    event = event_on(known, session.settings, RUN, "started", ticket=options.ticket, details=details)
+    async with audited(session, event) as ending:
         try:
             await work
         finally:

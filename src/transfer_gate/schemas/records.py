@@ -12,7 +12,7 @@ from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.terms import CHANNELS
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.records.audit_events import Act
+from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
@@ -201,7 +201,7 @@ _BUILDERS: Final[Mapping[str, Callable[[str], Schema]]] = {
     "quarantine-headers": lambda name: _finished(name, quarantine_headers()),
     "replay-headers": lambda name: _finished(name, replay_headers()),
     "ledger-entry": _ledger_entry,
-    "audit-act": lambda name: _of_structs(name, Act),
+    "audit-act": lambda name: _of_structs(name, AuditEvent),
     "registry-partner": _of_model(Partner),
     "registry-notice": _of_model(Notice),
     "registry-policy": _of_model(Policy),

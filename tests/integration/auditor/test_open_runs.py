@@ -5,7 +5,7 @@ import datetime as dt
 from tests.support.topics import make_topics
 from transfer_gate.auditor.open_work import OpenRuns
 from transfer_gate.kafka.session import Session, open_session
-from transfer_gate.operators import Act, record_acts
+from transfer_gate.operators import AuditEvent, record_audit_events
 from transfer_gate.settings import Settings
 
 
@@ -29,7 +29,7 @@ async def _goes_through_all(session: Session, runs: OpenRuns) -> None:
         ("replay cancel", "cancelled", "b", 0),
         ("quarantine list", "revealed", None, 0),
     ):
-        act = Act(action=action, by="ops", at=dt.datetime.now(dt.UTC), outcome=outcome, plan_id=plan_id)
-        await record_acts(session, act)
+        event = AuditEvent(action=action, by="ops", at=dt.datetime.now(dt.UTC), outcome=outcome, plan_id=plan_id)
+        await record_audit_events(session, [event])
         assert await runs.count(session) == open_after, (action, outcome, plan_id)
     assert await OpenRuns().count(session) == 0

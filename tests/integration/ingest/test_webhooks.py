@@ -185,7 +185,7 @@ async def test_an_event_of_nobody_is_refused_and_kept_once_and_the_others_count(
         assert (status, told["events"], told["error"]) == (
             422,
             1,
-            "prospect_id stands for nobody; its prospect is not known",
+            "prospect_id identifies no person; its prospect is not known",
         )
     assert [is_readable(record.value, record.key) for record in await ingest.of("p-known")] == [True, True]
     kept = [json.loads(record.value or b"") for record in await ingest.of(None)]

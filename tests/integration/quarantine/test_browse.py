@@ -108,7 +108,7 @@ async def test_a_filter_finds_what_it_means_and_nothing_else(
 async def test_a_list_names_people_only_with_a_reason_that_is_audited(run: Operator) -> None:
     rows = await run.rows("--stage", "decode", "--reveal", "--why", "who sent these?")
     assert {row["prospect_id"] for row in rows} == {"br-fred", None}
-    act = (await run.acts("quarantine list"))[-1]
+    act = (await run.audit_events("quarantine list"))[-1]
     assert (act["why"], act["details"]) == ("who sent these?", {"stage": "decode"})
 
 
@@ -196,7 +196,7 @@ async def test_a_payload_is_revealed_only_after_the_audit_topic_knows(filled: Fi
     told = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "the person asks what we hold")
     assert told["payload"]["value"] == json.loads(filled.held["br-ben"].value or b"")
     assert told["attempts"][0]["prospect_id"] == "br-ben"
-    act = (await run.acts("quarantine show"))[-1]
+    act = (await run.audit_events("quarantine show"))[-1]
     assert (act["by"], act["why"], act["outcome"]) == (OPERATOR, "the person asks what we hold", "revealed")
     assert act["details"]["quarantine_id"] == quarantine_id
     assert "br-ben" not in json.dumps(act)
@@ -271,7 +271,7 @@ async def test_explain_gives_the_facts_only_with_a_reason(filled: Filled, run: O
     code, out, _ = await run("quarantine", "explain", *of(filled, "br-anna"), *why)
     assert code == 0
     assert "1985-06-15" in out
-    assert (await run.acts("quarantine explain"))[-1]["why"] == "counsel asks for the facts"
+    assert (await run.audit_events("quarantine explain"))[-1]["why"] == "counsel asks for the facts"
 
 
 async def test_explain_of_what_could_not_be_read(filled: Filled, run: Operator) -> None:
@@ -289,7 +289,7 @@ async def test_an_export_is_masked_whole_and_audited(filled: Filled, run: Operat
     assert not any(secret in text for secret in (*PERSONAL, "br-"))
     assert sorted(row["payload_condition"] for row in rows) == ["decrypted"] * 4 + ["erased"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    started, finished = (await run.acts("quarantine export"))[-2:]
+    started, finished = (await run.audit_events("quarantine export"))[-2:]
     assert (started["outcome"], finished["outcome"], finished["ticket"]) == ("started", "done", "OPS-7")
     assert finished["details"] == {"partner_id": "acme", "to": "held.jsonl", "records": 5}
     assert (await run("quarantine", "export", file))[0] == 2

@@ -69,7 +69,7 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
     (entry,) = await entries_of(gate, quarantine_id)
     assert (entry.state, entry.attempt, entry.why) == ("discarded", 1, WHY[1])
     assert await run.rows("--prospect", "ac-anna", "--open-only") == []
-    started, finished = (await run.acts("quarantine discard"))[-2:]
+    started, finished = (await run.audit_events("quarantine discard"))[-2:]
     assert (finished["by"], finished["ticket"], finished["why"]) == (OPERATOR, "OPS-1", WHY[1])
     assert finished["digest"] == started["digest"]
     assert (finished["outcome"], finished["details"]["discarded"]) == ("done", 1)
@@ -90,11 +90,11 @@ async def test_what_is_discarded_is_in_the_ledger_and_never_taken_again(gate: St
 async def test_a_dry_run_changes_nothing_and_a_second_discard_finds_nothing(gate: StreamGate, run: Operator) -> None:
     quarantine_id = id_of(await hold(gate, "ac-ben"), "acme")
     await gate.settled()
-    before = len(await run.acts("quarantine discard"))
+    before = len(await run.audit_events("quarantine discard"))
     code, out, _ = await run("quarantine", "discard", "--prospect", "ac-ben", "--dry-run")
     assert (code, out[:23]) == (0, "would discard 1 records")
     assert await states(run, quarantine_id) == ["open"]
-    assert len(await run.acts("quarantine discard")) == before
+    assert len(await run.audit_events("quarantine discard")) == before
     assert (await run("quarantine", "discard", "--prospect", "ac-ben", *WHY))[0] == 0
     assert await states(run, quarantine_id) == ["discarded"]
     assert (await run("quarantine", "discard", "--prospect", "ac-ben", *WHY))[0] == 3
@@ -164,7 +164,7 @@ async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: Str
 
     (entry,) = await entries_of(gate, id_of(event))
     assert (entry.state, entry.why) == ("discarded", "sent again: w-2")
-    finished = (await run.acts("consent resolve"))[-1]
+    finished = (await run.audit_events("consent resolve"))[-1]
     assert (finished["outcome"], finished["ticket"], finished["details"]["copies"]) == ("done", "OPS-2", 1)
     again = await gate.send(gate.topics.transfers, blocked.value, key, partition=1)
     outputs = await gate.outputs()
@@ -295,13 +295,13 @@ async def test_a_command_that_is_interrupted_says_so_on_the_audit_topic(
 ) -> None:
     sent = await hold(gate, f"ac-{told}")
     await gate.settled()
-    before = len(await run.acts("quarantine discard"))
+    before = len(await run.audit_events("quarantine discard"))
     gate.worker.freeze()
     try:
         command = ["quarantine", "discard", id_of(sent, "acme"), *WHY, "--wait", "600"]
         process = await asyncio.create_subprocess_exec(*shell, sys.executable, "-m", "transfer_gate", *command)
         deadline = time.monotonic() + 60
-        while len(await run.acts("quarantine discard")) == before:
+        while len(await run.audit_events("quarantine discard")) == before:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
         process.send_signal(told)
@@ -314,4 +314,4 @@ async def test_a_command_that_is_interrupted_says_so_on_the_audit_topic(
 
 async def last_acts(run: Operator, action: str) -> list[tuple[str, dict[str, Any]]]:
     """Outcome and details of the last two acts of this name."""
-    return [(act["outcome"], act["details"]) for act in (await run.acts(action))[-2:]]
+    return [(act["outcome"], act["details"]) for act in (await run.audit_events(action))[-2:]]

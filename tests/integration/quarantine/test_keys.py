@@ -127,14 +127,14 @@ async def test_a_key_becomes_current_once_every_running_worker_has_it(
     assert f"2 of 3 running workers do not have the key {new}" in err  # one of the three has no partition
     assert (await run("key", "promote", "0" * 16))[0] == 2
     assert read(file) == added
-    acts = (await run.acts("key promote"))[-2:]
+    acts = (await run.audit_events("key promote"))[-2:]
     assert [(act["outcome"], act["ticket"]) for act in acts] == [("started", "OPS-4"), ("failed", "OPS-4")]
 
     await only(gate, having)
     assert (await run("key", "promote", new))[:2] == (0, f"{new} is the current key of {file}\n")
     assert load_master_keys(file).ids == (new, *before.ids)
     assert (await run("key", "promote", new))[0] == 3
-    done = (await run.acts("key promote"))[-1]
+    done = (await run.audit_events("key promote"))[-1]
     assert (done["outcome"], done["details"]) == ("done", {"master_id": new, "before": before.current, "workers": 1})
     (worker,) = (await run.json("key", "status"))["workers"]
     assert worker["master_keys"] == [before.current, new, *before.ids[1:]]
@@ -156,7 +156,7 @@ async def test_a_key_becomes_current_once_every_running_worker_has_it(
     assert "old lines may be removed" in err
     assert await wrapped_by(run) == {new: keys}
     assert (await run("key", "rotate"))[1] == f"rewrapped 0 keys under {new}\n"
-    assert (await run.acts("key rotate"))[-3]["ticket"] == "OPS-3"
+    assert (await run.audit_events("key rotate"))[-3]["ticket"] == "OPS-3"
 
     # Without the old master keys everything can still be read.
     write(file, keep)

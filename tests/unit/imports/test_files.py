@@ -174,7 +174,7 @@ async def test_chunks_hold_events_and_rejects_and_count_what_may_forbid(tmp_path
     total = found[0].counts.plus(found[1].counts)
     assert total == Counts(rows=6, events={"erasure": 4}, rejected=2, rejected_may_forbid=2)
     assert [reject.explanation for chunk in found for reject in chunk.rejects] == [
-        "prospect_id stands for nobody",
+        "prospect_id identifies no person",
         "prospect_id: is absent (column id)",
     ]
 
@@ -196,7 +196,7 @@ async def test_rejected_rows_can_be_put_right_in_their_file_and_imported(tmp_pat
     with open_source(source(tmp_path, beside, text), frozenset()) as read:
         (row,) = read.rows.rows(0)
         assert as_dict(read.rows, row)["note"] == "ü|;,\"'"
-        assert as_dict(read.rows, row)["rejected_reason"] == "prospect_id stands for nobody"
+        assert as_dict(read.rows, row)["rejected_reason"] == "prospect_id identifies no person"
         assert str(as_dict(read.rows, row)["rejected_row"]) == "2"
         assert [made.key for made in read.mapper.events(row.row)] == [b"p-2"]  # type: ignore[arg-type]
 

@@ -212,7 +212,7 @@ AT: Final = "05/09/2026 18:42"
         ({"id": "p-1", "at": "2026-09-05 18:42"}, "event_time: not a time of the format %d/%m/%Y %H:%M", "at"),
         ({"id": "p-1", "at": "31/09/2026 18:42"}, "event_time: no calendar has this time", "at"),
         ({"id": "p-1", "at": "05/09/1999 18:42"}, "event_time is before 2000-01-01 (Europe/Paris)", None),
-        ({"id": "N/A", "at": AT}, "prospect_id stands for nobody", None),
+        ({"id": "N/A", "at": AT}, "prospect_id identifies no person", None),
         ({"id": "p" * 129, "at": AT}, "prospect_id: Expected `str` of length <= 128", "id"),
         ({"id": 1.5, "at": AT}, "prospect_id: is not a text", "id"),
         ({"id": True, "at": AT}, "prospect_id: is not a text", "id"),

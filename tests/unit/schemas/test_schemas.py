@@ -18,7 +18,7 @@ from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers
-from transfer_gate.records.audit_events import Act
+from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.input_json import UnreadableRecord
@@ -62,7 +62,7 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
     "released-record": _of_struct(ReleasedRecord),
     "decision-record": _of_struct(DecisionRecord),
     "ledger-entry": _of_struct(LedgerEntry),
-    "audit-act": _of_struct(Act),
+    "audit-act": _of_struct(AuditEvent),
     "registry-partner": _of_registry(Partner),
     "registry-notice": _of_registry(Notice),
     "registry-policy": _of_registry(Policy),
@@ -133,7 +133,7 @@ WRITTEN: Final[dict[str, type[msgspec.Struct]]] = {
     "released-record": ReleasedRecord,
     "decision-record": DecisionRecord,
     "ledger-entry": LedgerEntry,
-    "audit-act": Act,
+    "audit-act": AuditEvent,
 }
 
 

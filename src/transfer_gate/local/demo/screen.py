@@ -139,7 +139,7 @@ _TELLING: Final = (
 _OF_THE_GATE: Final[Mapping[str, str]] = {
     "key-mismatch": "the record's key is not its prospect_id",
     "key-misplaced": "the record is in another partition than its key's",
-    "prospect-unidentified": "the prospect_id stands for nobody",
+    "prospect-unidentified": "the prospect_id identifies no person",
     "history-overflow": "there are more consent events of this person than the gate keeps",
     "consent-unreadable": "a consent event of this person could not be read: it might have been a withdrawal",
     "partner-unknown": "the registry has no such partner",
