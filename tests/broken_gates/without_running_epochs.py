@@ -1,7 +1,7 @@
 """A worker that looks at leader epochs when it takes a partition over, and never again."""
 
 from transfer_gate.cli import main
-from transfer_gate.gate.integrity.inputs import LeaderEpochs
+from transfer_gate.gate.integrity.logs import LeaderEpochs
 
 
 def _never(*_: object) -> bool:

@@ -16,7 +16,7 @@ from faust.types import TP
 from transfer_gate.cli import main
 from transfer_gate.gate import takeover
 from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
-from transfer_gate.gate.integrity.decided import OffsetEvidence
+from transfer_gate.gate.integrity.offsets import OffsetEvidence
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.produce import Written
 from transfer_gate.kafka.transaction import TransactionalWriter

@@ -29,7 +29,6 @@ SHARED_MODULES: Final = {
     "export": "of quarantine; of schemas",
     "headers": "declared in records; their schemas",
     "identity": "of topics and logs: compared by a worker, and by `doctor` while none runs",
-    "inputs": "verify counts what the gate takes in",
     "kafka": "the substrate; the broker that `local` starts",
     "logs": "of Kafka; of the process",
     "partition": "one partition of the gate, and of the auditor, which follows the same inputs",

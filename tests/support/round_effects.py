@@ -18,7 +18,7 @@ from tests.support.events import Events
 from tests.support.registry import write_registry
 from transfer_gate.gate import partition as partition_module
 from transfer_gate.gate.inbox import Fetched, Offsets, Record
-from transfer_gate.gate.integrity.inputs import Watermark
+from transfer_gate.gate.integrity.logs import Watermark
 from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition, Shared, Writer
 from transfer_gate.gate.round import Round

@@ -13,10 +13,11 @@ from msgspec import Struct
 from transfer_gate.doctor.finding import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
-from transfer_gate.gate.integrity.decided import OffsetEvidence, evidence_of
 from transfer_gate.gate.integrity.identity import partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_log, require_same_log
 from transfer_gate.gate.integrity.offsets import (
+    OffsetEvidence,
+    evidence_of,
     offsets_set,
     require_history_home,
     require_not_again,

@@ -14,8 +14,7 @@ from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.barrier import ConsentEnds, Waiting
 from transfer_gate.gate.inbox import Fetched, Inbox, Inboxes, Offsets, Record, RoundRecords
 from transfer_gate.gate.integrity.commit_note import Origins
-from transfer_gate.gate.integrity.inputs import InputLogs, LeaderEpochs, Watermark
-from transfer_gate.gate.integrity.logs import require_log
+from transfer_gate.gate.integrity.logs import InputLogs, LeaderEpochs, Watermark, require_log
 from transfer_gate.gate.memory import Memory
 from transfer_gate.gate.monitoring import Deleted, Meter, PartitionSnapshot
 from transfer_gate.gate.originals import NOTHING_FOUND, Originals

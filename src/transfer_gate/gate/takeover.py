@@ -14,19 +14,18 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.gate.integrity.decided import read_evidence
-from transfer_gate.gate.integrity.identity import partitions_changed, require_order
+from transfer_gate.gate.integrity.identity import TopicGuard, partitions_changed, require_order
 from transfer_gate.gate.integrity.logs import require_epoch, require_events, require_same_log
 from transfer_gate.gate.integrity.offsets import (
     lacking_offsets,
     offsets_lost,
     offsets_set,
+    read_evidence,
     require_history_home,
     require_not_again,
     require_nothing_skipped,
     require_offsets,
 )
-from transfer_gate.gate.integrity.watching import TopicGuard
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.monitoring import Deleted
 from transfer_gate.gate.partition import Writer

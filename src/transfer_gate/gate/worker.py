@@ -15,8 +15,8 @@ from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.faust.app import FaustFeed
 from transfer_gate.gate.feed import Feed
-from transfer_gate.gate.integrity.inputs import LeaderEpochs
-from transfer_gate.gate.integrity.watching import TopicGuard
+from transfer_gate.gate.integrity.identity import TopicGuard
+from transfer_gate.gate.integrity.logs import LeaderEpochs
 from transfer_gate.gate.members import published_by, require_alone, require_own_members
 from transfer_gate.gate.memory import Memory
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter, set_gauges

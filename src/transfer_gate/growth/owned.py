@@ -9,9 +9,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError, RefusedByGuard
-from transfer_gate.gate.integrity.decided import read_evidence
 from transfer_gate.gate.integrity.logs import require_same_log
-from transfer_gate.gate.integrity.offsets import lacking_offsets, offsets_lost, offsets_set, require_nothing_skipped
+from transfer_gate.gate.integrity.offsets import (
+    lacking_offsets,
+    offsets_lost,
+    offsets_set,
+    read_evidence,
+    require_nothing_skipped,
+)
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables

@@ -23,8 +23,7 @@ from tests.support.topics import (
 from tests.support.workers import Worker
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
 from transfer_gate.gate.inbox import Fetched, Offsets, Passed, Record
-from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
-from transfer_gate.gate.integrity.logs import HistoryLost
+from transfer_gate.gate.integrity.logs import HistoryLost, LeaderEpochs, Place
 from transfer_gate.gate.monitoring import Deleted, Lag, Meter
 from transfer_gate.gate.partition import Partition, Shared
 from transfer_gate.gate.rulebook import Rulebook

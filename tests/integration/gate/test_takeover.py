@@ -24,10 +24,10 @@ from tests.support.workers import Installation
 from transfer_gate.doctor import examine
 from transfer_gate.errors import GateError
 from transfer_gate.gate.assignment import Gate
-from transfer_gate.gate.integrity import logs as policies
+from transfer_gate.gate.integrity import identity as policies
 from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.gate.integrity.identity import PartitionsChanged, RegistryOlder
-from transfer_gate.gate.integrity.logs import Compacted, HistoryLost
+from transfer_gate.gate.integrity.identity import Compacted, PartitionsChanged, RegistryOlder
+from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.gate.worker import Worker

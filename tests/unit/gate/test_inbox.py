@@ -1,9 +1,11 @@
-"""What waits is counted with keys and headers, and what one round takes is bounded by bytes."""
+"""What waits is counted with keys and headers, what one round takes is bounded by bytes, and nothing goes backwards."""
 
 from typing import Final
 
+import pytest
+
 from transfer_gate.gate import inbox
-from transfer_gate.gate.inbox import Fetched, Inbox, Record
+from transfer_gate.gate.inbox import Fetched, Inbox, Reached, Record
 
 MIB: Final = 1 << 20
 
@@ -66,3 +68,17 @@ def test_what_is_put_back_comes_first_and_ends_where_it_ended() -> None:
     last = queue.take(9)
     assert last is not None
     assert (last.records, last.end) == ([record(3, b"")], 6)
+
+
+def test_an_inbox_knows_the_epoch_before_each_offset_that_is_done_with() -> None:
+    inbox = Inbox(10)
+    inbox.put(Fetched.of([], 20, (Reached(4, 8), Reached(5, 20))))
+    inbox.put(Fetched.of([], 25, (Reached(5, 22), Reached(7, 25))))
+    assert [inbox.epoch_before(offset) for offset in (3, 8, 9, 22, 23, 25, 26)] == [4, 4, 5, 5, 7, 7, -1]
+    assert inbox.reached == [Reached(7, 25)]
+
+
+def test_an_epoch_that_goes_backwards_is_refused() -> None:
+    inbox = Inbox(10, 20, 5)
+    with pytest.raises(ValueError, match="leader epoch 4 came behind one of 5"):
+        inbox.put(Fetched.of([], 25, (Reached(4, 25),)))

@@ -1,22 +1,37 @@
-"""Whether the topics are those of the last commit: their ids (KIP-516) and partition counts, compared with its note.
+"""Whether topics and registry are those of the last commit, at a take-over and for as long as a worker runs: ids
+(KIP-516) and partition counts of the topics, as commits noted them, who leads them, and whether they are compacted.
 
 A name is not an identity. A topic that was deleted and made anew has the same name, and offsets that begin again; a
 topic with more partitions has other places for the same keys. A partition counts for itself how many topics stood under
 a name before.
 """
 
-from collections.abc import Mapping
-from typing import Final
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from typing import Any, Final
 
 from transfer_gate.errors import GateError
 from transfer_gate.gate.integrity.commit_note import read_note
+from transfer_gate.gate.integrity.logs import LeaderEpochs, Place
+from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import TopicIds
-from transfer_gate.kafka.topic_watch import Identities, identities_of
+from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.topic_watch import Identities, TopicWatch, identities_of
 from transfer_gate.kafka.transaction import Committed
+from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Between two looks at the identity of the topics while nothing is decided, seconds; a decision looks by itself.
+IDENTITY_SECONDS: Final = 2.0
+#: Between two looks at the settings of topics, seconds. A cleaner leaves the newest segment alone.
+POLICY_SECONDS: Final = 60.0
 
 
 class PartitionsChanged(GateError):
@@ -25,6 +40,10 @@ class PartitionsChanged(GateError):
 
 class RegistryOlder(PartitionStops):
     """This worker's registry is older than the one that decided here last."""
+
+
+class Compacted(GateError):
+    """A topic whose every record counts is compacted."""
 
 
 def partitions_changed(noted: int, found: int) -> PartitionsChanged:
@@ -83,8 +102,81 @@ def change_between(known: Identities, found: Identities) -> GateError | RoundFai
     return None
 
 
-Place = tuple[str, int]
-"""Topic and partition."""
+class TopicGuard:
+    """Compares the topics with those of the last take-over."""
+
+    def __init__(self, settings: Settings, book: Rulebook, watch: TopicWatch, epochs: LeaderEpochs) -> None:
+        self._settings = settings
+        self._uncompacted = (book.consents, book.strays, book.transfers)
+        self._watch = watch
+        self._epochs = epochs
+        self._expected: Identities | None = None
+
+    def expect(self, identities: Identities | None) -> None:
+        """Compare with these from now on; None while partitions are taken over."""
+        self._expected = identities
+
+    def refusal(self, metadata: Any) -> Exception | None:
+        """Why metadata of the topics (the response to a TopicIds request) keep this worker from deciding; None when
+        they are those of the take-over.
+        """
+        self._epochs.learn(metadata)
+        return None if self._expected is None else change_between(self._expected, identities_of(metadata))
+
+    async def changes(self) -> AsyncIterator[GateError | RoundFailed]:
+        """What changes while nothing is decided, each change once: GateError where only a person can help, RoundFailed
+        where the next take-over finds out.
+        """
+        looked = time.monotonic()
+        while True:
+            await asyncio.sleep(min(IDENTITY_SECONDS, POLICY_SECONDS))
+            change: GateError | RoundFailed | None = await self._identity_change()
+            if change is None and time.monotonic() - looked >= POLICY_SECONDS:
+                looked = time.monotonic()
+                change = await self._compaction()
+            if change is not None:
+                yield change
+
+    async def _identity_change(self) -> GateError | RoundFailed | None:
+        expected = self._expected
+        if expected is None:
+            return None
+        try:
+            change = change_between(expected, await self._watch.look())
+        except RoundFailed as error:
+            change = error
+        except Exception as error:  # noqa: BLE001 - what only watches must not end
+            logger.warning("the topics can't be looked at", extra={"error": summary(error)})
+            return None
+        if change is None or self._expected is not expected:
+            return None
+        self._expected = None  # once
+        return change
+
+    async def _compaction(self) -> Compacted | None:
+        """That a topic is compacted whose every record counts."""
+        try:
+            await require_no_compaction(self._settings, self._uncompacted)
+        except Compacted as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - what only watches must not end
+            logger.warning("the settings of the topics can't be looked at", extra={"error": summary(error)})
+        return None
+
+
+async def require_no_compaction(settings: Settings, topics: Collection[str]) -> None:
+    """Hold that none of these topics is compacted. Raises Compacted; BrokerUnavailable without an answer."""
+    async with open_session(settings) as session:
+        configs = await session.cluster.configs(topics)
+    found = {name: configs.get(name, {}).get("cleanup.policy", "") for name in sorted(topics)}
+    listed = "; ".join(f"{name} has cleanup.policy {policy}" for name, policy in found.items() if "compact" in policy)
+    if listed:
+        raise Compacted(
+            f"topics on which the gate can't keep its promises: {listed}, needed is delete. Compaction keeps only the "
+            "newest record of a prospect, and a withdrawal may be none",
+            do="set cleanup.policy of these topics to delete at once (kafka-configs --alter --add-config "
+            "cleanup.policy=delete), then start again: records that were compacted away unread are noticed then",
+        )
 
 
 class TopicLives:

@@ -1,4 +1,5 @@
-"""What leader epochs say about what was fetched: the comparison itself. On a broker: tests/faults/test_lost_tail.py."""
+"""What must still be in the logs: the comparison itself. On a real broker: tests/integration/gate/test_history.py and
+tests/faults/test_lost_tail.py."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -6,11 +7,53 @@ from types import SimpleNamespace
 import pytest
 
 from transfer_gate.gate.inbox import Fetched, Inbox, Reached
-from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.gate.integrity.inputs import LeaderEpochs, Place
-from transfer_gate.gate.integrity.logs import HistoryLost
-from transfer_gate.kafka.transaction import Committed
-from transfer_gate.records.commit_notes import CommitNote, LogIdentity
+from transfer_gate.gate.integrity.logs import HistoryLost, LeaderEpochs, Place, require_events, require_log
+
+
+@pytest.mark.parametrize(
+    ("applied", "begin", "end"), [(None, 0, 0), (None, 9, 12), (0, 0, 0), (9, 0, 12), (9, 9, 12), (9, 0, 9), (9, 9, 9)]
+)
+def test_events_that_were_applied_or_never_asked_for_may_be_deleted(applied: int | None, begin: int, end: int) -> None:
+    require_events("consents", 3, applied, begin, end)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "told"),
+    [(9, 12, "begins at offset 9, but only those below 8"), (0, 7, "ends at offset 7, but events up to 8")],
+)
+def test_events_that_were_deleted_unread_or_truncated_are_missed(begin: int, end: int, told: str) -> None:
+    with pytest.raises(HistoryLost, match=f"partition 3 of consents {told}"):
+        require_events("consents", 3, 8, begin, end)
+
+
+@pytest.mark.parametrize(
+    ("reach", "held", "begin", "end"),
+    [
+        (0, 0, 0, 0),  # a first start
+        (0, 0, 5, 8),  # nothing is known of before
+        (8, 0, 0, 8),
+        (8, 0, 0, 9),  # the marker of the commit
+        (8, 6, 6, 9),  # what was deleted is held
+    ],
+)
+def test_a_log_that_reaches_as_far_as_was_noted_is_whole(reach: int, held: int, begin: int, end: int) -> None:
+    require_log("log", 1, reach, held, begin, end)
+
+
+@pytest.mark.parametrize(
+    ("reach", "held", "begin", "end", "told"),
+    [
+        (8, 0, 0, 7, "ends at offset 7, but committed rounds have written it up to 8"),
+        (8, 0, 0, 0, "ends at offset 0"),
+        (8, 8, 0, 0, "ends at offset 0"),
+        (8, 0, 1, 9, "begins at offset 1"),
+        (8, 5, 6, 9, "begins at offset 6"),
+    ],
+)
+def test_a_log_that_lacks_something_is_refused(reach: int, held: int, begin: int, end: int, told: str) -> None:
+    with pytest.raises(HistoryLost, match=f"partition 1 of log {told}") as caught:
+        require_log("log", 1, reach, held, begin, end)
+    assert "reset the group's offsets of consent-events" in caught.value.do
 
 
 class Log:
@@ -65,24 +108,3 @@ async def test_batches_of_a_new_leader_behind_those_of_an_older_one_are_doubtful
     assert epochs.doubtful("consents", 3, inbox.reached)
     with pytest.raises(HistoryLost, match="ends at 10 now"):
         await epochs.require("consents", 3, inbox.reached)
-
-
-def test_an_inbox_knows_the_epoch_before_each_offset_that_is_done_with() -> None:
-    inbox = Inbox(10)
-    inbox.put(Fetched.of([], 20, (Reached(4, 8), Reached(5, 20))))
-    inbox.put(Fetched.of([], 25, (Reached(5, 22), Reached(7, 25))))
-    assert [inbox.epoch_before(offset) for offset in (3, 8, 9, 22, 23, 25, 26)] == [4, 4, 5, 5, 7, 7, -1]
-    assert inbox.reached == [Reached(7, 25)]
-
-
-def test_an_epoch_that_goes_backwards_is_refused() -> None:
-    inbox = Inbox(10, 20, 5)
-    with pytest.raises(ValueError, match="leader epoch 4 came behind one of 5"):
-        inbox.put(Fetched.of([], 25, (Reached(4, 25),)))
-
-
-def test_a_note_keeps_the_epoch_and_one_of_before_has_none() -> None:
-    note = CommitNote("a", topics={"consents": LogIdentity("id", 1, 5)})
-    assert read_note(Committed(0, str(note))) == note
-    before = "life=a changelog=0 ledger=0 topics=consents:id:1"
-    assert read_note(Committed(0, before)) == CommitNote("a", topics={"consents": LogIdentity("id", 1)})

@@ -1,15 +1,108 @@
-"""What the decision records show of a group that has no note any more."""
+"""Where the group stands, by its notes, and by the decision records where it has none any more."""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
+import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 
 from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.integrity.decided import DecidedUpTo, last_decided
+from transfer_gate.gate.integrity.commit_note import read_note
+from transfer_gate.gate.integrity.offsets import (
+    DecidedUpTo,
+    OffsetMoved,
+    OffsetsLost,
+    last_decided,
+    offsets_set,
+    require_not_again,
+    require_nothing_skipped,
+    require_offsets,
+)
+from transfer_gate.kafka.transaction import Committed
+from transfer_gate.records.commit_notes import CommitNote, LogIdentity
+
+OURS = Committed(0, str(CommitNote("first", 12, 5)))
+
+
+WITHOUT_NOTE = Committed(0, "")
+
+
+@pytest.mark.parametrize(
+    ("committed", "worked"),
+    [
+        ({}, False),  # a first start
+        ({"transfers": Committed(7, ""), "consents": OURS}, True),
+        ({"transfers": Committed(0, "")}, True),  # set by hand, or consents made anew
+        ({"consents": OURS}, True),  # transfers never looked at, or made anew
+        ({"ledger": OURS}, True),  # all inputs made anew
+        ({"consents": WITHOUT_NOTE}, False),
+    ],
+)
+def test_a_group_that_knows_where_it_stands_or_never_worked_may_begin(
+    committed: dict[str, Committed], worked: bool
+) -> None:
+    require_offsets("transfers", 2, committed, has_state=worked)
+
+
+NOTED: Final = CommitNote("a", topics={"in": LogIdentity("id-1")}, offsets={"in": 7})
+
+
+@pytest.mark.parametrize(
+    ("found", "topic_id", "moved"),
+    [
+        (Committed(7, str(NOTED)), "id-1", {}),
+        (Committed(7, ""), "id-1", {}),
+        (Committed(9, ""), "id-1", {"in": (7, 9)}),
+        (Committed(2, str(NOTED)), "id-1", {"in": (7, 2)}),
+        (Committed(0, str(NOTED)), "id-2", {}),  # made anew
+    ],
+)
+def test_an_offset_that_the_gate_has_not_committed_is_known_by_the_note(
+    found: Committed, topic_id: str, moved: dict[str, tuple[int, int]]
+) -> None:
+    note = read_note(Committed(0, str(NOTED)))
+    assert note == NOTED
+    assert offsets_set({"in": found, "other": found}, note, {"in": topic_id}) == moved
+
+
+def test_an_offset_that_was_deleted_while_notes_beside_others_stand_was_set_back() -> None:
+    """As by `kafka-consumer-groups --delete-offsets`: the gate would begin at the earliest."""
+    assert offsets_set({"other": Committed(3, str(NOTED))}, NOTED, {"in": NOTED.topics["in"].topic_id}) == {
+        "in": (NOTED.offsets["in"], 0)
+    }
+
+
+def test_consent_events_may_be_folded_again_but_never_be_skipped() -> None:
+    for moved in (None, (7, 7), (7, 0)):
+        require_nothing_skipped("in", 2, moved)
+    with pytest.raises(
+        OffsetMoved, match="partition 2 of in: the group's offset was set to 9, but only events below 7"
+    ):
+        require_nothing_skipped("in", 2, (7, 9))
+
+
+def test_transfers_may_be_skipped_but_not_be_decided_again_unless_others_stand_there() -> None:
+    for moved, epoch_end in ((None, None), ((7, 9), 9), ((7, 7), 9), ((7, 4), 4)):
+        require_not_again("in", 2, moved, epoch_end)
+    for epoch_end in (None, 7, 5):
+        with pytest.raises(OffsetMoved, match="set back to 4, or deleted, but transfers below 7 are decided"):
+            require_not_again("in", 2, (7, 4), epoch_end)
+
+
+@pytest.mark.parametrize("committed", [{}, {"replay": Committed(3, "")}, {"consents": WITHOUT_NOTE}])
+def test_a_group_that_worked_and_was_forgotten_is_refused(committed: dict[str, Committed]) -> None:
+    with pytest.raises(OffsetsLost, match="partition 2: the group has no offset of transfers") as caught:
+        require_offsets("transfers", 2, committed, has_state=True)
+    assert caught.value.exit_code == 1
+    assert "set the group's offsets of transfers to where the decisions end" in caught.value.do
+
 
 DECISIONS: Final = "transfer-decisions"
+
+
 TRANSFERS: Final = "prospect-transfers"
+
+
 HOME: Final = TopicPartition(DECISIONS, 0)
 
 
