@@ -34,7 +34,8 @@ class Place:
         }
         self.connection = connection
         self._secured = secured
-        self._admin = self.settings(**secured.admin().model_dump(exclude_unset=True), partitions=1)
+        #: Settings of the super user.
+        self.admin = self.settings(**secured.admin().model_dump(exclude_unset=True), partitions=1)
         self._events = Events(now)
 
     def settings(self, **connection: Any) -> Settings:
@@ -50,7 +51,7 @@ class Place:
     async def grant(self, rights: set[Right]) -> None:
         """Give `worker` these documented rights on the topics of this installation, and create them."""
         await self.give("worker", rights)
-        await apply_topics(self._admin, self.registry)
+        await apply_topics(self.admin, self.registry)
 
     async def give(self, user: str, rights: set[Right]) -> Settings:
         """Give `user` documented rights on the topics of this installation; returns the settings that connect as it."""
@@ -63,7 +64,7 @@ class Place:
 
     async def send(self) -> None:
         """A person who consents to one partner, and a transfer to two: one is released, the other held."""
-        async with AIOKafkaProducer(**client_options(self._admin), acks="all") as producer:
+        async with AIOKafkaProducer(**client_options(self.admin), acks="all") as producer:
             consent = self._events.consent("p-1", "c-1", party_ids=["acme"])
             await producer.send_and_wait(self.topics.consents, consent, key=b"p-1")
             transfer = self._events.transfer("p-1", "t-1", ["acme", "helios"])

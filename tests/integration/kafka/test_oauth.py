@@ -132,7 +132,7 @@ async def test_a_worker_outlives_a_token_server_that_is_away(place: Place, token
     before = worker.metric("transfer_gate_decisions_total")
     tokens.start()
     await worker.until(lambda: worker.metric("transfer_gate_decisions_total") > before + 1, "deciding", 90)
-    counts = (await verify(place._admin, place.registry, wait_seconds=60)).counts
+    counts = (await verify(place.admin, place.registry, wait_seconds=60)).counts
     assert (counts.released, counts.missing) == (4, 0)
     assert (await worker.terminate())[0] == 0, worker.tail()
     assert SECRET not in worker.log.read_text(encoding="utf-8")

@@ -1,10 +1,15 @@
 """On a Kafka with TLS, SCRAM and ACLs the gate works with exactly its documented rights, and names a missing one."""
 
 import asyncio
+import contextlib
+import datetime as dt
+import json
 import os
 import re
+import sqlite3
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +18,12 @@ import aiohttp
 import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.access import Right, documented
 from tests.support.ingest_service import IngestService, opt_outs, signed
+from tests.support.processes import running
 from tests.support.secured_kafka import SecuredKafka
 from tests.support.secured_place import Place
 from tests.support.workers import Worker
@@ -28,6 +35,8 @@ from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
 from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.local.loopback import free_port
+from transfer_gate.partners.kit import kit
+from transfer_gate.partners.manifests import acknowledgement_topic, suppression_topic
 from transfer_gate.settings import PREFIX, Settings
 from transfer_gate.verify.account import verify
 
@@ -44,7 +53,7 @@ def title(right: Right) -> str:
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     broker = SecuredKafka(
         tmp_path_factory.mktemp("secured"),
-        ["worker", "auditor", "operator", "tenant", "topics", "transfer-source", "importer", "ingest"],
+        ["worker", "auditor", "operator", "tenant", "topics", "transfer-source", "importer", "ingest", "partner"],
     )
     try:
         broker.start()
@@ -276,6 +285,61 @@ async def test_webhooks_are_taken_with_exactly_the_documented_rights(place: Plac
     with pytest.raises(TopicAuthorizationFailedError):
         async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
             await producer.send_and_wait(place.topics.transfers, b"{}", key=b"p-2")
+
+
+async def test_the_consumer_of_a_partner_kit_logs_in_and_works_with_the_rights_of_its_partner(
+    place: Place, tmp_path: Path
+) -> None:
+    """Of its own topics it reads, and it may write nothing but acknowledgements."""
+    await place.grant(RIGHTS)
+    now = dt.datetime.now(dt.UTC)
+    partner = place.registry.partners["acme"]
+    stops, acks = suppression_topic(place.topics, partner), acknowledgement_topic(place.topics, partner)
+    admin = client_options(place.admin)
+    client = AIOKafkaAdminClient(**admin)
+    await client.start()
+    await client.create_topics([NewTopic(stops, 1, 1), NewTopic(acks, 1, 1)])
+    await client.close()
+    rights = {
+        Right("topic", "partner.acme", False, "Read"),
+        Right("topic", stops.removeprefix(place.topics.prefix), False, "Read"),
+        Right("topic", acks.removeprefix(place.topics.prefix), False, "Write"),
+        Right("group", "partner-acme", False, "Read"),
+    }
+    settings = await place.give("partner", rights)
+    login, program, store = tmp_path / "login.json", tmp_path / "consumer.py", tmp_path / "store.db"
+    assert settings.sasl_password_file is not None
+    assert settings.ssl_cafile is not None
+    login.write_text(
+        json.dumps(
+            {
+                "security_protocol": settings.security_protocol,
+                "sasl_mechanism": settings.sasl_mechanism,
+                "sasl_plain_username": settings.sasl_username,
+                "sasl_plain_password": settings.sasl_password_file.read_text().strip(),
+                "ssl_cafile": str(settings.ssl_cafile),
+            }
+        )
+    )
+    files = kit(place.topics, place.registry, partner, now)
+    program.write_text(files["consumer.py"], encoding="utf-8")
+    record, notice = files["transfers.jsonl"].splitlines()[1], files["suppressions.jsonl"].strip()
+    async with AIOKafkaProducer(**admin, acks="all") as producer:
+        await producer.send_and_wait(f"{place.topics.prefix}partner.acme", record.encode(), key=b"p-1")
+        await producer.send_and_wait(stops, notice.encode(), key=b"p-1")
+    command = [sys.executable, str(program), settings.bootstrap_servers, str(store), str(login)]
+    messages = tmp_path / "messages"
+    async with AIOKafkaConsumer(acks, **admin, auto_offset_reset="earliest") as reader:
+        with messages.open("wb") as log, running(command, stdout=log, stderr=log) as process:
+            deadline = time.monotonic() + 60
+            while not (found := await reader.getmany(timeout_ms=200)):
+                assert process.poll() is None, messages.read_text()
+                assert time.monotonic() < deadline, messages.read_text()
+    ((acknowledged,),) = found.values()
+    assert json.loads(acknowledged.value)["notice_id"] == json.loads(notice)["notice_id"]
+    with contextlib.closing(sqlite3.connect(store)) as opened:
+        assert opened.execute("SELECT transfer_id FROM transfers").fetchall() == [(json.loads(record)["transfer_id"],)]
+        assert opened.execute("SELECT prospect_id FROM stops").fetchall() == [(json.loads(notice)["prospect_id"],)]
 
 
 def in_clear(secured: SecuredKafka) -> dict[str, Any]:

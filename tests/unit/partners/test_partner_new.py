@@ -1,7 +1,11 @@
 """`transfer-gate partner new`: what it writes holds by the gate's own loader and schema; nothing is overwritten."""
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +14,7 @@ import pytest
 import yaml
 
 from tests.support.command_line import CommandLine
+from tests.support.processes import running
 from tests.support.registry_sample import EXAMPLE
 from transfer_gate.model.invented import INVENTED, is_reserved_address, is_reserved_number
 from transfer_gate.records.released import decode_released
@@ -60,6 +65,35 @@ def test_without_a_terminal_it_names_what_is_missing_and_writes_nothing(run: Com
     assert "--listed-from" in err
     assert "--country" not in err
     assert below(tmp_path) == before
+
+
+def test_on_a_terminal_it_asks_for_what_is_missing(run: CommandLine, tmp_path: Path) -> None:
+    """What is given is not asked for; an answer of several words is a list; the result is that of the options."""
+    answers = {
+        "Name of the company": "Nouvelle Mutuelle SA", "Number in the trade register": "900000077", "Country": "NO",
+        "What it deals in": "insurance, energy", "Reference of the contract": "K-77",
+        "On the published list": "2026-01-01T00:00:00+01:00", "pass prospects on": "y",
+        "listens for withdrawals": "https://nouvelle.example/suppression",
+    }  # fmt: skip
+    primary, secondary = pty.openpty()
+    command = [sys.executable, "-m", "transfer_gate", "partner", "new", "nouvelle", "--contract-from", GIVEN[11]]
+    with (
+        running(command, cwd=tmp_path, stdin=secondary, stdout=subprocess.PIPE, stderr=secondary) as process,
+        os.fdopen(primary, "r+b", buffering=0) as terminal,
+    ):
+        os.close(secondary)
+        shown = ""
+        for question, answer in answers.items():
+            while question not in shown or not shown.rstrip().endswith((":", "]:")):
+                shown += terminal.read(4096).decode()
+            shown = ""
+            terminal.write(answer.encode() + b"\n")
+        assert process.wait(60) == 0
+    partner = load_registry(tmp_path / "registry").partners["nouvelle"]
+    assert (partner.status, partner.country, partner.legal_name) == ("rehearsal", "NO", "Nouvelle Mutuelle SA")
+    assert partner.categories == ("insurance", "energy")
+    assert partner.contract is not None
+    assert partner.contract.no_onward
 
 
 @pytest.mark.parametrize("there", ["registry/partners/nouvelle.yaml", "partner-nouvelle/kit/consumer.py"])
