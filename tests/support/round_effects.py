@@ -25,8 +25,7 @@ from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.hanging import Place
-from transfer_gate.kafka.produce import Written
+from transfer_gate.kafka.produce import Place, Written
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.decisions import DecisionRecord

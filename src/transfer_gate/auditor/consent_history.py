@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import Slice
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka import reader as kafka
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.spans import SpanReader
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import Bounds, OneState, ProspectState, States
 from transfer_gate.records import headers as names
 from transfer_gate.records.consents import ConsentFold

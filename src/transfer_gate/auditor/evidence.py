@@ -12,9 +12,9 @@ from transfer_gate.errors import InvalidInput, NothingMatched
 from transfer_gate.gate.decider import Only
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.integrity.identity import lives_of
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.sizes import measured
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.state import EMPTY, OneState, ProspectState
 from transfer_gate.records.cloudevents import is_structured
 from transfer_gate.records.consents import ConsentFold

@@ -17,7 +17,7 @@ from transfer_gate.auditor.rehearsal import real_person
 from transfer_gate.gate.attempt import RecordDecision
 from transfer_gate.gate.decider import Only
 from transfer_gate.gate.redecision import decide_again
-from transfer_gate.kafka.types import ConsumerRecord
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.model.terms import Instant

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.operators import AuditEvent
 from transfer_gate.quarantine.search import quarantine_ends
 from transfer_gate.records.audit_events import decode_audit_event

@@ -16,9 +16,9 @@ from transfer_gate.auditor.consent_history import Astray, History
 from transfer_gate.auditor.findings import Verdict
 from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, decision_of, milliseconds
 from transfer_gate.gate.integrity.identity import TopicLives
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.spans import Lookup, Span, SpanReader
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.state import EMPTY
 from transfer_gate.records.released import decode_released
 

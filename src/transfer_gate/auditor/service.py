@@ -20,13 +20,13 @@ from transfer_gate.auditor.partition import Ends, PartitionAudit, Readers
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
 from transfer_gate.gate.integrity.identity import TopicLives, lives_of
 from transfer_gate.gate.table import MemorySlice, Slice
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka import reader as kafka
 from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.spans import Lookup, SpanReader
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health

@@ -20,9 +20,9 @@ from transfer_gate.cli.options import (
 )
 from transfer_gate.cli.render import columns, echo, echo_json, passing, show
 from transfer_gate.errors import InvalidInput, NothingMatched, PartiallyFailed, RefusedByGuard
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.clients import silence_clients
 from transfer_gate.kafka.session import Session, in_session
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import EMPTY
 from transfer_gate.operators import AuditEvent, Ending, audit_event, audited, operator, record_audit_events
 from transfer_gate.quarantine import search

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from transfer_gate.gate.memory import InboxBudget
 from transfer_gate.gate.rulebook import Rulebook
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.sizes import weight
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.kafka.unpacking import RECORD_OVERHEAD
 
 Record: TypeAlias = ConsumerRecord[bytes | None, bytes | None]

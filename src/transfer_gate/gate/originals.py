@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.inbox import Record
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import measured, weight
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records import headers as names
 from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, Reference, decode_quarantined
 from transfer_gate.records.replay_requests import restored

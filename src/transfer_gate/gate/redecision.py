@@ -14,7 +14,7 @@ from transfer_gate.gate.decider import Decider, Only
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.table import MemorySlice
-from transfer_gate.kafka.types import ConsumerRecord
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.explain import Explanation, explain

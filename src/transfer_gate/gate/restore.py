@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from transfer_gate.gate.integrity.logs import require_boundary, require_log, require_whole
 from transfer_gate.gate.table import Slice
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.log_reader import open_log_reader
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.commit_notes import Reach
 
 #: Bytes that one fetch may bring of one partition, and that wait to be read of all, if there are not very many.

@@ -7,7 +7,7 @@ transaction: once that is committed, the barrier of that partition covers it.
 from typing import Final
 
 from transfer_gate.gate.inbox import Record
-from transfer_gate.kafka.types import ConsumerRecord
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.records import headers as names
 from transfer_gate.records.partitioner import is_stray_name, place_known_as, stray_offset
 

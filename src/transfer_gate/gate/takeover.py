@@ -34,8 +34,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.clients import passes, require_descriptors
-from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
-from transfer_gate.kafka.groups import subscriptions_of
+from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed, subscriptions_of
 from transfer_gate.kafka.log_reader import ends_of
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import Committed, TransactionalWriter

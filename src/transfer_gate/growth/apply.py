@@ -11,8 +11,8 @@ from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.monitoring import Meter
 from transfer_gate.gate.partition import Partition, Shared
 from transfer_gate.growth.owned import AllPartitions, Held
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.reader import Reader
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.records.sealing import Sealing
 

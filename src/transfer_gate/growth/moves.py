@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from transfer_gate.growth.owned import AllPartitions, Held
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import join
 from transfer_gate.quarantine.search import Destinations

@@ -7,6 +7,7 @@ from msgspec import Struct
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
 from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.offsets import HistoryNotHome, require_history_home
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.cluster import Cluster
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.requests import TopicIds
@@ -14,7 +15,6 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import identities_of
 from transfer_gate.kafka.topics import Survey, survey
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 

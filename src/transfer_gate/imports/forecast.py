@@ -16,9 +16,9 @@ from zlib import crc32
 from msgspec import Struct
 
 from transfer_gate.imports.mapper import MappedEvent
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.reader import Offsets, Reader
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.state import Bounds, OneState
 from transfer_gate.records.cloudevents import plain_value
 from transfer_gate.records.consents import ConsentFold

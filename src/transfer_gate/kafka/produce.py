@@ -19,7 +19,9 @@ from msgspec import Struct
 
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import DISCONNECTED, FIRST_WAIT, CoordinatorClient, RetryLater
-from transfer_gate.kafka.hanging import Place
+
+Place = tuple[str, int]
+"""Topic and partition."""
 
 #: Brokers remember the last five batches of a producer, so that many may be repeated (KIP-98).
 MOST_IN_FLIGHT: Final = 5

@@ -20,8 +20,9 @@ from functools import cache
 from typing import Any, Final
 
 from aiokafka import errors as kafka
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.admin import DescribeGroupsRequest
+from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.transaction import (
     AddOffsetsToTxnRequest,
     AddPartitionsToTxnRequest,
@@ -29,13 +30,13 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
+from aiokafka.structs import TopicPartition
 from msgspec import Struct
 
 from transfer_gate.kafka.access import NOT_OFFERED, AccessDenied
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import FIRST_WAIT, RetryLater, RoundFailed, TransactionHangs
-from transfer_gate.kafka.hanging import NoAnswer, Place, hanging
-from transfer_gate.kafka.produce import BatchProducer, Written
+from transfer_gate.kafka.produce import BatchProducer, Place, Written
 from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, Hidden, StableOffsets, not_described
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,14 @@ _LATE_SECONDS: Final = 5.0
 #: States of a transaction (KIP-664) that was ended, or is being ended, by a commit; and by an abort.
 _COMMITTED: Final = ("PrepareCommit", "CompleteCommit")
 _ABORTED: Final = ("Ongoing", "PrepareAbort", "CompleteAbort", "PrepareEpochFence")
+#: A last stable offset that stands still for so long in front of the end of a log hangs, seconds: other owners write to
+#: the topic of strays, and the end of a new leader is known a moment later.
+HANGING_SECONDS: Final = 1.0
+_WAIT_SECONDS: Final = 0.1
+#: ListOffsets: the end of a log, for the two kinds of clients (KIP-98).
+_LATEST: Final = -1
+_READ_UNCOMMITTED: Final = 0
+_READ_COMMITTED: Final = 1
 
 
 class Committed(Struct, frozen=True):
@@ -194,10 +203,7 @@ class TransactionalWriter(BatchProducer):
         places = {(topic, partition) for topic in self._topics}
         places |= {(topic, partition) for topic in self._former if partition in self._numbers_of(topic)}
         places |= {(topic, number) for topic in self._everywhere for number in self._numbers_of(topic)}
-        try:
-            found = await hanging(self._client, places, self._deadline)
-        except NoAnswer:
-            raise RoundFailed("the cluster does not answer where the logs of the outputs end") from None
+        found = await _hanging(self._client, places, self._deadline)
         if self._was_committed is None:
             found = frozenset(place for place in found if place[0] in self._topics)
         if found:
@@ -328,3 +334,59 @@ def _report_hidden(why: Hidden) -> None:
         "partition until an operator ends it; everything else works",
         extra={"reason": why},
     )
+
+
+async def _hanging(client: AIOKafkaClient, places: Collection[Place], deadline: float) -> frozenset[Place]:
+    """Those of `places` whose log holds a transaction for open although it has ended: consumers stand before
+    it for ever. Places that we may not describe are left out.
+
+    The coordinator does not know of it any more: DescribeTransactions (KIP-664) names no topic of a transaction that
+    has ended. DescribeProducers does, but takes the right to read, which a worker does not have for its outputs. So the
+    last stable offset of a log, which stands still in front of its oldest open transaction, is compared with its end.
+    """
+    began = time.monotonic()
+    unmoved = await _open_at(client, places, deadline)
+    while unmoved and time.monotonic() - began < HANGING_SECONDS:
+        await asyncio.sleep(_WAIT_SECONDS)
+        now = await _open_at(client, set(unmoved), deadline)
+        unmoved = {place: offset for place, offset in unmoved.items() if now.get(place) == offset}
+    return frozenset(unmoved)
+
+
+async def _open_at(client: AIOKafkaClient, places: Collection[Place], deadline: float) -> dict[Place, int]:
+    """Offset of the oldest open transaction of each log that has one."""
+    ends = await _ends(client, places, _READ_UNCOMMITTED, deadline)
+    stable = await _ends(client, ends, _READ_COMMITTED, deadline)  # asked later: what comes in between is not open
+    return {place: stable[place] for place, end in ends.items() if stable.get(place, end) < end}
+
+
+async def _ends(client: AIOKafkaClient, places: Collection[Place], isolation: int, deadline: float) -> dict[Place, int]:
+    found: dict[Place, int] = {}
+    left = set(places)
+    while True:
+        by_leader: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        for topic, number in left:
+            leader = client.cluster.leader_for_partition(TopicPartition(topic, number))
+            if leader is not None and leader != -1:
+                by_leader.setdefault(leader, {}).setdefault(topic, []).append((number, _LATEST))
+        requests = (_sent(client, leader, isolation, topics) for leader, topics in by_leader.items())
+        for answer in await asyncio.gather(*requests):
+            for topic, partitions in answer:
+                for number, code, _, end in partitions:
+                    if code == 0:
+                        found[topic, number] = end
+                    if code in (0, kafka.TopicAuthorizationFailedError.errno):
+                        left.discard((topic, number))
+        if not left:
+            return found
+        if time.monotonic() + _WAIT_SECONDS > deadline:
+            raise RoundFailed("the cluster does not answer where the logs of the outputs end")
+        client.force_metadata_update()
+        await asyncio.sleep(_WAIT_SECONDS)
+
+
+async def _sent(client: AIOKafkaClient, leader: int, isolation: int, topics: dict[str, list[tuple[int, int]]]) -> Any:
+    try:
+        return (await client.send(leader, OffsetRequest(-1, isolation, list(topics.items())))).topics
+    except kafka.KafkaError:
+        return ()

@@ -9,12 +9,12 @@ from collections.abc import Set as AbstractSet
 
 from transfer_gate.gate.integrity.commit_note import note_of
 from transfer_gate.gate.strays import event_of
-from transfer_gate.kafka.groups import GroupOffset
+from transfer_gate.kafka import TopicPartition
+from transfer_gate.kafka.coordinator import GroupOffset
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import identities_of
 from transfer_gate.kafka.transaction import Committed
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.partitioner import OWN_LIFE_AT

@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.ledger import LedgerIndex
 
 #: How far the clocks of workers (they stamp the ledger) and of brokers (they stamp quarantine) may be apart.

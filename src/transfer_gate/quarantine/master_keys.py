@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
 from transfer_gate.gate.members import published_in
-from transfer_gate.kafka.groups import Member
+from transfer_gate.kafka import TopicPartition
+from transfer_gate.kafka.coordinator import Member
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.records.replay_requests import requesting
 from transfer_gate.records.sealing import KEY_BYTES, MasterKeys, load_master_keys, master_key_id
 

@@ -4,8 +4,8 @@ import datetime as dt
 from contextlib import aclosing
 
 from transfer_gate.gate.redecision import Redecision, explain_again, only_of, source_record
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.quarantine.payloads import Payload

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput, NothingMatched
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.terms import Channel
 from transfer_gate.quarantine.ledger_index import LedgerReader, starts_of
 from transfer_gate.records import headers as names

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from transfer_gate.errors import NothingMatched
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.state import EMPTY
 from transfer_gate.quarantine.consent_states import states_of

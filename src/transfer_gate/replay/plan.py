@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.kafka.types import ConsumerRecord
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.reasons import Reason
 from transfer_gate.records.ledger import ERASED, LedgerEntry
 

@@ -8,9 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.reader import Follower
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.operators import AuditEvent, operator, record_audit_events
 from transfer_gate.replay.plan import (
     Item,

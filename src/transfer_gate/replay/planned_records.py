@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Iterable
 
 from msgspec import Struct
 
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.reader import Reader
-from transfer_gate.kafka.types import ConsumerRecord, TopicPartition
 from transfer_gate.replay.plan import Item, fingerprint_of
 
 

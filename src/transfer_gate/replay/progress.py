@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.records.ledger import decode_entry
 from transfer_gate.replay.plan import STANDINGS, Plan, Result, Standing, result_by
 from transfer_gate.replay.plan_store import RUN, find_plan, needs_approval, replay_partitions

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from transfer_gate.errors import CheckFailed, NothingMatched
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.producer import Sender
 from transfer_gate.kafka.reader import Follower
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.operators import audited
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.replay_requests import requesting

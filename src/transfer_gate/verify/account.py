@@ -9,11 +9,11 @@ from msgspec import Struct
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.gate.integrity.identity import lives_of
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.cluster import Cluster, FoundTopic
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session, open_session
 from transfer_gate.kafka.sizes import measured, unheld
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.model.registry import Registry
 from transfer_gate.records.headers import PREFIX, SOURCE_TOPIC
 from transfer_gate.records.placements import TopicPlacements

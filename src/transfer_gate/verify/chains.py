@@ -6,7 +6,7 @@ ledger says which attempt is the last, and whether something is open, replayed o
 
 from collections.abc import Callable
 
-from transfer_gate.kafka.types import ConsumerRecord
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.records.ledger import DISCARDED, OPEN, REPLAYED, LedgerIndex, LedgerStatus
 from transfer_gate.verify.inputs import NO_PARTNER, Inputs, PartitionInputs
 

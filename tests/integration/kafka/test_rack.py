@@ -30,11 +30,11 @@ from tests.support.topics import admin_of
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.table import MemorySlice
 from transfer_gate.gate.worker import Worker
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.log_reader import open_log_reader
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.spans import Span, SpanReader
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.local.cluster import LocalCluster
 from transfer_gate.records.commit_notes import Reach
 from transfer_gate.registry import load_registry

@@ -29,11 +29,11 @@ from tests.support.secured_place import Place
 from tests.support.workers import Worker
 from transfer_gate.doctor.examine import examine
 from transfer_gate.errors import BrokerUnavailable
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.clients import client_options, connected
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topics import apply_topics, check_topics
-from transfer_gate.kafka.types import TopicPartition
 from transfer_gate.local.loopback import free_port
 from transfer_gate.partners.kit import kit
 from transfer_gate.partners.manifests import acknowledgement_topic, suppression_topic

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import NotLeaderForPartitionError, OffsetOutOfRangeError
 
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.bulk import leaders_decide
 from transfer_gate.kafka.requests import TopicRights, operations_of
-from transfer_gate.kafka.types import TopicPartition
 
 #: Fields of a partition behind its number and its error: high watermark to records (Fetch, version 11).
 REST = (7, 7, 0, None, -1, b"")

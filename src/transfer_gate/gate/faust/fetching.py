@@ -23,7 +23,7 @@ from faust.types import TP
 from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.inbox import Fetched, Reached, Record
 from transfer_gate.gate.memory import RESPONSE_BYTES
-from transfer_gate.kafka.types import TopicPartition
+from transfer_gate.kafka import TopicPartition
 
 #: The broker holds an empty fetch for this long; data ends it at once.
 FETCH_WAIT_MS: Final = 200

@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
-from transfer_gate.kafka.types import ConsumerRecord
 from transfer_gate.local.people import Person
 from transfer_gate.local.sample import Sample
 from transfer_gate.records import headers as names
