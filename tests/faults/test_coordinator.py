@@ -17,7 +17,8 @@ from aiokafka.structs import TopicPartition
 from tests.support.clients import set_offsets
 from tests.support.topics import make_topics
 from transfer_gate.gate.faust.fetching import FETCH_WAIT_MS
-from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.kafka.coordinator import Committed
+from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.local.cluster import LocalCluster
 
 TOPIC: Final = "prospect-transfers"

@@ -17,9 +17,9 @@ from tests.support.clients import open_producer, read_all
 from tests.support.managed_kafka import How, ManagedKafka
 from tests.support.topics import admin_of, make_topics
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.coordinator import TransactionHangs
+from transfer_gate.kafka.coordinator import Committed, TransactionHangs
 from transfer_gate.kafka.requests import DescribeTransaction
-from transfer_gate.kafka.transaction import Committed, TransactionalWriter, _open_at
+from transfer_gate.kafka.transaction import TransactionalWriter, _open_at
 from transfer_gate.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -26,11 +26,10 @@ from transfer_gate.gate.integrity.offsets import (
 )
 from transfer_gate.gate.members import TopicsShared, require_alone, require_own_members
 from transfer_gate.kafka.cluster import FoundTopic
-from transfer_gate.kafka.coordinator import RoundFailed
+from transfer_gate.kafka.coordinator import Committed, RoundFailed
 from transfer_gate.kafka.reader import Offsets, Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
-from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.state import STATE_FORMAT, format_too_new
@@ -238,7 +237,7 @@ async def _look(session: Session, found: Mapping[str, FoundTopic], registry: str
     committed: dict[int, dict[str, Committed]] = {}
     for (topic, number), offset in (await cluster.group_offsets(settings.app_id)).items():
         if topic in (*topics.inputs(), topics.ledger):
-            committed.setdefault(number, {})[topic] = Committed(offset.offset, offset.note)
+            committed.setdefault(number, {})[topic] = offset
     begins, ends = await session.reader.bounds({name: found[name].partitions for name in watched}, committed_only=False)
     watch = TopicWatch(session.options, tuple(watched))
     try:

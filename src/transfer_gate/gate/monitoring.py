@@ -16,7 +16,7 @@ from transfer_gate.gate.decider import OUTSIDE_RULES
 from transfer_gate.gate.inbox import Passed, RoundRecords
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.reasons import RuleId
 from transfer_gate.observe import metrics

@@ -34,10 +34,10 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.clients import passes, require_descriptors
-from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed, subscriptions_of
+from transfer_gate.kafka.coordinator import Committed, PartitionStops, RoundFailed, subscriptions_of
 from transfer_gate.kafka.log_reader import ends_of
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
-from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.observe import metrics
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity, identity_after

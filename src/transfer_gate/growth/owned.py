@@ -20,9 +20,9 @@ from transfer_gate.gate.integrity.offsets import (
 from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.kafka.coordinator import Fenced, RoundFailed
+from transfer_gate.kafka.coordinator import Committed, Fenced, RoundFailed
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
-from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.records.commit_notes import CommitNote, identity_after
 from transfer_gate.records.state import STATE_FORMAT, format_too_new
 from transfer_gate.settings import Settings

@@ -9,12 +9,12 @@ from transfer_gate.gate.integrity.commit_note import read_note
 from transfer_gate.gate.integrity.offsets import HistoryNotHome, require_history_home
 from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.cluster import Cluster
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import identities_of
 from transfer_gate.kafka.topics import Survey, survey
-from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.registry import Registry
 from transfer_gate.settings import Settings
 
@@ -106,11 +106,11 @@ async def _require_no_member(settings: Settings, cluster: Cluster) -> None:
         )
 
 
-def _by_partition(commits: Mapping[Place, tuple[int, str]], inputs: tuple[str, ...]) -> dict[int, dict[str, Committed]]:
+def _by_partition(commits: Mapping[Place, Committed], inputs: tuple[str, ...]) -> dict[int, dict[str, Committed]]:
     found: dict[int, dict[str, Committed]] = {}
     for (topic, number), commit in commits.items():
         if topic in inputs:
-            found.setdefault(number, {})[topic] = Committed(*commit)
+            found.setdefault(number, {})[topic] = commit
     return found
 
 
@@ -125,11 +125,11 @@ async def _history_home(session: Session, committed: Mapping[int, Mapping[str, C
     return True
 
 
-def _left(commits: Mapping[Place, tuple[int, str]], begins: Offsets, ends: Offsets) -> dict[TopicPartition, int]:
+def _left(commits: Mapping[Place, Committed], begins: Offsets, ends: Offsets) -> dict[TopicPartition, int]:
     """By partition, how many offsets the group has before it."""
     left = {}
     for place, end in ends.items():
-        reached = commits.get((place.topic, place.partition), (begins[place], ""))[0]
+        reached = commits.get((place.topic, place.partition), Committed(begins[place], "")).offset
         if reached < end:
             left[place] = end - reached
     return left

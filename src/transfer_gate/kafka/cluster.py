@@ -14,9 +14,10 @@ from aiokafka.protocol.api import Request
 from msgspec import Struct
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.kafka import groups
+from transfer_gate.kafka import coordinator
 from transfer_gate.kafka.access import NotOffered, broker_errors
 from transfer_gate.kafka.clients import keep_cancellation
+from transfer_gate.kafka.coordinator import Committed, Member
 from transfer_gate.kafka.requests import (
     ApiVersions,
     CreateTopics,
@@ -231,30 +232,29 @@ class Cluster:
 
     async def group_members(self, group: str) -> int:
         """How many members the consumer group has now."""
-        async with self._admin() as admin:
-            return await groups.members(admin._send_request, group)
+        return len(await self.group_subscriptions(group))
 
-    async def settled_members(self, group: str) -> list[groups.Member] | None:
+    async def settled_members(self, group: str) -> list[Member] | None:
         """The members of the consumer group and their user data; None when it goes on rebalancing."""
         async with self._admin() as admin:
             try:
-                return await groups.settled_members(admin._send_request, group)
+                return await coordinator.settled_members(admin._send_request, group)
             except RebalanceInProgressError:
                 return None
 
     async def group_subscriptions(self, group: str, needs: str = "Describe") -> list[frozenset[str]]:
         """The topics that each member of the consumer group reads now. Raises AccessDenied, of the right `needs`."""
         async with self._admin() as admin:
-            return await groups.subscriptions(admin._send_request, group, needs)
+            return await coordinator.subscriptions(admin._send_request, group, needs)
 
     async def committed(self, group: str) -> dict[tuple[str, int], int]:
         """Offsets that the group has committed, by (topic, partition)."""
         return {place: found.offset for place, found in (await self.group_offsets(group)).items()}
 
-    async def group_offsets(self, group: str) -> dict[tuple[str, int], groups.GroupOffset]:
+    async def group_offsets(self, group: str) -> dict[tuple[str, int], Committed]:
         """What the group has committed, with the note beside each offset, by (topic, partition)."""
         async with self._admin() as admin:
-            return await groups.committed(admin._send_request, group)
+            return await coordinator.committed(admin._send_request, group)
 
     async def await_commits(self, group: str, topic: str, reached: Mapping[int, int], timeout: float) -> bool:
         """Whether the group has committed every record of a topic below `reached` (by partition), after up to `timeout`

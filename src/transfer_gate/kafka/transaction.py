@@ -31,11 +31,10 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 from aiokafka.structs import TopicPartition
-from msgspec import Struct
 
 from transfer_gate.kafka.access import NOT_OFFERED, AccessDenied
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.coordinator import FIRST_WAIT, RetryLater, RoundFailed, TransactionHangs
+from transfer_gate.kafka.coordinator import FIRST_WAIT, Committed, RetryLater, RoundFailed, TransactionHangs
 from transfer_gate.kafka.produce import BatchProducer, Place, Written
 from transfer_gate.kafka.requests import DescribeTransaction, GroupOffsets, Hidden, StableOffsets, not_described
 
@@ -58,13 +57,6 @@ _WAIT_SECONDS: Final = 0.1
 _LATEST: Final = -1
 _READ_UNCOMMITTED: Final = 0
 _READ_COMMITTED: Final = 1
-
-
-class Committed(Struct, frozen=True):
-    """What a group has committed of one input partition: the next offset, and what the round noted beside it."""
-
-    offset: int
-    note: str
 
 
 class TransactionalWriter(BatchProducer):

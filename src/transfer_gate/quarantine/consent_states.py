@@ -10,11 +10,10 @@ from collections.abc import Set as AbstractSet
 from transfer_gate.gate.integrity.commit_note import note_of
 from transfer_gate.gate.strays import event_of
 from transfer_gate.kafka import TopicPartition
-from transfer_gate.kafka.coordinator import GroupOffset
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import identities_of
-from transfer_gate.kafka.transaction import Committed
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.partitioner import OWN_LIFE_AT
@@ -115,7 +114,7 @@ async def _states_in(session: Session, wanted: Mapping[int, AbstractSet[bytes]])
     return states
 
 
-async def _bases(session: Session, offsets: Mapping[tuple[str, int], GroupOffset]) -> dict[int, int]:
+async def _bases(session: Session, offsets: Mapping[tuple[str, int], Committed]) -> dict[int, int]:
     """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
     (`gate.integrity.commit_note`), as a worker will that reads what is behind the offsets of the group.
     """
@@ -123,7 +122,7 @@ async def _bases(session: Session, offsets: Mapping[tuple[str, int], GroupOffset
     topic_id = identities_of(await session.cluster.send(TopicIds((consents,))))[consents].topic_id
     committed: dict[int, dict[str, Committed]] = {}
     for (topic, number), found in offsets.items():
-        committed.setdefault(number, {})[topic] = Committed(found.offset, found.note)
+        committed.setdefault(number, {})[topic] = found
     bases = {}
     for number, of_topics in committed.items():
         known = note_of(of_topics, consents, {consents: topic_id}).topics.get(consents)

@@ -31,7 +31,7 @@ from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.integrity.offsets import OffsetsLost
 from transfer_gate.gate.members import GroupShared
 from transfer_gate.gate.worker import Worker
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.state import STATE_FORMAT, StateTooNew

@@ -17,8 +17,7 @@ from transfer_gate.gate.inbox import Fetched
 from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.table import Tables
 from transfer_gate.gate.takeover import Owned, TakenOver
-from transfer_gate.kafka.coordinator import RoundFailed
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed, RoundFailed
 from transfer_gate.records.commit_notes import CommitNote
 
 STOPPED = HistoryLost("records were deleted", do="publish them anew")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from transfer_gate.gate.integrity.commit_note import read_note
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.model.consent import Consent, ConsentEvent, ConsentGiven, Erasure, Objection, Withdrawal
 from transfer_gate.model.state import EMPTY, KeptEvent, ProspectState, SealingKey
 from transfer_gate.policy.fold import fold, fold_unreadable, join

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.records.commit_notes import CommitNote, decode_note
 from transfer_gate.records.partitioner import OWN_LIFE_AT
 

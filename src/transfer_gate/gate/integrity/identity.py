@@ -21,7 +21,6 @@ from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch, identities_of
-from transfer_gate.kafka.transaction import Committed
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
@@ -199,7 +198,7 @@ async def lives_of(cluster: Cluster, settings: Settings) -> TopicLives:
     found = identities_of(await cluster.send(TopicIds(topics)))
     noted: dict[Place, list[LogIdentity]] = {}
     for (_, number), offset in (await cluster.group_offsets(settings.app_id)).items():
-        note = read_note(Committed(offset.offset, offset.note))
+        note = read_note(offset)
         for topic, life in note.topics.items() if note is not None else ():
             noted.setdefault((topic, number), []).append(life)
     later = {}

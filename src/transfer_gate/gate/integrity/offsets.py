@@ -21,11 +21,11 @@ from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka import TopicPartition
-from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
+from transfer_gate.kafka.coordinator import Committed, PartitionStops, RoundFailed
 from transfer_gate.kafka.log_reader import any_committed
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.topic_watch import Identities
-from transfer_gate.kafka.transaction import Committed, TransactionalWriter
+from transfer_gate.kafka.transaction import TransactionalWriter
 from transfer_gate.model.topics import Topics
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 from transfer_gate.records.decisions import SourcePlace, decode_decision

@@ -3,7 +3,7 @@
 import pytest
 
 from transfer_gate.gate.integrity.commit_note import noted, read_note
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 
 

@@ -18,7 +18,7 @@ from transfer_gate.gate.integrity.offsets import (
     require_nothing_skipped,
     require_offsets,
 )
-from transfer_gate.kafka.transaction import Committed
+from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity
 
 OURS = Committed(0, str(CommitNote("first", 12, 5)))
