@@ -39,7 +39,6 @@ SHARED_MODULES: Final = {
     "service": "of two programs that answer on the metrics port",
     "state": "its type; its encoding",
     "strays": "moved by a worker, and looked for by `doctor`",
-    "table": "of consent; the door through which Faust sees it",
     "topics": "their names; how they are made",
 }
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.feed import Listener
+from transfer_gate.gate.assignment import Listener
 from transfer_gate.gate.inbox import Fetched
 
 #: Topic, partition, what was fetched of it.

@@ -1,4 +1,8 @@
-"""The partitions that the group has assigned to this worker: fence, restore, run, release; and how failures are met."""
+"""The partitions that the group has assigned to this worker: fence, restore, run, release; and how failures are met.
+
+A `Feed` gives partitions out and brings what was fetched of them to its `Listener`, as Kafka's consumer does to a
+ConsumerRebalanceListener. `Gate` is the listener of a worker, `gate.faust` its feed: all that knows Faust.
+"""
 
 import asyncio
 import contextlib
@@ -9,7 +13,6 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.feed import Feed
 from transfer_gate.gate.inbox import Fetched, Offsets
 from transfer_gate.gate.partition import RELEASE_SECONDS, Partition, Shared
 from transfer_gate.gate.takeover import NOTHING_TAKEN, STOPS, TakenOver
@@ -22,6 +25,50 @@ logger = logging.getLogger(__name__)
 
 #: Between two tries to take partitions over while the cluster does not answer, seconds.
 RETRY_SECONDS: Final = 1.0
+
+
+class Listener(Protocol):
+    """What a feed calls. All calls come from one event loop, one assignment at a time."""
+
+    async def open(self, numbers: set[int]) -> bool:
+        """Own these partitions, and no others, before anything is fetched of them. False when the cluster did not
+        answer: then nothing is owned, and the feed asks the group for a new assignment. What is raised ends the feed.
+        """
+
+    async def release(self) -> None:
+        """End the rounds that run, and own nothing any more; before the group gives the partitions to others."""
+
+    async def receive(self, topic: str, number: int, fetched: Fetched) -> None:
+        """Take one fetch of an input topic of a partition that is owned."""
+
+    def may_fetch(self, topic: str, number: int) -> bool:
+        """Whether there is room for records of an input topic of this partition."""
+
+    def look(self) -> Look:
+        """How many bytes the next look at what was fetched may bring."""
+
+    def restored(self, number: int) -> int | None:
+        """Offset up to which this worker holds the changelog of a partition; None where it holds nothing."""
+
+
+class Feed(Protocol):
+    """Gives partitions to a listener, and records to its partitions."""
+
+    async def run(self, listener: Listener) -> None:
+        """Join the group, and serve `listener` until `stop`. Raises GateError for what ended the feed else."""
+
+    async def stop(self) -> None:
+        """Release the partitions and leave the group."""
+
+    async def rejoin(self) -> None:
+        """Ask the group for a new assignment: partitions are fenced, caught up, and read from committed offsets."""
+
+    async def fail(self, error: BaseException) -> None:
+        """End the feed with an error that only a person can fix."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the feed failed with."""
 
 
 class Ownership(Protocol):
@@ -38,11 +85,6 @@ class Ownership(Protocol):
 
     def restored(self, number: int) -> int | None:
         """See Listener."""
-
-
-def _word(error: GateError) -> str:
-    """The kind of an error, as a label: `history-lost`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 class Gate:
@@ -147,10 +189,7 @@ class Gate:
         return self._take_over.restored(number)
 
     def may_fetch(self, topic: str, number: int) -> bool:
-        """Whether the inbox of this topic and partition has room.
-
-        Every topic has an inbox of its own: consents are fetched while transfers wait for them.
-        """
+        """See Listener. Every topic has an inbox of its own: consents are fetched while transfers wait for them."""
         partition = self.partitions.get(number)
         return partition is not None and not partition.inboxes[topic].full
 
@@ -159,7 +198,7 @@ class Gate:
         return self._shared.memory.look(self._shared.book.inputs, self._shared.book.waited_for)
 
     async def receive(self, topic: str, number: int, fetched: Fetched) -> None:
-        """Pass one fetch to its partition."""
+        """See Listener."""
         partition = self.partitions.get(number)
         if partition is None:
             return  # given up meanwhile; the next owner reads it from the committed offset
@@ -219,3 +258,8 @@ class Gate:
         self._give_up(number)
         self.assigned = False
         await self._feed.rejoin()
+
+
+def _word(error: GateError) -> str:
+    """The kind of an error, as a label: `history-lost`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()

@@ -12,9 +12,8 @@ from typing import Final
 
 from transfer_gate import __version__
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.gate.assignment import Gate
+from transfer_gate.gate.assignment import Feed, Gate
 from transfer_gate.gate.faust.app import FaustFeed
-from transfer_gate.gate.feed import Feed
 from transfer_gate.gate.integrity.identity import TopicGuard
 from transfer_gate.gate.integrity.logs import LeaderEpochs
 from transfer_gate.gate.members import published_by, require_alone, require_own_members

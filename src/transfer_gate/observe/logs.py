@@ -47,7 +47,6 @@ QUIET: Final = (
     # Faust's services log starts and stops under the module of the subclass.
     "transfer_gate.gate.faust.hooks",
     "transfer_gate.gate.faust.fetching",
-    "transfer_gate.gate.faust.table",
 )
 
 #: A warning that repeats is written once in this time, seconds, with the number of those left out.

@@ -31,8 +31,7 @@ from transfer_gate.gate.assignment import Gate
 from transfer_gate.gate.faust import fetching
 from transfer_gate.gate.faust.app import build_app
 from transfer_gate.gate.faust.fetching import FetchThread
-from transfer_gate.gate.faust.hooks import BatchConsumer, GateApp
-from transfer_gate.gate.faust.table import ConsentTable
+from transfer_gate.gate.faust.hooks import BatchConsumer, ConsentTable, GateApp
 from transfer_gate.gate.members import Published
 from transfer_gate.gate.memory import LOOK_ALL_BYTES
 from transfer_gate.kafka.batches import Batches

@@ -10,9 +10,8 @@ from faust.auth import Credentials, OAuthCredentials
 from faust.types import StreamT
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.faust.hooks import GateApp, PublishingAssignor
-from transfer_gate.gate.faust.table import ConsentTable
-from transfer_gate.gate.feed import Listener
+from transfer_gate.gate.assignment import Listener
+from transfer_gate.gate.faust.hooks import ConsentTable, GateApp, PublishingAssignor
 from transfer_gate.gate.members import Published
 from transfer_gate.gate.memory import fetch_bytes
 from transfer_gate.kafka.access import DENIED, denied
@@ -126,7 +125,6 @@ def build_app(settings: Settings, partitions: int, published: Published, listene
     app.tables.add(
         ConsentTable(
             app,
-            listener,
             name="consent",
             partitions=partitions,
             key_type=bytes,

@@ -20,7 +20,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Transport
 from faust.types import TP
 
-from transfer_gate.gate.feed import Listener
+from transfer_gate.gate.assignment import Listener
 from transfer_gate.gate.inbox import Fetched, Reached, Record
 from transfer_gate.gate.memory import RESPONSE_BYTES
 from transfer_gate.kafka import TopicPartition

@@ -3,7 +3,9 @@ when something of it moves.
 
 Faust 0.15.3 delivers one record a message and lets its consumer read uncommitted. Here each fetched list of records
 of one partition becomes **one** message, with the consumer's position as of that very fetch, and nothing is
-committed by Faust.
+committed by Faust. The consent table is a store that holds nothing: the gate keeps the states itself (`gate.table`) and
+restores them before Faust looks, so that its recovery, which would wait for the offset of a commit marker for ever,
+finds nothing to do.
 """
 
 import asyncio
@@ -16,13 +18,14 @@ import aiokafka
 import faust
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor.partition_assignor import PartitionAssignor
+from faust.stores import memory
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from faust.types.tuples import Message
 
 from transfer_gate.errors import GateError
+from transfer_gate.gate.assignment import Listener
 from transfer_gate.gate.faust.fetching import FetchThread
-from transfer_gate.gate.feed import Listener
 from transfer_gate.gate.inbox import Fetched
 from transfer_gate.gate.members import Published, with_published
 from transfer_gate.kafka.access import DENIED, denied
@@ -216,3 +219,36 @@ class GateApp(faust.App):
             call(thread._ensure_consumer())
 
         await thread.call_thread(request)
+
+
+class RestoredStore(memory.Store[bytes, bytes]):
+    """Reports to Faust up to where the gate has restored the changelog."""
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Last changelog offset that the gate holds of a partition: all there is."""
+        position = cast(GateApp, self.app).listener.restored(tp.partition)
+        return position - 1 if position else None
+
+    async def on_rebalance(self, *_: Any, **__: Any) -> None:
+        """The gate moves its tables itself, after fencing."""
+
+    async def on_recovery_completed(self, *_: Any, **__: Any) -> None:
+        """Nothing was recovered by Faust."""
+
+
+class ConsentTable(faust.Table[bytes, bytes]):
+    """Prospect to folded consent state, by partition."""
+
+    def _new_store(self) -> RestoredStore:
+        return RestoredStore(
+            "memory://",
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=self.key_type,
+            key_serializer=self.key_serializer,
+            value_serializer=self.value_serializer,
+            value_type=self.value_type,
+            loop=self.loop,
+            options=self.options,
+        )
