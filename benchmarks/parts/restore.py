@@ -12,8 +12,7 @@ import orjson
 import psutil
 
 from benchmarks.bench import PARTITIONS
-from transfer_gate.gate.restore import restore
-from transfer_gate.gate.table import MemorySlice, Slice
+from transfer_gate.gate.table import MemorySlice, Slice, restore
 from transfer_gate.records.commit_notes import Reach
 
 

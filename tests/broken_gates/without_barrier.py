@@ -3,8 +3,7 @@
 from msgspec.structs import replace
 
 from transfer_gate.cli import main
-from transfer_gate.gate.barrier import Waiting
-from transfer_gate.gate.partition import Partition
+from transfer_gate.gate.partition import Partition, Waiting
 
 _meet_barrier = Partition._meet_barrier
 

@@ -13,8 +13,8 @@ from tests.support.stream_gate import StreamGate, json_of, open_gate
 from tests.support.topics import delete_records, make_topics
 from tests.support.workers import Worker
 from transfer_gate.gate.integrity.logs import HistoryLost
-from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rocksdb import RocksSlice
+from transfer_gate.gate.table import restore
 from transfer_gate.records.commit_notes import Reach
 
 #: Prospects in the folder before the worker goes.

@@ -9,8 +9,7 @@ from tests.support.clients import open_producer
 from tests.support.disks import spoil
 from tests.support.topics import make_topics
 from transfer_gate.gate.integrity.logs import HistoryLost
-from transfer_gate.gate.restore import restore
-from transfer_gate.gate.table import MemorySlice
+from transfer_gate.gate.table import MemorySlice, restore
 from transfer_gate.local.kafka import LocalKafka
 from transfer_gate.records.commit_notes import Reach
 

@@ -118,6 +118,27 @@ class RoundRecords(Struct, frozen=True):
         return sum(len(each.records) for each in (self.consents, self.transfers, self.replays, self.strays) if each)
 
 
+class ConsentEnds(NamedTuple):
+    """Up to where consent events, and strays of them, are applied or have to be: the next offsets. None where that is
+    not known yet.
+    """
+
+    consents: int | None = None
+    strays: int | None = None
+
+    def after(self, taken: RoundRecords) -> "ConsentEnds":
+        """Once the events of a round are applied."""
+        return ConsentEnds(
+            self.consents if taken.consents is None else taken.consents.end,
+            self.strays if taken.strays is None else taken.strays.end,
+        )
+
+    def cover(self, need: "ConsentEnds") -> bool:
+        """Whether these are at or behind `need`."""
+        pairs = zip(self, need, strict=True)
+        return all(have is not None and wanted is not None and have >= wanted for have, wanted in pairs)
+
+
 class Inbox:
     """A queue counted in records and bytes.
 

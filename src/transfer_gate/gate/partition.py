@@ -11,13 +11,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable
-from transfer_gate.gate.barrier import ConsentEnds, Waiting
-from transfer_gate.gate.inbox import Fetched, Inbox, Inboxes, Offsets, Record, RoundRecords
+from transfer_gate.gate.inbox import ConsentEnds, Fetched, Inbox, Inboxes, Offsets, Record, RoundRecords
 from transfer_gate.gate.integrity.commit_note import Origins
 from transfer_gate.gate.integrity.logs import InputLogs, LeaderEpochs, Watermark, require_log
 from transfer_gate.gate.memory import Memory
 from transfer_gate.gate.monitoring import Deleted, Meter, PartitionSnapshot
-from transfer_gate.gate.originals import NOTHING_FOUND, Originals
+from transfer_gate.gate.originals import NOTHING_FOUND, Found, Originals
 from transfer_gate.gate.retention import Expired, Retention, Sweep
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
@@ -74,6 +73,26 @@ class Shared(Struct, frozen=True, kw_only=True):
     originals: Originals | None = None
     #: Counts what was deleted undecided.
     deleted: Deleted | None = None
+
+
+class Waiting(Struct, frozen=True):
+    """Transfers and replays in front of the barrier: they are decided once consent is applied up to `need`.
+
+    `at` was read before `need` was requested: every consent event acknowledged before `at` lies below `need`.
+    """
+
+    transfers: Fetched | None
+    replays: Fetched | None
+    at: dt.datetime
+    since: float
+    need: ConsentEnds
+    #: Of replays by reference, what they refer to.
+    originals: Found = NOTHING_FOUND
+
+    @property
+    def count(self) -> int:
+        """How many records wait."""
+        return sum(len(taken.records) for taken in (self.transfers, self.replays) if taken)
 
 
 class Partition:
@@ -177,17 +196,12 @@ class Partition:
         except TimeoutError:
             self._work.clear()  # before the commit: what comes in meanwhile must wake this task again
             if self.offsets != self._committed:
-                work = self._empty_round()
+                work = self._round_at(self._clock())
                 work.close()
                 await self._commit(work, self.offsets)
             await self._sweep_if_due(idle=self.decides)
         else:
             self._work.clear()
-
-    def _empty_round(self) -> Round:
-        return Round(
-            self._book, self._tables, self.number, self._clock(), self._shared.sealing, self._origins, first=self._first
-        )
 
     async def _sweep_if_due(self, *, idle: bool) -> None:
         """Forget what quarantine has deleted, in transactions of their own."""
@@ -197,7 +211,7 @@ class Partition:
             await self._forget(expired)
 
     async def _forget(self, expired: Expired) -> None:
-        work = self._empty_round()
+        work = self._round_at(self._clock())
         work.sweep(expired.owners, expired.quarantine_ids)
         work.close()
         if not self._leaving and (work.changes or work.ledger_changes):

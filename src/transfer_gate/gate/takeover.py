@@ -29,9 +29,8 @@ from transfer_gate.gate.integrity.offsets import (
 from transfer_gate.gate.members import require_own_members
 from transfer_gate.gate.monitoring import Deleted
 from transfer_gate.gate.partition import Writer
-from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables
+from transfer_gate.gate.table import MemorySlice, Slice, SliceFactory, Tables, restore
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.clients import passes, require_descriptors
 from transfer_gate.kafka.coordinator import Committed, PartitionStops, RoundFailed, subscriptions_of

@@ -17,9 +17,8 @@ from transfer_gate.gate.integrity.offsets import (
     read_evidence,
     require_nothing_skipped,
 )
-from transfer_gate.gate.restore import restore
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.table import MemorySlice, Tables
+from transfer_gate.gate.table import MemorySlice, Tables, restore
 from transfer_gate.kafka.coordinator import Committed, Fenced, RoundFailed
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch
 from transfer_gate.kafka.transaction import TransactionalWriter

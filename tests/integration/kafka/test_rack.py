@@ -27,8 +27,7 @@ from tests.support.disks import spoil
 from tests.support.feeds import ListFeed
 from tests.support.stream_gate import open_gate
 from tests.support.topics import admin_of
-from transfer_gate.gate.restore import restore
-from transfer_gate.gate.table import MemorySlice
+from transfer_gate.gate.table import MemorySlice, restore
 from transfer_gate.gate.worker import Worker
 from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.clients import client_options

@@ -109,20 +109,19 @@ def require_same_log(topic: str, partition: int, noted: LogIdentity | None, foun
     )
 
 
-def require_boundary(topic: str, partition: int, reach: int, *, inside: bool) -> None:
-    """Hold that a log of the gate's own still has what was committed up to `reach`: that no batch stands across that
-    offset (`inside`), where one ended. Raises HistoryLost.
+def written_past(topic: str, partition: int, reach: int) -> HistoryLost:
+    """Why a log of the gate's own is not whole in which a batch stands across the offset `reach`, where one ended when
+    rounds were committed up to it.
 
     Compaction keeps where batches end. A log that lost its tail, and in which a round that was cut off came behind it,
     may be long enough again.
     """
-    if inside:
-        raise HistoryLost(
-            f"partition {partition} of {topic} has other records at offset {reach}, where committed rounds ended: its "
-            "tail was lost (an unclean election, a disk that was set back) and written past. What stood there is gone: "
-            "withdrawals and objections, or what was replayed",
-            do=_BRING_BACK,
-        )
+    return HistoryLost(
+        f"partition {partition} of {topic} has other records at offset {reach}, where committed rounds ended: its "
+        "tail was lost (an unclean election, a disk that was set back) and written past. What stood there is gone: "
+        "withdrawals and objections, or what was replayed",
+        do=_BRING_BACK,
+    )
 
 
 def require_log(topic: str, partition: int, reach: int, held: int, begin: int, end: int) -> None:
