@@ -13,7 +13,7 @@ SOURCES: Final = Path(__file__).parents[2] / "src" / "transfer_gate"
 #: The parts that keep to the words. A part that is not here still has some of the others.
 PARTS: Final = (
     "cases", "cli", "doctor", "errors.py", "gate", "growth", "imports", "kafka", "local", "model", "observe",
-    "operators.py", "policy", "printable.py", "quarantine", "records", "registry", "schemas", "settings.py",
+    "operators.py", "policy", "printable.py", "quarantine", "records", "registry", "replay", "schemas", "settings.py",
     "settings_table.py", "starter", "verify",
 )  # fmt: skip
 

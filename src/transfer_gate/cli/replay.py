@@ -131,7 +131,7 @@ def plan_command(ids: tuple[str, ...], ticket: str | None, output: str, file: Pa
 
     async def run(session: Session) -> tuple[Plan, str]:
         registry = load_registry(settings.registry)
-        plan = await make_plan(session, registry, wanted, ticket=ticket, say=lambda line: echo(line, err=True))
+        plan = await make_plan(session, registry, wanted, ticket=ticket, on_progress=lambda line: echo(line, err=True))
         return plan, await publish(session, plan)
 
     plan, digest = in_session(settings, run)

@@ -1,4 +1,4 @@
-"""A replay plan: the records that it sends back, frozen, and what a decision would have come to when it was made."""
+"""A replay plan: the records that it sends back, and the result of each decision when it was planned, as a forecast."""
 
 import datetime as dt
 import os
@@ -21,22 +21,22 @@ from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.reasons import Reason
 from transfer_gate.records.ledger import ERASED, LedgerEntry
 
-#: released: everything that was held went out. partly: some channels went out, the others are held again. held:
-#: everything is held again. split: a record that could not be read became one for each partner. discarded: by an
+#: released: every channel was released. partly: some were, the others are quarantined again. held: everything is
+#: quarantined again. split: a record that could not be read became one for each partner. discarded: by an
 #: operator. erased: its payload can't be read any more. refused: the gate can't decide it, see the ledger's `why`.
 Outcome = Literal["released", "partly", "held", "split", "discarded", "erased", "refused"]
 
-#: Outcomes after which something of the record is in quarantine as it was before, or again.
+#: Outcomes after which something of the record is still, or again, in quarantine.
 BACK: Final[frozenset[str]] = frozenset({"partly", "held", "split", "refused"})
 
-#: What a plan's record can be by the ledger: `open`, one of the outcomes, or settled by somebody else meanwhile.
-Standing = Literal["open", "elsewhere"] | Outcome
+#: Status of a planned record by the ledger: `open`, one of the outcomes, or settled by another plan or an operator.
+ItemStatus = Literal["open", "elsewhere"] | Outcome
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
-STANDINGS: Final[tuple[Standing, ...]] = ("open", *OUTCOMES, "elsewhere")
+STATUSES: Final[tuple[ItemStatus, ...]] = ("open", *OUTCOMES, "elsewhere")
 
 
 class Result(Struct, frozen=True):
-    """An outcome, the channels that went out, and those that are held again with their reasons."""
+    """An outcome, the channels that were released, and those that are quarantined again with their reasons."""
 
     outcome: Outcome
     released: tuple[str, ...] = ()
@@ -49,18 +49,18 @@ def result_of(entry: LedgerEntry) -> Result:
 
 
 def result_by(entry: LedgerEntry | None, attempt: int, plan_id: str) -> Result | Literal["elsewhere"] | None:
-    """What a plan came to that sent this attempt of a record: None as long as it is open.
+    """The result of this attempt of a record that the plan sent: None as long as it is open.
 
-    `elsewhere`: another plan or an operator settled it, before or after this one could.
+    `elsewhere`: another plan or an operator settled it, before or after this plan could.
     """
     if entry is None or entry.attempt < attempt:
         return None
-    ours = entry.run == plan_id
+    by_plan = entry.run == plan_id
     if entry.attempt == attempt and entry.state == "open":
-        return result_of(entry) if ours and entry.why is not None else None
+        return result_of(entry) if by_plan and entry.why is not None else None
     # A discard keeps the attempt, a decision makes the next one.
     newest = attempt if entry.state == "discarded" else attempt + 1
-    return result_of(entry) if ours and entry.attempt == newest else "elsewhere"
+    return result_of(entry) if by_plan and entry.attempt == newest else "elsewhere"
 
 
 def _outcome_of(entry: LedgerEntry) -> Outcome:
@@ -81,7 +81,7 @@ _CHUNK_BYTES: Final = 400_000
 
 
 class Item(Struct, frozen=True, array_like=True):
-    """One quarantine record: where it stands, which attempt it is, its bytes, its place in `Plan.forecasts`."""
+    """A quarantine record: its position, its attempt, a fingerprint of its bytes, its index in `Plan.forecasts`."""
 
     partition: int
     offset: int
@@ -95,7 +95,7 @@ _ITEMS: Final = msgspec.json.Decoder(tuple[Item, ...])
 
 
 class Items(Sequence[Item]):
-    """Items in their order. An item is made when it is looked at."""
+    """Items in their order, in columns. An item is made when it is read."""
 
     __slots__ = ("_attempts", "_fingerprints", "_forecasts", "_ids", "_offsets", "_partitions")
 
@@ -110,10 +110,10 @@ class Items(Sequence[Item]):
             self.append(item)
 
     def append(self, item: Item) -> None:
-        """Add one. Raises ValueError when its id is no UUID, or its fingerprint is not one of `fingerprint_of`."""
+        """Add an item. Raises ValueError when its id is not a UUID, or its fingerprint not one of `fingerprint_of`."""
         quarantine_id, fingerprint = UUID(item.quarantine_id).bytes, bytes.fromhex(item.fingerprint)
         if len(fingerprint) != FINGERPRINT_BYTES or str(UUID(bytes=quarantine_id)) != item.quarantine_id:
-            raise ValueError("no item of a plan")
+            raise ValueError("not an item of a plan")
         self._partitions.append(item.partition)
         self._offsets.append(item.offset)
         self._attempts.append(item.attempt)
@@ -146,11 +146,11 @@ class Items(Sequence[Item]):
     __hash__ = None  # type: ignore[assignment]  # it can grow
 
     def place(self, number: int) -> tuple[int, int]:
-        """Partition and offset of one."""
+        """Partition and offset of an item."""
         return self._partitions[number], self._offsets[number]
 
     def forecasts(self) -> Counter[int]:
-        """Places in `Plan.forecasts` to number of items."""
+        """Index in `Plan.forecasts` to number of items."""
         return Counter(self._forecasts)
 
     def forecast_as(self, numbers: Iterable[int], forecasts: Sequence[int]) -> "Items":
@@ -187,12 +187,12 @@ def encoded(items: Sequence[Item]) -> Iterator[bytes]:
 
 
 def decoded(text: bytes, at: int, stop: int) -> Items:
-    """Items of `text` between `at` and `stop`, the inside of a JSON array, some at a time. Raises ValueError
-    (msgspec.DecodeError is one) when they are none.
+    """Items of `text` between `at` and `stop`, the inside of a JSON array, decoded some at a time. Raises ValueError
+    (or msgspec.DecodeError, which is a ValueError) when they are not items.
     """
     items = Items()
     while at < stop:
-        # Numbers and hex digits only: no item holds what stands between two.
+        # An item holds numbers and hex digits only, never what stands between two of them.
         end = text.find(b"],[", at + _CHUNK_BYTES, stop)
         end = stop if end < 0 else end + 1
         for item in _ITEMS.decode(b"[" + text[at:end] + b"]"):
@@ -201,28 +201,15 @@ def decoded(text: bytes, at: int, stop: int) -> Items:
     return items
 
 
-__all__ = [
-    "Item",
-    "Items",
-    "Move",
-    "Plan",
-    "PlanFile",
-    "checked_id",
-    "digest_of",
-    "fingerprint_of",
-    "load_plan",
-    "plan_file",
-    "save_plan",
-]
-
 _PLAN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: What stands in front of the items of a plan, its last member; quotes within texts are escaped.
 _ITEMS_AT: Final = b'"items":['
 
 
 class Move(Struct, frozen=True, kw_only=True):
-    """How many channels of a partner held for `reason` would come to `outcome`: `released`, `erased`, `refused`, or
-    the reason for which they would be held again. `partner_id` is None for records that could not be read."""
+    """How many channels of a partner, quarantined for `reason`, would come to `outcome`: `released`, `erased`,
+    `refused`, or the reason for which they would be quarantined again. `partner_id` is None for records that could not
+    be read."""
 
     partner_id: str | None
     reason: str
@@ -231,11 +218,11 @@ class Move(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What `replay plan` froze. Times are UTC.
+    """What `replay plan` planned. Times are UTC.
 
-    - `by`, `at`, `ticket`, `filter`: who made it, when, what for, by which filter.
-    - `topic`, `ends`: the quarantine topic, and by partition the offset below which the filter looked.
-    - `revision`: of the registry that the forecast was made with; the gate decides by its own.
+    - `by`, `at`, `ticket`, `filter`: who planned it, when, what for, by which filter.
+    - `topic`, `ends`: the quarantine topic, and by partition the offset below which records matched.
+    - `revision`: of the registry of the forecast; the gate decides by its own.
     - `items`: in the order in which they were quarantined.
     - `moves`: the forecast by partner and reason; `not_replayable`: unreadable consent events that the filter matched,
       which no plan sends.
@@ -265,7 +252,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 
 class PlanFile(Struct, frozen=True, kw_only=True):
-    """What stands in the folder of plans."""
+    """A file in the folder of plans."""
 
     digest: str
     plan: Plan
@@ -288,7 +275,7 @@ def _encoded(plan: Plan) -> Iterator[bytes]:
 
 
 def fingerprint_of(record: ConsumerRecord) -> str:
-    """Stands for key, value and headers of a record, byte for byte."""
+    """A hash of key, value and headers of a record, byte for byte."""
     parts = [record.key, record.value]
     for name, text in record.headers:
         parts += (name.encode("utf-8", "surrogateescape"), text)  # a name may be any bytes (PEP 383)
@@ -297,19 +284,19 @@ def fingerprint_of(record: ConsumerRecord) -> str:
 
 
 def checked_id(plan_id: str) -> str:
-    """The id of a plan as a user gave it. Raises InvalidInput when it can't be one."""
+    """The id of a plan as a user gave it. Raises InvalidInput when it is not a plan id."""
     if not _PLAN_ID.fullmatch(plan_id):
         raise InvalidInput(f"{plan_id!r} is not a plan id", do="give the id that `transfer-gate replay plan` printed")
     return plan_id
 
 
 def plan_file(data_dir: Path, plan_id: str) -> Path:
-    """Where the file of a plan stands."""
+    """The path of the file of a plan."""
     return data_dir / "plans" / f"{plan_id}.json"
 
 
 def save_plan(file: Path, plan: Plan, digest: str) -> None:
-    """Write a plan file whole or not at all. Raises InvalidInput when it can't be written."""
+    """Write a plan file atomically. Raises InvalidInput when it can't be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".plan-")
@@ -325,7 +312,7 @@ def save_plan(file: Path, plan: Plan, digest: str) -> None:
 
 
 def load_plan(file: Path) -> Plan | None:
-    """The plan in a file, None when there is no such file. Raises InvalidInput when it is no plan."""
+    """The plan in a file, None when there is no such file. Raises InvalidInput when it is not a plan."""
     try:
         text = file.read_bytes()
         at = text.rindex(_ITEMS_AT) + len(_ITEMS_AT)

@@ -1,15 +1,20 @@
-"""Plans on the audit topic: published whole, so that another machine can run them; who approves and cancels them."""
+"""The plan store: plans published on the audit topic, so that any machine can run them, who approved or cancelled them,
+and their planned records in quarantine.
+"""
 
 import datetime as dt
+from array import array
+from collections.abc import AsyncGenerator, Iterable
 from itertools import chain
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput, NothingMatched, RefusedByGuard
-from transfer_gate.kafka import ConsumerRecord
-from transfer_gate.kafka.reader import Follower
+from transfer_gate.kafka import ConsumerRecord, TopicPartition
+from transfer_gate.kafka.reader import Follower, Reader
 from transfer_gate.kafka.session import Session
 from transfer_gate.operators import AuditEvent, operator, record_audit_events
 from transfer_gate.replay.plan import (
@@ -20,6 +25,7 @@ from transfer_gate.replay.plan import (
     Result,
     checked_id,
     digest_of,
+    fingerprint_of,
     load_plan,
     plan_file,
     save_plan,
@@ -32,8 +38,7 @@ APPROVED: Final = "replay approve"
 RUN: Final = "replay run"
 CANCELLED: Final = "replay cancel"
 
-#: The columns of a plan that may be long, and how much of each one part holds: it stays well below Kafka's largest
-#: message, 1 MiB.
+#: The columns of a plan that may be long, and how many entries a part holds: well below Kafka's largest message, 1 MiB.
 _COLUMNS: Final[dict[str, tuple[Any, int]]] = {
     "items": (tuple[Item, ...], 4000),
     "forecasts": (tuple[Result, ...], 300),
@@ -46,7 +51,7 @@ _NO_COLUMNS: Final[dict[str, Any]] = dict.fromkeys(_COLUMNS, ())
 _Parts = dict[tuple[str | None, int], dict[str, Any]]
 
 
-class KnownPlan:
+class PublishedPlan:
     """A plan, its digest, and the audit events about it in their order."""
 
     def __init__(self, plan: Plan, digest: str, events: list[AuditEvent]) -> None:
@@ -56,7 +61,7 @@ class KnownPlan:
 
     @property
     def approvals(self) -> list[AuditEvent]:
-        """Approvals of exactly this plan by another operator than the one who made it."""
+        """Approvals of exactly this plan by another operator than the planner."""
         return [
             event
             for event in self.events
@@ -112,10 +117,10 @@ async def publish(session: Session, plan: Plan) -> str:
     return digest
 
 
-async def find_plan(session: Session, plan_id: str, audit: Follower | None = None) -> KnownPlan:
-    """The plan of an id, from its file here or else from the audit topic; `audit` follows the audit topic, unread.
+async def find_plan(session: Session, plan_id: str, audit: Follower | None = None) -> PublishedPlan:
+    """The plan of an id, from its file on this machine, else from the audit topic, which `audit` follows, unread.
 
-    Raises InvalidInput when nobody made such a plan, RefusedByGuard when it is not the one that was made.
+    Raises InvalidInput when no such plan was published, RefusedByGuard when its content is not what was published.
     """
     checked_id(plan_id)
     if audit is not None:
@@ -126,17 +131,17 @@ async def find_plan(session: Session, plan_id: str, audit: Follower | None = Non
 
 
 async def replay_partitions(session: Session, *more: str) -> int:
-    """How many partitions quarantine, replay and ledger share. Raises InvalidInput when one of them, the audit topic or
-    one of `more` is missing; BrokerUnavailable.
+    """How many partitions quarantine, replay and ledger share. Raises BrokerUnavailable; InvalidInput when a topic is
+    missing: one of these, the audit topic or one of `more`.
     """
     topics = session.settings.topics
     found = await session.cluster.partitions(topics.quarantine, topics.replay, topics.ledger, topics.audit, *more)
     return found[topics.quarantine]
 
 
-async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPlan:
-    here = load_plan(plan_file(settings.data_dir, plan_id))
-    about: list[AuditEvent] = []
+async def _find(settings: Settings, plan_id: str, follower: Follower) -> PublishedPlan:
+    local = load_plan(plan_file(settings.data_dir, plan_id))
+    events: list[AuditEvent] = []
     parts: _Parts = {}
     async for records in follower.so_far():
         for record in records:
@@ -144,22 +149,22 @@ async def _find(settings: Settings, plan_id: str, follower: Follower) -> KnownPl
             if event is None:
                 continue
             if event.action != PART:
-                about.append(event)
-            elif here is None:
+                events.append(event)
+            elif local is None:
                 parts[event.digest, int(event.details["part"])] = _part_of(event)
-    made = next((event for event in about if event.action == PLANNED), None)
-    if made is None or made.digest is None:
+    planned = next((event for event in events if event.action == PLANNED), None)
+    if planned is None or planned.digest is None:
         raise InvalidInput(
-            f"no plan {plan_id} on {settings.topics.audit}", do="make one with: transfer-gate replay plan"
+            f"no plan {plan_id} on {settings.topics.audit}", do="make a plan with: transfer-gate replay plan"
         )
-    plan = here if here is not None else _assembled(made, parts)
-    if plan is None or plan.plan_id != plan_id or digest_of(plan) != made.digest:
-        where = "the plan file" if here is not None else "the plan on the audit topic"
+    plan = local if local is not None else _assembled(planned, parts)
+    if plan is None or plan.plan_id != plan_id or digest_of(plan) != planned.digest:
+        where = "the plan file" if local is not None else "the plan on the audit topic"
         raise RefusedByGuard(
-            f"digest: {where} is not what {made.by} planned (digest {made.digest[:12]}…)",
-            do="make a new plan" if here is None else "remove the file: the audit topic has the plan as well",
+            f"digest: {where} is not what {planned.by} planned (digest {planned.digest[:12]}…)",
+            do="make a new plan" if local is None else "remove the file: the audit topic has the plan as well",
         )
-    return KnownPlan(plan, made.digest, about)
+    return PublishedPlan(plan, planned.digest, events)
 
 
 def event_about(record: ConsumerRecord, plan_id: str) -> AuditEvent | None:
@@ -174,7 +179,7 @@ def event_about(record: ConsumerRecord, plan_id: str) -> AuditEvent | None:
 
 
 def _part_of(event: AuditEvent) -> dict[str, Any]:
-    """Columns of a part; none of one that is damaged, so that the plan will not be the one that was made."""
+    """Columns of a part; none when it is damaged, so that the digest of the plan will not be the published one."""
     try:
         found: dict[str, Any] = {
             name: msgspec.convert(event.details[name], kind)
@@ -182,22 +187,22 @@ def _part_of(event: AuditEvent) -> dict[str, Any]:
             if name in event.details
         }
         return found | {"items": Items(found["items"])} if "items" in found else found
-    except ValueError:  # msgspec.ValidationError is one
+    except ValueError:  # msgspec.ValidationError is a ValueError
         return {}
 
 
-def _assembled(made: AuditEvent, parts: _Parts) -> Plan | None:
-    """The plan from its parts; None when one is missing or not as it was written."""
+def _assembled(planned: AuditEvent, parts: _Parts) -> Plan | None:
+    """The plan from its parts; None when a part is missing or damaged."""
     columns, items = dict(_NO_COLUMNS), list[Items]()
     try:
-        for number in range(int(made.details["parts"])):
-            for name, part in parts[made.digest, number].items():
+        for number in range(int(planned.details["parts"])):
+            for name, part in parts[planned.digest, number].items():
                 if name == "items":
                     items.append(part)
                 else:
                     columns[name] += part
         return replace(
-            msgspec.convert(made.details["plan"], Plan), **columns | {"items": Items(chain.from_iterable(items))}
+            msgspec.convert(planned.details["plan"], Plan), **columns | {"items": Items(chain.from_iterable(items))}
         )
     except (KeyError, ValueError, TypeError):  # msgspec.ValidationError is a ValueError
         return None
@@ -208,66 +213,101 @@ def now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-def event_on(known: KnownPlan, settings: Settings, action: str, outcome: str, **more: Any) -> AuditEvent:
+def event_on(published: PublishedPlan, settings: Settings, action: str, outcome: str, **more: Any) -> AuditEvent:
     """An audit event about a plan, by the operator of `settings`."""
     return AuditEvent(
         action=action,
         by=operator(settings),
         at=now(),
         outcome=outcome,
-        plan_id=known.plan.plan_id,
-        digest=known.digest,
+        plan_id=published.plan.plan_id,
+        digest=published.digest,
         **more,
     )
 
 
 def needs_approval(settings: Settings, records: int) -> bool:
-    """Whether a plan of so many records needs a second person."""
+    """Whether a plan of so many records needs the approval of a second operator."""
     return records > settings.replay_approval_records
 
 
-async def check_may_run(session: Session, known: KnownPlan, action: str) -> None:
-    """Raises RefusedByGuard naming the guard: the plan was cancelled, or lacks the approval of a second person."""
-    settings, plan, cancelled = session.settings, known.plan, known.cancelled
+async def check_may_run(session: Session, published: PublishedPlan, action: str) -> None:
+    """Raises RefusedByGuard naming the guard: the plan was cancelled, or lacks the approval of a second operator."""
+    settings, plan, cancelled = session.settings, published.plan, published.cancelled
     if cancelled is not None:
-        await _refuse(session, known, action, f"cancelled by {cancelled.by}: {cancelled.why}", "make a new plan")
-    if needs_approval(settings, len(plan.items)) and not known.approvals:
+        await _refuse(session, published, action, f"cancelled by {cancelled.by}: {cancelled.why}", "make a new plan")
+    if needs_approval(settings, len(plan.items)) and not published.approvals:
         await _refuse(
             session,
-            known,
+            published,
             action,
             f"approval: {len(plan.items):,} records are more than {PREFIX}REPLAY_APPROVAL_RECORDS "
-            f"({settings.replay_approval_records:,}), and nobody but {plan.by} has looked at them",
+            f"({settings.replay_approval_records:,}), and only {plan.by} has looked at them",
             f"let another operator run: transfer-gate replay approve {plan.plan_id}",
         )
 
 
-async def approve(session: Session, plan_id: str, *, ticket: str | None = None) -> KnownPlan:
-    """Approve exactly this plan. Raises RefusedByGuard for one's own and for a cancelled one, NothingMatched when this
-    operator approved it before."""
-    known = await find_plan(session, plan_id)
+async def approve(session: Session, plan_id: str, *, ticket: str | None = None) -> PublishedPlan:
+    """Approve exactly this plan. Raises RefusedByGuard when it is the operator's own, or cancelled; NothingMatched when
+    this operator approved it before."""
+    published = await find_plan(session, plan_id)
     by = operator(session.settings)
-    if known.cancelled is not None:
-        await _refuse(session, known, APPROVED, f"cancelled by {known.cancelled.by}", "make a new plan")
-    if by == known.plan.by:
-        await _refuse(session, known, APPROVED, f"own approval: {by} made this plan", "ask a second person")
-    if any(event.by == by for event in known.approvals):
+    if published.cancelled is not None:
+        await _refuse(session, published, APPROVED, f"cancelled by {published.cancelled.by}", "make a new plan")
+    if by == published.plan.by:
+        await _refuse(
+            session, published, APPROVED, f"own approval: {by} made this plan", "let another operator approve it"
+        )
+    if any(event.by == by for event in published.approvals):
         raise NothingMatched(f"{by} approved this plan before", do=f"run: transfer-gate replay run {plan_id}")
-    await record_audit_events(session, [event_on(known, session.settings, APPROVED, "approved", ticket=ticket)])
-    return known
+    await record_audit_events(session, [event_on(published, session.settings, APPROVED, "approved", ticket=ticket)])
+    return published
 
 
-async def cancel(session: Session, plan_id: str, why: str) -> KnownPlan:
+async def cancel(session: Session, plan_id: str, why: str) -> PublishedPlan:
     """Cancel a plan for good; a run of it stops. Raises NothingMatched when it was cancelled before."""
-    known = await find_plan(session, plan_id)
-    if known.cancelled is not None:
-        raise NothingMatched(f"{known.cancelled.by} cancelled this plan before")
-    await record_audit_events(session, [event_on(known, session.settings, CANCELLED, "cancelled", why=why)])
-    return known
+    published = await find_plan(session, plan_id)
+    if published.cancelled is not None:
+        raise NothingMatched(f"{published.cancelled.by} cancelled this plan before")
+    await record_audit_events(session, [event_on(published, session.settings, CANCELLED, "cancelled", why=why)])
+    return published
 
 
-async def _refuse(session: Session, known: KnownPlan, action: str, message: str, do: str) -> None:
+async def _refuse(session: Session, published: PublishedPlan, action: str, message: str, do: str) -> None:
     await record_audit_events(
-        session, [event_on(known, session.settings, action, "refused", details={"guard": message})]
+        session, [event_on(published, session.settings, action, "refused", details={"guard": message})]
     )
     raise RefusedByGuard(message, do=do)
+
+
+class PlannedRecords(Struct, frozen=True):
+    """Records of a partition in the order of their offsets, each with the number of its item; numbers of items that
+    retention deleted (`gone`), and of those whose record is not the planned record (`altered`)."""
+
+    records: list[tuple[int, ConsumerRecord]]
+    gone: list[int]
+    altered: list[int]
+
+
+async def planned_records(
+    reader: Reader, topic: str, wanted: Iterable[tuple[int, Item]], most: int = 500
+) -> AsyncGenerator[PlannedRecords, None]:
+    """Read the records of items, given with their numbers, from a quarantine topic, in lists of up to `most`; each
+    partition in its turn. Raises BrokerUnavailable.
+    """
+    offsets: dict[TopicPartition, array[int]] = {}
+    items: dict[tuple[int, int], tuple[int, str]] = {}
+    for number, item in wanted:
+        offsets.setdefault(TopicPartition(topic, item.partition), array("q")).append(item.offset)
+        items[item.partition, item.offset] = number, item.fingerprint
+    async for picked in reader.pick(offsets, most):
+        partition = picked.place.partition
+        gone = [items.pop((partition, offset))[0] for offset in picked.missing]
+        records, altered = [], []
+        for record in picked.records:
+            number, fingerprint = items.pop((partition, record.offset))
+            if fingerprint_of(record) == fingerprint:
+                records.append((number, record))
+            else:
+                altered.append(number)
+        yield PlannedRecords(records, gone, altered)

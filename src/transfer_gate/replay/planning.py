@@ -1,4 +1,4 @@
-"""Make a plan: freeze the open records that a filter means, and decide each again without sending it."""
+"""Make a plan: select the open records that match a filter, and forecast the decision of each without sending it."""
 
 import datetime as dt
 import uuid
@@ -39,10 +39,9 @@ from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
 from transfer_gate.records.quarantined import Quarantined, decode_quarantined
 from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.replay.plan import Item, Items, Move, Plan, Result, fingerprint_of, result_of
-from transfer_gate.replay.plan_store import now, replay_partitions
-from transfer_gate.replay.planned_records import planned_records
+from transfer_gate.replay.plan_store import now, planned_records, replay_partitions
 
-#: In a forecast by channel: the payload is sealed, and there is no key for it here.
+#: In a forecast by channel: the payload is sealed, and this machine has no key for it.
 NOT_OPENABLE: Final = "not-openable"
 
 
@@ -58,17 +57,19 @@ class Forecaster:
         self._at = at
         self._states = MemorySlice()
         self._states.update(states, 0)
-        #: (partner, reason of now, outcome) to number of channels.
+        #: (partner, reason in quarantine, outcome) to number of channels.
         self.moves: Counter[tuple[str | None, str, str]] = Counter()
 
     def results(self, records: Sequence[Record], originals: FoundOriginals = NOTHING_FOUND) -> list[Result]:
-        """What each of some open records would come to; `originals`: of those by reference, by offset.
+        """The result that each of these open records would have; `originals`: of those by reference, by offset.
 
-        Raises KeyMissing when the gate here could not seal.
+        Raises KeyMissing when a gate with these settings could not seal.
         """
-        held = [decode_quarantined(record.headers) for record in records]
+        decoded = [decode_quarantined(record.headers) for record in records]
         ledger = MemorySlice()
-        ledger.update({one.quarantine_id.encode(): self._open(one.attempt) for one in held if one.attempt > 1}, 0)
+        ledger.update(
+            {each.quarantine_id.encode(): self._open(each.attempt) for each in decoded if each.attempt > 1}, 0
+        )
         results: list[Result] = []
         while len(results) < len(records):  # a round takes as many as it may write
             work = Round(self._book, Tables(self._states, ledger), self._partition, self._at, self._sealing)
@@ -76,11 +77,11 @@ class Forecaster:
             done = len(results)
             count = work.replay(records[done:], 0)
             work.close()
-            for one in held[done : done + count]:
-                entry = work.ledger_changes.get(one.quarantine_id.encode())
-                # Without an entry the gate would take it for no record of quarantine, and leave it open.
+            for quarantined in decoded[done : done + count]:
+                entry = work.ledger_changes.get(quarantined.quarantine_id.encode())
+                # Without an entry the gate would not accept it as a quarantined record, and leave it open.
                 result = Result("refused") if entry is None else result_of(decode_entry(entry))
-                self.moves.update(_moves(one, result))
+                self.moves.update(_moves(quarantined, result))
                 results.append(result)
         return results
 
@@ -92,32 +93,34 @@ def moves_of(counted: Counter[tuple[str | None, str, str]]) -> tuple[Move, ...]:
     """The forecast by partner and reason, the largest first."""
     return tuple(
         Move(partner_id=partner, reason=reason, outcome=outcome, channels=channels)
-        for (partner, reason, outcome), channels in sorted(counted.items(), key=lambda one: (-one[1], str(one[0])))
+        for (partner, reason, outcome), channels in sorted(
+            counted.items(), key=lambda counted: (-counted[1], str(counted[0]))
+        )
     )
 
 
-def _moves(held: Quarantined, result: Result) -> list[tuple[str | None, str, str]]:
+def _moves(quarantined: Quarantined, result: Result) -> list[tuple[str | None, str, str]]:
     whole = "split" if result.outcome == "split" else "released"
     if result.outcome in ("erased", "refused"):
-        whole = NOT_OPENABLE if result.outcome == "refused" and held.encryption is not None else result.outcome
-        return [(held.partner_id, reasons[0], whole) for reasons in held.reasons.values()]
+        whole = NOT_OPENABLE if result.outcome == "refused" and quarantined.encryption is not None else result.outcome
+        return [(quarantined.partner_id, reasons[0], whole) for reasons in quarantined.reasons.values()]
     return [
-        (held.partner_id, reasons[0], result.quarantined[channel][0] if channel in result.quarantined else whole)
-        for channel, reasons in held.reasons.items()
+        (quarantined.partner_id, reasons[0], result.quarantined[channel][0] if channel in result.quarantined else whole)
+        for channel, reasons in quarantined.reasons.items()
     ]
 
 
-#: Prospects whose states are held in memory at a time: partitions are taken together up to so many, and one that has
-#: more is decided in stretches, each of which reads its changelog once.
+#: Prospects whose states are in memory at a time: partitions are forecast together up to so many, and a partition that
+#: has more in stretches, each of which reads its changelog once.
 _STATES: Final = 40_000
 #: Offsets between two lines about a scan.
 _LINE_OFFSETS: Final = 100_000
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 class _Keys(AbstractSet[bytes]):
-    """Record keys by their hashes. One that is in it by chance costs a state that nobody asks for."""
+    """Record keys by their hashes. A key that is in it by chance costs a state that is not needed."""
 
     def __init__(self, hashes: Iterable[int]) -> None:
         self._hashes = frozenset(hashes)
@@ -126,21 +129,21 @@ class _Keys(AbstractSet[bytes]):
         return hash(key) in self._hashes
 
     def __iter__(self) -> Iterator[bytes]:
-        raise TypeError("hashes are no keys")
+        raise TypeError("hashes are not keys")
 
     def __len__(self) -> int:
         return len(self._hashes)
 
 
 class _Group(NamedTuple):
-    """Items that are decided together: their numbers, and by partition the keys of the states that this takes."""
+    """Items that are forecast together: their numbers, and by partition the keys of the states that this needs."""
 
     numbers: Sequence[int]
     wanted: dict[int, _Keys]
 
 
 class _Selection:
-    """The frozen records: items by partition and offset, and whose states a decision needs, in some 80 bytes each."""
+    """The selected records: items by partition and offset, and whose states a decision needs, in some 80 bytes each."""
 
     def __init__(self) -> None:
         self.items = Items()
@@ -152,27 +155,27 @@ class _Selection:
         self._within: dict[int, range] = {}
         self.not_replayable = 0
 
-    async def fill(self, session: Session, wanted: Filter, ends: Offsets, say: Say) -> None:
-        """Read headers; payloads are looked at, and let go."""
+    async def fill(self, session: Session, wanted: Filter, ends: Offsets, on_progress: OnProgress) -> None:
+        """Select the records that match; their payloads are not kept."""
         ledger = session.settings.topics.ledger
         _, bound = await session.reader.bounds({ledger: len(ends)}, committed_only=False)
-        told = {place.partition: end for place, end in bound.items()}
-        starts = await starts_of(session, told, wanted.since)
+        ledger_ends = {place.partition: end for place, end in bound.items()}
+        starts = await starts_of(session, ledger_ends, wanted.since)
         grown = (await destinations_of(session)).grown
-        standings_of = LedgerReader(session, told, starts, grown=grown)
+        ledgers = LedgerReader(session, ledger_ends, starts, grown=grown)
         within = await ranges(session, wanted, ends)
-        scan = _Scan(sum(end - start for start, end in within.values()), say, lambda: len(self.items))
+        scan = _Scan(sum(end - start for start, end in within.values()), on_progress, lambda: len(self.items))
         for place in sorted(within):
             number, first = place.partition, len(self.items)
-            standings = await standings_of.of(number)
-            open_ones = replace(wanted, open_only=True)
-            async for found in found_between(session, open_ones, {place: within[place]}, standings, scan.passed):
+            index = await ledgers.of(number)
+            still_open = replace(wanted, open_only=True)
+            async for found in found_between(session, still_open, {place: within[place]}, index, scan.passed):
                 self._add(found)
             self._within[number] = range(first, len(self.items))
 
     def _add(self, found: list[Found]) -> None:
-        for one in found:
-            record, held = one.record, one.held
+        for each in found:
+            record, held = each.record, each.held
             if held.stage == "consent":
                 self.not_replayable += 1
                 continue
@@ -193,7 +196,7 @@ class _Selection:
         return merge(*self._within.values(), key=since)
 
     def groups(self) -> Iterator[_Group]:
-        """What is decided together: some partitions, or a stretch of one."""
+        """What is forecast together: some partitions, or a stretch of one."""
         group: dict[int, range] = {}
         count = 0
         for partition, within in sorted(self._within.items()):
@@ -207,7 +210,7 @@ class _Selection:
             yield self._group(group)
 
     def _stretches(self, within: range) -> Iterator[tuple[range, int]]:
-        """Items that follow each other, of _STATES prospects at most, and of how many."""
+        """Items that follow each other, of _STATES prospects at most, and the number of these prospects."""
         first, seen = within.start, set[int]()
         for number in within:
             prospect = self._prospects[number]
@@ -227,21 +230,23 @@ class _Selection:
 
 
 class _Scan:
-    """Says how far the scan of quarantine is: at its beginning, then once in a while."""
+    """Reports how far the scan of quarantine is: at its beginning, then every _LINE_OFFSETS."""
 
-    def __init__(self, offsets: int, say: Say, matching: Callable[[], int]) -> None:
+    def __init__(self, offsets: int, on_progress: OnProgress, matching: Callable[[], int]) -> None:
         self._offsets = offsets
-        self._say = say
+        self._on_progress = on_progress
         self._matching = matching
         self._passed = 0
-        say(f"reading quarantine: {offsets:,} offsets")
+        on_progress(f"reading quarantine: {offsets:,} offsets")
 
     def passed(self, offsets: int) -> None:
-        """So many more were passed."""
+        """Count offsets that were passed."""
         lines = self._passed // _LINE_OFFSETS
         self._passed += offsets
         if self._passed // _LINE_OFFSETS > lines:
-            self._say(f"read {self._passed:,} of {self._offsets:,} offsets, {self._matching():,} open records match")
+            self._on_progress(
+                f"read {self._passed:,} of {self._offsets:,} offsets, {self._matching():,} open records match"
+            )
 
 
 async def make_plan(
@@ -250,11 +255,11 @@ async def make_plan(
     wanted: Filter,
     *,
     ticket: str | None = None,
-    say: Say = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Plan:
-    """A plan over everything open that `wanted` means; nothing is written. `say` is told what goes on.
+    """A plan over every open record that matches `wanted`; nothing is written. `on_progress` gets lines of progress.
 
-    Raises NothingMatched, InvalidInput when a topic is missing or the key file is none, BrokerUnavailable.
+    Raises NothingMatched, InvalidInput when a topic is missing or the key file is wrong, BrokerUnavailable.
     """
     settings = session.settings
     by, at = operator(settings), now()
@@ -263,7 +268,7 @@ async def make_plan(
     await replay_partitions(session, settings.topics.changelog, settings.topics.consents)
     ends = await quarantine_ends(session)
     selection = _Selection()
-    await selection.fill(session, wanted, ends, say)
+    await selection.fill(session, wanted, ends, on_progress)
     if not selection.items:
         beside = f"; {selection.not_replayable} unreadable consent events do" if selection.not_replayable else ""
         raise NothingMatched(
@@ -272,11 +277,11 @@ async def make_plan(
             if selection.not_replayable
             else "see what there is: transfer-gate quarantine list",
         )
-    say(f"{len(selection.items):,} open records match; deciding them as of now")
+    on_progress(f"{len(selection.items):,} open records match; deciding each as of now")
     book = Rulebook.of(settings.topics, registry)
-    forecasts = await _forecast(session, book, sealing, selection, say)
-    known = forecasts.numbers
-    items = selection.items.forecast_as((number for number in selection.in_order() if known[number] >= 0), known)
+    forecasts = await _forecast(session, book, sealing, selection, on_progress)
+    kinds = forecasts.numbers
+    items = selection.items.forecast_as((number for number in selection.in_order() if kinds[number] >= 0), kinds)
     if not items:
         raise NothingMatched("retention deleted every record that matched while this ran")
     return Plan(
@@ -296,23 +301,25 @@ async def make_plan(
 
 
 class _Forecasts:
-    """Results by item, each different one held once; -1 for a record that is gone."""
+    """Results by item, each different result kept once; -1 for a record that is gone."""
 
     def __init__(self, items: int) -> None:
         self.numbers = array("i", [-1]) * items
         self.kinds: list[Result] = []
         self.moves: Counter[tuple[str | None, str, str]] = Counter()
-        self._known: dict[bytes, int] = {}
+        self._kind_of: dict[bytes, int] = {}
 
     def put(self, number: int, result: Result) -> None:
         name = msgspec.json.encode(result)
-        kind = self._known.setdefault(name, len(self.kinds))
+        kind = self._kind_of.setdefault(name, len(self.kinds))
         if kind == len(self.kinds):
             self.kinds.append(result)
         self.numbers[number] = kind
 
 
-async def _forecast(session: Session, book: Rulebook, sealing: Sealing, selection: _Selection, say: Say) -> _Forecasts:
+async def _forecast(
+    session: Session, book: Rulebook, sealing: Sealing, selection: _Selection, on_progress: OnProgress
+) -> _Forecasts:
     forecasts = _Forecasts(len(selection.items))
     done = 0
     for group in selection.groups():
@@ -321,8 +328,8 @@ async def _forecast(session: Session, book: Rulebook, sealing: Sealing, selectio
         deciders = {partition: Forecaster(book, sealing, partition, states[partition], at) for partition in states}
         items = ((number, selection.items[number]) for number in group.numbers)
         originals = originals_of(session)
-        async for reading in planned_records(session.reader, session.settings.topics.quarantine, items):
-            left = reading.records
+        async for part in planned_records(session.reader, session.settings.topics.quarantine, items):
+            left = part.records
             while left:
                 records = [record for _, record in left]
                 count, found = await originals.of(records)
@@ -330,8 +337,8 @@ async def _forecast(session: Session, book: Rulebook, sealing: Sealing, selectio
                 for (number, _), result in zip(left, results, strict=False):
                     forecasts.put(number, result)
                 left = left[count:]
-            done += len(reading.records)
+            done += len(part.records)
         for decider in deciders.values():
             forecasts.moves.update(decider.moves)
-        say(f"decided {done:,} of {len(selection.items):,}")
+        on_progress(f"decided {done:,} of {len(selection.items):,}")
     return forecasts

@@ -1,4 +1,4 @@
-"""How far a plan has come: which of its records are settled, and as what, by the replay ledger; who did what."""
+"""How far a plan has come: which of its records are settled, with which outcome, by the replay ledger."""
 
 import datetime as dt
 from array import array
@@ -10,16 +10,16 @@ from msgspec import Struct
 from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.session import Session
 from transfer_gate.records.ledger import decode_entry
-from transfer_gate.replay.plan import STANDINGS, Plan, Result, Standing, result_by
+from transfer_gate.replay.plan import STATUSES, ItemStatus, Plan, Result, result_by
 from transfer_gate.replay.plan_store import RUN, find_plan, needs_approval, replay_partitions
 
 #: Records named by id for each kind of difference; all are counted.
 _NAMED = 20
-_NUMBERS = {standing: number for number, standing in enumerate(STANDINGS)}
+_NUMBERS = {status: number for number, status in enumerate(STATUSES)}
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """Records that came to something else than the plan forecast, and the ids of the first of them."""
+    """Records whose outcome is not the one that the plan forecast, and the ids of the first of them."""
 
     forecast: str
     outcome: str
@@ -28,60 +28,60 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """Standing of every item of a plan; one byte an item."""
+    """Status of every item of a plan, in a byte each."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._index = {item.quarantine_id.encode(): number for number, item in enumerate(plan.items)}
-        self._standings = bytearray(len(plan.items))
+        self._statuses = bytearray(len(plan.items))
         self._sent = bytearray(len(plan.items))
         self._differing: dict[tuple[str, str], array[int]] = {}
         #: Items that were sent and are not settled.
         self.in_flight = 0
-        #: Outcomes that came in since `count_from_here`, by standing.
-        self.fresh: Counter[Standing] = Counter()
+        #: Items that were settled since `count_from_here`, by status.
+        self.fresh: Counter[ItemStatus] = Counter()
 
     def count_from_here(self) -> None:
-        """Start `fresh` anew."""
+        """Reset `fresh`."""
         self.fresh = Counter()
 
     def take(self, record: ConsumerRecord) -> None:
-        """Take in one record of the ledger, in the order of its partition."""
+        """Apply a record of the ledger; those of a partition come in order."""
         if record.key is None or record.value is None:
             return
         number = self._index.get(record.key)
-        if number is None or self._standings[number]:
+        if number is None or self._statuses[number]:
             return
         result = result_by(decode_entry(record.value), self.plan.items[number].attempt, self.plan.plan_id)
         if result is not None:
             self._settle(number, result)
 
     def sent(self, number: int) -> None:
-        """Note that an item stands on the replay topic; it is in flight until it is settled."""
-        if not self._standings[number] and not self._sent[number]:
+        """Note that an item was sent to the replay topic; it is in flight until it is settled."""
+        if not self._statuses[number] and not self._sent[number]:
             self._sent[number] = 1
             self.in_flight += 1
 
     def is_open(self, number: int) -> bool:
         """Whether an item is not settled."""
-        return not self._standings[number]
+        return not self._statuses[number]
 
     def open_items(self) -> list[int]:
         """Numbers of the items that are not settled, in the plan's order."""
-        return [number for number, standing in enumerate(self._standings) if not standing]
+        return [number for number, status in enumerate(self._statuses) if not status]
 
     def counts(self) -> dict[str, int]:
-        """Number of items by standing, without those of which there are none."""
-        counted = Counter(self._standings)
-        return {standing: counted[number] for number, standing in enumerate(STANDINGS) if counted[number]}
+        """Number of items by status, without statuses that no item has."""
+        counted = Counter(self._statuses)
+        return {status: counted[number] for number, status in enumerate(STATUSES) if counted[number]}
 
     @property
     def settled(self) -> int:
-        """How many items are settled, by whomever."""
-        return len(self._standings) - self._standings.count(0)
+        """How many items are settled, by this plan or otherwise."""
+        return len(self._statuses) - self._statuses.count(0)
 
     def differences(self) -> list[Difference]:
-        """What came out otherwise than forecast, the most frequent first."""
+        """Outcomes that differ from the forecast, the most frequent first."""
         found = [
             Difference(
                 forecast=forecast,
@@ -91,19 +91,19 @@ class Journal:
             )
             for (forecast, outcome), numbers in self._differing.items()
         ]
-        return sorted(found, key=lambda one: -one.records)
+        return sorted(found, key=lambda difference: -difference.records)
 
     def _settle(self, number: int, result: Result | str) -> None:
-        standing: Standing = result.outcome if isinstance(result, Result) else "elsewhere"
-        self._standings[number] = _NUMBERS[standing]
-        self.fresh[standing] += 1
+        status: ItemStatus = result.outcome if isinstance(result, Result) else "elsewhere"
+        self._statuses[number] = _NUMBERS[status]
+        self.fresh[status] += 1
         if self._sent[number]:
             self._sent[number] = 0
             self.in_flight -= 1
         if isinstance(result, Result):
             forecast = self.plan.forecasts[self.plan.items[number].forecast]
             if not _same(forecast, result):
-                self._differing.setdefault((told(forecast), told(result)), array("q")).append(number)
+                self._differing.setdefault((in_words(forecast), in_words(result)), array("q")).append(number)
 
 
 def _same(forecast: Result, result: Result) -> bool:
@@ -114,8 +114,8 @@ def _same(forecast: Result, result: Result) -> bool:
     )
 
 
-def told(result: Result) -> str:
-    """A result in words: `released (email)`, `partly (email): not-withdrawn`, `held: electronic-optin`, `erased`."""
+def in_words(result: Result) -> str:
+    """A result as text: `released (email)`, `partly (email): not-withdrawn`, `held: electronic-optin`, `erased`."""
     channels = f" ({', '.join(result.released)})" if result.released else ""
     reasons = ", ".join(dict.fromkeys(reason for reasons in result.quarantined.values() for reason in reasons))
     return f"{result.outcome}{channels}: {reasons}" if reasons else f"{result.outcome}{channels}"
@@ -136,7 +136,7 @@ class EventShown(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """A plan and what became of it. `outcomes` counts its records by standing (`open` ones are not decided);
+    """A plan and its outcomes so far. `outcomes` counts its records by status (`open` ones are not decided);
     `gone`: open ones that retention has deleted, which can't be sent any more. `finished`: nothing is left to send."""
 
     plan_id: str
@@ -159,8 +159,8 @@ class Status(Struct, frozen=True, kw_only=True):
 
 async def status_of(session: Session, plan_id: str) -> Status:
     """Status of a plan. Raises as `find_plan` does."""
-    known, partitions = await find_plan(session, plan_id), await replay_partitions(session)
-    plan, journal = known.plan, Journal(known.plan)
+    published, partitions = await find_plan(session, plan_id), await replay_partitions(session)
+    plan, journal = published.plan, Journal(published.plan)
     begins, _ = await session.reader.bounds({plan.topic: partitions}, committed_only=True)
     async with session.reader.follow({session.settings.topics.ledger: partitions}) as ledger:
         async for records in ledger.so_far():
@@ -172,13 +172,13 @@ async def status_of(session: Session, plan_id: str) -> Status:
     state: State = "planned"
     if len(left) == gone:
         state = "finished"
-    elif known.cancelled is not None:
+    elif published.cancelled is not None:
         state = "cancelled"
-    elif any(event.action == RUN and event.outcome != "refused" for event in known.events):
+    elif any(event.action == RUN and event.outcome != "refused" for event in published.events):
         state = "started"
     return Status(
         plan_id=plan_id,
-        digest=known.digest,
+        digest=published.digest,
         state=state,
         by=plan.by,
         at=plan.at,
@@ -190,12 +190,12 @@ async def status_of(session: Session, plan_id: str) -> Status:
         forecast=plan.outcomes(),
         outcomes=journal.counts(),
         differences=journal.differences(),
-        approval_needed=needs_approval(session.settings, len(plan.items)) and not known.approvals,
-        approvals=[event.by for event in known.approvals],
+        approval_needed=needs_approval(session.settings, len(plan.items)) and not published.approvals,
+        approvals=[event.by for event in published.approvals],
         acts=[
             EventShown(
                 action=event.action, by=event.by, at=event.at, outcome=event.outcome, why=event.why, ticket=event.ticket
             )
-            for event in known.events
+            for event in published.events
         ],
     )

@@ -1,4 +1,4 @@
-"""Run a plan by its id: send its records to the gate at a pace, follow what they come to, and stop when it should."""
+"""Run a plan by its id: send its records to the gate at a rate, follow their outcomes, stop when a guard says so."""
 
 import asyncio
 import contextlib
@@ -19,24 +19,24 @@ from transfer_gate.records.replay_requests import requesting
 from transfer_gate.replay.plan import BACK, checked_id
 from transfer_gate.replay.plan_store import (
     RUN,
-    KnownPlan,
+    PlannedRecords,
+    PublishedPlan,
     check_may_run,
     event_about,
     event_on,
     find_plan,
     is_cancel,
+    planned_records,
     replay_partitions,
 )
-from transfer_gate.replay.planned_records import Reading, planned_records
 from transfer_gate.replay.progress import Difference, Journal
 
-#: How long nobody may be in the gate's group while records are in flight, seconds: a worker that is started again needs
-#: a while.
+#: How long the gate's group may have no member while records are in flight, seconds: a worker takes a while to restart.
 _AWAY_SECONDS: Final = 30.0
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
-    """What was asked for. `rate`: records a second; `limit`, `canary`: records; `breaker`: a share, 0 to 1."""
+    """Options of a run. `rate`: records a second; `limit`, `canary`: records; `breaker`: a share, 0 to 1."""
 
     rate: float | None = None
     limit: int | None = None
@@ -47,9 +47,9 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What a run came to. `outcomes` counts all records of the plan by standing, `sent` those that this run sent;
-    `gone` records were deleted by retention, `altered` ones are not those that were planned: neither is sent.
-    `stopped` says why it did not come to the end."""
+    """The outcome of a run. `outcomes` counts all records of the plan by status, `sent` those that this run sent;
+    `gone` records were deleted by retention, `altered` ones are not the planned records: neither is sent. `stopped`:
+    why the run ended early."""
 
     plan_id: str
     digest: str
@@ -64,21 +64,21 @@ class Report(Struct, frozen=True, kw_only=True):
 
     @property
     def undecided(self) -> int:
-        """Records that were not decided, gone and altered ones apart."""
+        """Records that were not decided and still can be: neither gone nor altered."""
         return self.outcomes.get("open", 0) - self.gone - self.altered
 
 
 class Screen(Protocol):
-    """Where a run is watched."""
+    """Shows a run to its operator."""
 
     def begin(self, records: int) -> None:
-        """The plan has so many records."""
+        """Begin, with the number of records of the plan."""
 
     def show(self, settled: int, in_flight: int) -> None:
-        """So many are settled, so many in flight."""
+        """Show how many records are settled, and how many in flight."""
 
     async def go_on(self, report: Report) -> bool:
-        """Whether to send the rest after the canary came to this."""
+        """Whether to send the rest, after this outcome of the canary."""
 
 
 #: A rate is kept by pauses between packets of this many seconds' worth.
@@ -87,7 +87,7 @@ _PACKET: Final = 500
 
 
 class PacedSender:
-    """At least once: what is sent twice, the gate ignores the second time."""
+    """Sends records at a rate, at least once: the gate ignores a record that comes a second time."""
 
     def __init__(self, sender: Sender, to: Destinations, run: str, rate: float | None) -> None:
         """`run` is the plan id, `rate` records a second at most."""
@@ -122,19 +122,19 @@ class PacedSender:
 #: Most records in flight; fewer at first, so that the breaker stops a bad run early.
 _WINDOW: Final = 6000
 _FIRST_WINDOW: Final = 200
-#: Outcomes that the breaker waits for before it judges.
+#: Outcomes that the breaker waits for before it may stop a run.
 _BREAKER_LEAST: Final = 100
 _WATCH_SECONDS: Final = 0.5
 
 
 class Run:
-    """One run of a plan. Everything that it knows stands on the broker, so another run may go on from there."""
+    """A run of a plan. All of its state is on the brokers, so that another run can go on from there."""
 
     def __init__(
-        self, session: Session, known: KnownPlan, options: RunOptions, screen: Screen, sender: PacedSender
+        self, session: Session, published: PublishedPlan, options: RunOptions, screen: Screen, sender: PacedSender
     ) -> None:
         self._session = session
-        self._known = known
+        self._known = published
         self._options = options
         self._screen = screen
         self._sender = sender
@@ -144,11 +144,11 @@ class Run:
         self._gone: set[int] = set()
         self._altered: set[int] = set()
         self._alone = False
-        self.journal = Journal(known.plan)
+        self.journal = Journal(published.plan)
         self.stopped: str | None = None
 
     def report(self) -> Report:
-        """What it came to so far."""
+        """The outcome so far."""
         plan, counts = self._known.plan, self.journal.counts()
         return Report(
             plan_id=plan.plan_id,
@@ -158,20 +158,20 @@ class Run:
             sent=self._sent,
             gone=len(self._gone),
             altered=len(self._altered),
-            # Once everything is decided, nothing was cut short.
+            # A run whose records are all decided was not cut short.
             stopped=self.stopped if counts.get("open", 0) > len(self._gone | self._altered) else None,
             seconds=round(time.monotonic() - self._began, 3),
             differences=self.journal.differences(),
         )
 
     def stop(self, why: str) -> None:
-        """Send no more; what is in flight is waited for."""
+        """Send no more; wait for what is in flight."""
         if self.stopped is None:
             self.stopped = why
         self._moved.set()
 
     async def go(self, begins: Mapping[int, int]) -> None:
-        """Send everything that is open, within the options; quarantine begins at these offsets by partition."""
+        """Send every open record, within the options. `begins`: where quarantine begins, by partition."""
         options, items = self._options, self._known.plan.items
         left = self.journal.open_items()
         self._gone = {number for number in left if items[number].offset < begins.get(items[number].partition, 0)}
@@ -181,7 +181,7 @@ class Run:
         if canary:
             await self._leg(left[:canary])
             if self.stopped is None and canary < most and not await self._screen.go_on(self.report()):
-                self.stop("canary: not told to go on")
+                self.stop("canary: the operator did not go on")
         if self.stopped is None:
             await self._leg(left[canary:most])
         if most < len(left):
@@ -190,18 +190,18 @@ class Run:
     async def _leg(self, numbers: Sequence[int]) -> None:
         plan = self._known.plan
         wanted = ((number, plan.items[number]) for number in numbers)
-        reading_of = planned_records(self._session.reader, plan.topic, wanted, self._sender.packet)
-        async with contextlib.aclosing(reading_of) as readings:
-            async for reading in readings:
-                await self._pass_on(reading)
+        found = planned_records(self._session.reader, plan.topic, wanted, self._sender.packet)
+        async with contextlib.aclosing(found) as parts:
+            async for part in parts:
+                await self._send(part)
                 if self.stopped is not None:
                     break
         await self._until(lambda: self.journal.in_flight == 0, even_stopped=True)
 
-    async def _pass_on(self, reading: Reading) -> None:
-        self._gone.update(reading.gone)
-        self._altered.update(reading.altered)
-        records = [(number, record) for number, record in reading.records if self.journal.is_open(number)]
+    async def _send(self, found: PlannedRecords) -> None:
+        self._gone.update(found.gone)
+        self._altered.update(found.altered)
+        records = [(number, record) for number, record in found.records if self.journal.is_open(number)]
         while records and self._goes_on():
             await self._until(lambda: self.journal.in_flight < self._window())
             if not self._goes_on():
@@ -220,13 +220,13 @@ class Run:
         return min(_WINDOW, _FIRST_WINDOW + 2 * self.journal.fresh.total())
 
     async def _until(self, holds: Callable[[], bool], *, even_stopped: bool = False) -> None:
-        """Wait for outcomes. A stop ends it, unless what is in flight is waited for; an absent gate ends that too."""
+        """Wait for outcomes until `holds`. A stop ends it unless `even_stopped`; a gate that is away always does."""
         while not holds() and not self._alone and (even_stopped or self._goes_on()):
             self._moved.clear()
             await self._moved.wait()
 
     async def follow_outcomes(self, ledger: Follower) -> None:
-        """Take in what the gate writes to the ledger."""
+        """Apply what the gate writes to the ledger."""
         while True:
             for record in await ledger.more():
                 self.journal.take(record)
@@ -237,7 +237,7 @@ class Run:
     def _check_breaker(self) -> None:
         fresh = self.journal.fresh
         decided = fresh.total() - fresh["elsewhere"]
-        back = sum(count for standing, count in fresh.items() if standing in BACK)
+        back = sum(count for status, count in fresh.items() if status in BACK)
         if decided >= _BREAKER_LEAST and back > self._options.breaker * decided:
             share = self._options.breaker
             self.stop(f"breaker: {back:,} of {decided:,} went back to quarantine, more than {share:.0%}")
@@ -251,7 +251,7 @@ class Run:
                     self.stop(f"cancelled by {event.by}: {event.why}")
 
     async def watch_gate(self) -> None:
-        """Stop when records are in flight and nobody is there to decide them."""
+        """Stop when records are in flight and no gate runs to decide them."""
         there_at = time.monotonic()
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
@@ -259,11 +259,11 @@ class Run:
                 there_at = time.monotonic()
             elif time.monotonic() - there_at > self._options.away_seconds:
                 self._alone, self.stopped = True, None
-                self.stop(f"no gate is running: {self.journal.in_flight:,} records wait to be decided")
+                self.stop(f"no gate is running: {self.journal.in_flight:,} records are sent and not decided")
 
 
 async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: Screen) -> Report:
-    """Run a plan by its id, or go on with it.
+    """Run a plan by its id, or continue it.
 
     Raises RefusedByGuard, NothingMatched when nothing is left to send, CheckFailed when no gate is running,
     InvalidInput, BrokerUnavailable.
@@ -273,28 +273,28 @@ async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: 
     settings, cluster, reader = session.settings, session.cluster, session.reader
     async with contextlib.AsyncExitStack() as stack:
         audit = await stack.enter_async_context(reader.follow({settings.topics.audit: 1}))
-        known = await find_plan(session, plan_id, audit)
-        await check_may_run(session, known, RUN)
+        published = await find_plan(session, plan_id, audit)
+        await check_may_run(session, published, RUN)
         ledger = await stack.enter_async_context(reader.follow({settings.topics.ledger: partitions}))
         sender = await stack.enter_async_context(session.producer.sender(settings.topics.replay))
         to = Destinations(await cluster.placements(settings, partitions))
-        run = Run(session, known, options, screen, PacedSender(sender, to, plan_id, options.rate))
+        run = Run(session, published, options, screen, PacedSender(sender, to, plan_id, options.rate))
         async for records in ledger.so_far():
             for record in records:
                 run.journal.take(record)
-        if run.journal.settled == len(known.plan.items):
+        if run.journal.settled == len(published.plan.items):
             raise NothingMatched("every record of this plan is settled", do=f"see replay status {plan_id}")
         run.journal.count_from_here()
-        screen.begin(len(known.plan.items))
+        screen.begin(len(published.plan.items))
         if not await cluster.group_members(settings.app_id):
             raise CheckFailed(
                 f"no gate is running: group {settings.app_id} has no members; nothing was sent",
-                do="start one with: transfer-gate worker",
+                do="start a worker with: transfer-gate worker",
             )
         watchers = (run.follow_outcomes(ledger), run.watch_for_cancel(audit), run.watch_gate())
-        begins, _ = await reader.bounds({known.plan.topic: partitions}, committed_only=True)
+        begins, _ = await reader.bounds({published.plan.topic: partitions}, committed_only=True)
         work = run.go({place.partition: begin for place, begin in begins.items()})
-        await _audited(session, known, run, options, _together(work, watchers))
+        await _audited(session, published, run, options, _together(work, watchers))
         report = run.report()
         if not report.sent and not report.undecided and not run.journal.fresh:
             raise NothingMatched(
@@ -306,25 +306,25 @@ async def run_plan(session: Session, plan_id: str, options: RunOptions, screen: 
 
 
 async def _audited(
-    session: Session, known: KnownPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
+    session: Session, published: PublishedPlan, run: Run, options: RunOptions, work: Coroutine[None, None, None]
 ) -> None:
-    """Work, and write to the audit topic that it begins and how it ends."""
-    asked = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
-    details = {"open": len(run.journal.open_items()), **asked}
-    event = event_on(known, session.settings, RUN, "started", ticket=options.ticket, details=details)
+    """Run `work`, and write to the audit topic when it begins and how it ends."""
+    given = {name: getattr(options, name) for name in ("rate", "limit", "canary", "breaker")}
+    details = {"open": len(run.journal.open_items()), **given}
+    event = event_on(published, session.settings, RUN, "started", ticket=options.ticket, details=details)
     async with audited(session, event) as ending:
         try:
             await work
         finally:
             report = run.report()
-            differing = sum(one.records for one in report.differences)
+            differing = sum(difference.records for difference in report.differences)
             counts = {"outcomes": report.outcomes, "sent": report.sent, "gone": report.gone, "altered": report.altered}
             ending.details = counts | {"differing": differing, "seconds": report.seconds}
         ending.outcome = report.stopped or "done"
 
 
 async def _together(work: Coroutine[None, None, None], watchers: Sequence[Coroutine[None, None, None]]) -> None:
-    """Work until it is done; what a watcher raises ends it."""
+    """Run `work` to its end; an exception of a watcher ends it."""
     task = asyncio.create_task(work)
     beside = [asyncio.create_task(watcher) for watcher in watchers]
     try:

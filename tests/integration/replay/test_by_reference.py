@@ -73,7 +73,7 @@ async def asked(operator: Operator, *arguments: str) -> dict[str, Any]:
     return found
 
 
-async def test_the_original_is_decided_afresh_and_one_that_is_gone_is_refused_by_name(
+async def test_the_original_is_decided_again_and_is_refused_by_name_where_it_is_gone(
     operator_of_references: Operator,
 ) -> None:
     operator = operator_of_references
@@ -87,7 +87,7 @@ async def test_the_original_is_decided_afresh_and_one_that_is_gone_is_refused_by
     for who in ("ref-gone", "ref-healed", "ref-large"):
         await gate.consent(who)
 
-    # Each command reads the original where it can, and says why where it can't.
+    # Each command reads the original where it can, and reports why where it can't.
     shown = {who: (await asked(operator, "quarantine", "show", who))["payload"] for who in (healed, gone, large)}
     assert {who: payload["condition"] for who, payload in shown.items()} == dict.fromkeys(shown, "by-reference")
     assert shown[healed]["value"]["partner_ids"] == ["acme"]

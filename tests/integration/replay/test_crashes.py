@@ -10,7 +10,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_kill_9_of_the_replayer_and_of_the_worker_midway(operator: Operator) -> None:
-    """A killed run leaves records in flight; a run without a worker says so; the next ones finish."""
+    """A killed run leaves records in flight; a run without a worker reports it; the next ones finish."""
     people = [f"killed-{n}" for n in range(90)]
     held = await operator.held(people)
     await operator.consent(people)

@@ -13,7 +13,7 @@ from transfer_gate.replay.plan import load_plan, plan_file, save_plan
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_many_records_need_a_second_person_who_saw_exactly_this_plan(operator: Operator) -> None:
+async def test_many_records_need_a_second_operator_who_approved_exactly_this_plan(operator: Operator) -> None:
     people = [f"four-eyes-{n}" for n in range(4)]
     held = await operator.held(people)
     await operator.consent(people)
@@ -32,8 +32,8 @@ async def test_many_records_need_a_second_person_who_saw_exactly_this_plan(opera
     assert (await careful.status(plan.plan_id)).approvals == ["pascal"]
     assert await careful.released(people) == []
     assert (await careful.run(plan)).outcomes == {"released": 4}
-    told = [(act.action, act.by, act.outcome) for act in (await careful.status(plan.plan_id)).acts]
-    assert told[:5] == [
+    events = [(act.action, act.by, act.outcome) for act in (await careful.status(plan.plan_id)).acts]
+    assert events[:5] == [
         ("replay plan", "odile", "planned"),
         ("replay run", "odile", "refused"),
         ("replay approve", "odile", "refused"),
@@ -77,7 +77,7 @@ async def test_a_cancel_stops_a_run_and_every_later_one(operator: Operator) -> N
     assert (await operator.status(plan.plan_id)).state == "cancelled"
 
 
-async def test_the_breaker_stops_a_run_whose_records_are_held_again(operator: Operator) -> None:
+async def test_the_breaker_stops_a_run_whose_records_are_quarantined_again(operator: Operator) -> None:
     held = await operator.held([f"breaker-{n}" for n in range(400)])
     plan = await operator.plan(held)
     stopped = await operator.command("replay", "run", plan.plan_id, "--output", "json")
@@ -96,7 +96,7 @@ async def test_without_a_gate_nothing_is_sent(operator: Operator) -> None:
     assert (await operator.run(plan)).sent == 1
 
 
-async def test_without_the_topics_every_command_says_what_to_run(operator: Operator) -> None:
+async def test_without_the_topics_every_command_names_the_command_to_run(operator: Operator) -> None:
     """A reader of a topic that does not exist would wait for it, or create it."""
     nowhere = operator.called("odile", topic_prefix="nowhere.")
     with pytest.raises(InvalidInput, match="missing topics"):
@@ -109,7 +109,7 @@ async def test_without_the_topics_every_command_says_what_to_run(operator: Opera
         await operator.status(plan_id)
 
 
-async def test_the_report_names_what_came_out_otherwise_than_forecast(operator: Operator) -> None:
+async def test_the_report_names_outcomes_other_than_the_forecast(operator: Operator) -> None:
     """The plan was made with another registry than the gate's: the gate decides by its own."""
     people = [f"revised-{n}" for n in range(3)]
     held = await operator.held(people)
@@ -125,7 +125,7 @@ async def test_the_report_names_what_came_out_otherwise_than_forecast(operator: 
     assert plan.outcomes() == {"held": 3}
     report = await operator.run(plan)
     (difference,) = report.differences
-    told = (difference.forecast, difference.outcome, difference.records)
-    assert told == ("held: partner-paused", "released (email, sms)", 3)
+    found = (difference.forecast, difference.outcome, difference.records)
+    assert found == ("held: partner-paused", "released (email, sms)", 3)
     assert sorted(difference.ids) == sorted(held)
     assert sorted(await operator.released(people)) == everything(people)

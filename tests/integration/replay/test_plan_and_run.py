@@ -1,4 +1,4 @@
-"""What a plan says comes true, once: released or held again by the gate's own decision, whoever sends it how often."""
+"""What a plan forecasts happens, once: the gate itself releases or quarantines again, however often it is sent."""
 
 import asyncio
 
@@ -15,8 +15,10 @@ from transfer_gate.replay import planning
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_what_consent_allows_is_released_once_and_the_rest_is_held_again_as_it_was(operator: Operator) -> None:
-    """Half of the people consented meanwhile: the plan says so, the run does so, and running it again does nothing."""
+async def test_what_consent_allows_is_released_once_and_the_rest_is_quarantined_again_as_it_was(
+    operator: Operator,
+) -> None:
+    """Half of the people consented meanwhile: plan and run show it, and running it again does nothing."""
     willing, others = [f"half-a-{n}" for n in range(20)], [f"half-b-{n}" for n in range(20)]
     held = await operator.held([*willing, *others])
     await operator.consent([*willing])
@@ -69,12 +71,12 @@ async def test_two_runs_of_one_plan_and_of_overlapping_plans_release_each_record
     )
     assert all(report.undecided == 0 and report.stopped is None for report in reports)
     assert sorted(await operator.released(people)) == everything(people)
-    told = [(await operator.status(one.plan_id)).outcomes for one in (plan, overlapping)]
-    assert sum(outcomes.get("released", 0) for outcomes in told) == 60
+    statuses = [(await operator.status(each.plan_id)).outcomes for each in (plan, overlapping)]
+    assert sum(outcomes.get("released", 0) for outcomes in statuses) == 60
 
 
 async def test_a_plan_runs_by_its_id_on_another_machine(operator: Operator) -> None:
-    """The audit topic has all of it; the commands say what they did as JSON, and by their exit codes."""
+    """The audit topic has all of it; the commands report what they did as JSON, and by their exit codes."""
     held = await operator.held(["elsewhere-1", "elsewhere-2"])
     await operator.consent(["elsewhere-1", "elsewhere-2"])
     chosen = [option for one in held for option in ("--id", one)]
@@ -100,7 +102,7 @@ async def test_a_plan_runs_by_its_id_on_another_machine(operator: Operator) -> N
     assert (await operator.command("replay", "status", "../../etc")).returncode == 2
 
 
-async def test_unreadable_consent_events_are_no_business_of_a_replay(operator: Operator) -> None:
+async def test_a_replay_leaves_unreadable_consent_events_out(operator: Operator) -> None:
     """They stand in quarantine, too, but only a resolution settles them."""
     gate = operator.gate
     unreadable = gate.events.against("unreadable", "unreadable", "c-1")
@@ -132,7 +134,7 @@ async def test_limit_and_canary_send_so_many_and_a_later_run_goes_on(operator: O
     assert sorted(await operator.released(people)) == everything(people)
 
 
-async def test_a_partition_of_more_prospects_than_are_held_at_a_time_is_decided_in_parts(
+async def test_a_partition_of_more_prospects_than_are_kept_at_a_time_is_forecast_in_parts(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = [f"parts-{number}" for number in range(9)]
@@ -143,7 +145,7 @@ async def test_a_partition_of_more_prospects_than_are_held_at_a_time_is_decided_
     lines: list[str] = []
     registry = load_registry(operator.settings.registry)
     async with open_session(operator.settings) as session:
-        plan = await planning.make_plan(session, registry, Filter(ids=frozenset(held)), say=lines.append)
+        plan = await planning.make_plan(session, registry, Filter(ids=frozenset(held)), on_progress=lines.append)
     assert plan.outcomes() == {"released": 4, "held": 5}
     assert sorted(item.quarantine_id for item in plan.items) == sorted(held)
     assert lines[0].startswith("reading quarantine: ")

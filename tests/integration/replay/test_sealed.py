@@ -30,7 +30,7 @@ async def keeper(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactor
         yield Operator(gate, quarantine_key_file=file)
 
 
-async def test_who_was_erased_between_plan_and_run_is_not_released(keeper: Operator) -> None:
+async def test_a_person_erased_between_plan_and_run_is_not_released(keeper: Operator) -> None:
     people = ["sealed-0", "sealed-1", "sealed-2", "sealed-3"]
     held = await keeper.held(people)
     await keeper.consent(people[:3])
@@ -67,7 +67,7 @@ async def test_who_was_erased_between_plan_and_run_is_not_released(keeper: Opera
     assert blind.unopened == 6  # five first attempts, and a second one
 
 
-async def test_records_that_retention_deleted_are_told_of_and_the_rest_is_sent(keeper: Operator) -> None:
+async def test_records_that_retention_deleted_are_reported_and_the_rest_is_sent(keeper: Operator) -> None:
     crowd = [f"deleted-{n}" for n in range(40)]
     people = [who for home in (0, 1) for who in [each for each in crowd if keeper.gate.home(each) == home][:3]]
     held = await keeper.held(people)
@@ -88,7 +88,7 @@ async def test_records_that_retention_deleted_are_told_of_and_the_rest_is_sent(k
         await keeper.run(plan)
     status = await keeper.status(plan.plan_id)
     assert (status.state, status.gone) == ("finished", 2)
-    told = await keeper.command("replay", "run", plan.plan_id)
-    assert told.returncode == 3, told.stderr
+    done = await keeper.command("replay", "run", plan.plan_id)
+    assert done.returncode == 3, done.stderr
     assert len(await keeper.released(people)) == 8
     await asyncio.to_thread(keeper.gate.place.verify)

@@ -1,4 +1,4 @@
-"""A plan survives its file and its parts on the audit topic; what became of its records is told in the right words."""
+"""A plan survives its file and its parts on the audit topic; the ledger gives its records the right status."""
 
 import datetime as dt
 import tracemalloc
@@ -52,7 +52,7 @@ def plan(items: int, attempt: int = 1) -> Plan:
     )
 
 
-def told(journal: Journal, number: int, **entry: Any) -> dict[str, int]:
+def counts_after(journal: Journal, number: int, **entry: Any) -> dict[str, int]:
     """Counts after one more entry of the ledger."""
     given: dict[str, Any] = {"at": NOW, "run": PLAN_ID} | entry
     written = LedgerEntry(**given)
@@ -67,7 +67,7 @@ def test_the_digest_is_that_of_the_file_and_changes_with_anything_in_it(tmp_path
     assert load_plan(file) == made
     assert digest_of(load_plan(file) or plan(0)) == digest_of(made)
     others = [plan(2), plan(3, attempt=2), msgspec.structs.replace(made, by="pascal")]
-    assert len({digest_of(one) for one in (made, *others)}) == 4
+    assert len({digest_of(each) for each in (made, *others)}) == 4
     assert load_plan(tmp_path / "none.json") is None
     file.write_bytes(b"{}")
     with pytest.raises(InvalidInput, match="can't be read as a plan"):
@@ -106,18 +106,18 @@ def test_a_plan_of_many_records_is_made_saved_and_read_in_little_memory(tmp_path
     ("quarantine_id", "fingerprint"),
     [("id-1", "ab" * 16), (PLAN_ID.upper(), "ab" * 16), (PLAN_ID, "ab"), (PLAN_ID, "")],
 )
-def test_what_is_no_item_is_in_no_plan(quarantine_id: str, fingerprint: str) -> None:
+def test_a_malformed_item_is_refused(quarantine_id: str, fingerprint: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Items([Item(0, 1, quarantine_id, 1, fingerprint, 0)])
 
 
 @pytest.mark.parametrize("given", ["", "../../etc/passwd", PLAN_ID.upper(), PLAN_ID + "/.."])
-def test_what_is_no_plan_id_never_becomes_a_path(given: str) -> None:
+def test_what_is_not_a_plan_id_never_becomes_a_path(given: str) -> None:
     with pytest.raises(InvalidInput, match="not a plan id"):
         checked_id(given)
 
 
-def test_the_fingerprint_tells_apart_key_value_and_headers() -> None:
+def test_the_fingerprint_differs_by_key_value_and_headers() -> None:
     records: list[Any] = [
         SimpleNamespace(key=key, value=value, headers=headers)
         for key, value, headers in (
@@ -135,7 +135,7 @@ def test_the_fingerprint_tells_apart_key_value_and_headers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "standing"),
+    ("entry", "status"),
     [
         ({"state": "replayed", "attempt": 2, "released": ("email",)}, "released"),
         ({"state": "open", "attempt": 2, "quarantined": {"email": ("not-withdrawn",)}}, "held"),
@@ -150,36 +150,36 @@ def test_the_fingerprint_tells_apart_key_value_and_headers() -> None:
         ({"state": "replayed", "attempt": 3, "released": ("email",)}, "elsewhere"),
     ],
 )
-def test_the_ledger_says_what_became_of_an_item(entry: dict[str, Any], standing: str) -> None:
-    assert told(Journal(plan(1)), 0, **entry) == {standing: 1}
+def test_the_ledger_gives_an_item_its_status(entry: dict[str, Any], status: str) -> None:
+    assert counts_after(Journal(plan(1)), 0, **entry) == {status: 1}
 
 
-def test_an_item_of_a_later_attempt_is_open_until_that_one_is_decided() -> None:
+def test_an_item_of_a_later_attempt_is_open_until_that_attempt_is_decided() -> None:
     journal = Journal(plan(1, attempt=2))
-    assert told(journal, 0, state="open", attempt=2, released=("email",), run="earlier") == {"open": 1}
-    assert told(journal, 0, state="replayed", attempt=3, released=("sms",)) == {"released": 1}
+    assert counts_after(journal, 0, state="open", attempt=2, released=("email",), run="earlier") == {"open": 1}
+    assert counts_after(journal, 0, state="replayed", attempt=3, released=("sms",)) == {"released": 1}
 
 
 def test_items_are_in_flight_until_they_are_settled() -> None:
-    """Settled by whomever, told twice or sent twice: each counts once."""
+    """Settled by another plan, seen twice or sent twice: each counts once."""
     journal = Journal(plan(3))
     for number in (0, 1, 1):
         journal.sent(number)
     assert journal.in_flight == 2
     for _ in range(2):
-        told(journal, 0, state="replayed", attempt=2, released=("email",))
-    told(journal, 1, state="discarded", attempt=1, run="another")
+        counts_after(journal, 0, state="replayed", attempt=2, released=("email",))
+    counts_after(journal, 1, state="discarded", attempt=1, run="another")
     journal.sent(1)
     assert (journal.in_flight, journal.settled, journal.open_items()) == (0, 2, [2])
     assert journal.fresh == {"released": 1, "elsewhere": 1}
 
 
-def test_only_what_came_out_otherwise_is_a_difference() -> None:
+def test_only_an_outcome_other_than_the_forecast_is_a_difference() -> None:
     journal = Journal(plan(3))
-    told(journal, 0, state="replayed", attempt=2, released=("email",))
-    told(journal, 1, state="replayed", attempt=2, released=("sms",))
-    told(journal, 2, state="open", attempt=2, quarantined={"email": ("not-withdrawn", "not-objected")})
-    assert [(one.forecast, one.outcome, one.ids) for one in journal.differences()] == [
+    counts_after(journal, 0, state="replayed", attempt=2, released=("email",))
+    counts_after(journal, 1, state="replayed", attempt=2, released=("sms",))
+    counts_after(journal, 2, state="open", attempt=2, quarantined={"email": ("not-withdrawn", "not-objected")})
+    assert [(each.forecast, each.outcome, each.ids) for each in journal.differences()] == [
         ("released (email)", "released (sms)", [id_of(1)]),
         ("released (email)", "held: not-withdrawn, not-objected", [id_of(2)]),
     ]
