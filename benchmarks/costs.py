@@ -16,7 +16,7 @@ from aiokafka.structs import ConsumerRecord
 
 from benchmarks.clients import lines
 from benchmarks.events import sampled
-from transfer_gate.gate.attempt import RecordDecision
+from transfer_gate.gate.decider import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs

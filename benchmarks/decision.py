@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
-from transfer_gate.gate.attempt import RecordDecision
+from transfer_gate.gate.decider import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Outputs

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.property.scenarios import CLEAN, KINDS, Objects, World, put, scenarios, world
 from transfer_gate.auditor.judge import Case, Judge, Released, Source, decision_of
 from transfer_gate.auditor.prohibitions import Way, forbidden
-from transfer_gate.gate.attempt import RecordDecision
+from transfer_gate.gate.decider import RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs

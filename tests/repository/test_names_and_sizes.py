@@ -38,7 +38,6 @@ SHARED_MODULES: Final = {
     "run": "what a package does, from start to end",
     "service": "of two programs that answer on the metrics port",
     "state": "its type; its encoding",
-    "strays": "moved by a worker, and looked for by `doctor`",
     "topics": "their names; how they are made",
 }
 

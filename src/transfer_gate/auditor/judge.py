@@ -14,9 +14,8 @@ from msgspec import Struct
 from transfer_gate.auditor.findings import OK, Verdict
 from transfer_gate.auditor.prohibitions import Way, forbidden
 from transfer_gate.auditor.rehearsal import real_person
-from transfer_gate.gate.attempt import RecordDecision
-from transfer_gate.gate.decider import Only
-from transfer_gate.gate.redecision import decide_again
+from transfer_gate.gate.decider import Only, RecordDecision
+from transfer_gate.gate.replays import decide_again
 from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import EMPTY, ProspectState

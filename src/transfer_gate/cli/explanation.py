@@ -146,7 +146,7 @@ class Recorded:
         self._registry = registry
         self._explanations: tuple[Explanation, ...] | None = None
         if evidence.source is not None:
-            from transfer_gate.gate.redecision import explain_again  # a transfer in a file needs no Kafka
+            from transfer_gate.gate.replays import explain_again  # a transfer in a file needs no Kafka
 
             again = explain_again(evidence.source, evidence.only, evidence.state, registry, self._at)
             self._explanations = _masked(again.explanations) or None

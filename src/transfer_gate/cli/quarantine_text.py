@@ -12,7 +12,7 @@ import msgspec
 from transfer_gate.cli.explanation import as_json, as_text
 from transfer_gate.cli.render import columns, echo, echo_json
 from transfer_gate.errors import NothingMatched
-from transfer_gate.gate.redecision import Redecision
+from transfer_gate.gate.replays import Redecision
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.state import EMPTY
 from transfer_gate.operators import audit_event, record_audit_events

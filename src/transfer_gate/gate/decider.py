@@ -3,14 +3,13 @@
 import datetime as dt
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from transfer_gate.errors import GateError
-from transfer_gate.gate.attempt import RecordDecision
-from transfer_gate.gate.inbox import Record
-from transfer_gate.gate.outputs import place_of
+from transfer_gate.gate.inbox import Record, place_of
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.decision import PartnerDecision
@@ -22,6 +21,7 @@ from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import decide_by
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.forms import is_unidentified
+from transfer_gate.records.headers import Stage
 from transfer_gate.records.partitioner import Placement
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
@@ -32,10 +32,19 @@ OUTSIDE_RULES: Final = "gate"
 
 
 class Only(NamedTuple):
-    """The part of a transfer that is held: one partner, some channels."""
+    """The part of a transfer that is quarantined: one partner, some channels."""
 
     partner_id: str
     channels: tuple[Channel, ...]
+
+
+class RecordDecision(NamedTuple):
+    """What is to become of an input record: `decisions` about its `transfer`, or one `reason` for quarantine."""
+
+    stage: Stage
+    transfer: Transfer | None = None
+    decisions: Sequence[PartnerDecision] = ()
+    reason: Reason = "undecodable"
 
 
 class Decider:

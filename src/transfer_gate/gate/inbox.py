@@ -19,6 +19,11 @@ WAITING_BYTES: Final = 32 << 20
 ROUND_BYTES: Final = 8 << 20
 
 
+def place_of(record: Record) -> dict[str, object]:
+    """Fields of a log line about one record."""
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+
+
 class Reached(NamedTuple):
     """Offset after what was fetched of the batches of one leader epoch."""
 

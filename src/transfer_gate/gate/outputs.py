@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from transfer_gate.gate.attempt import FIRST_ATTEMPT, Attempt, RecordDecision
-from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.decider import RecordDecision
+from transfer_gate.gate.inbox import Record, place_of
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, is_prospect, measured, unheld
@@ -34,6 +34,20 @@ MISPLACED: Final = "key-misplaced"
 Output = tuple[str, bytes | None, bytes | None, headers.Headers]
 
 _NO_HEADERS: Final[headers.Headers] = ()
+
+
+class Attempt(NamedTuple):
+    """Which decision of a record this is, `number` from 1, and what a redecision of a quarantined record goes on from;
+    `topic_id`, of the topic in which it stood at first, where that was not the first of its name.
+    """
+
+    number: int = 1
+    first_quarantined_at: str | None = None
+    run: str | None = None
+    topic_id: str | None = None
+
+
+FIRST_ATTEMPT: Final = Attempt()
 
 
 class Outputs:
@@ -293,11 +307,6 @@ def _too_large(transfer: Transfer, decision: PartnerDecision) -> PartnerDecision
         if channel in decision.quarantined or channel in decision.released
     }
     return replace(decision, released=(), quarantined=quarantined, release=None)
-
-
-def place_of(record: Record) -> dict[str, object]:
-    """Fields of a log line about one record."""
-    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}
 
 
 def _log(record: Record, transfer: Transfer, decision: PartnerDecision, decision_id: str) -> None:

@@ -3,36 +3,43 @@
 The replay ledger of the partition says which attempt of a quarantine id is open. It is read and written in the same
 transaction as the outcome, so whatever is sent twice, resumed after a crash or sent by two runs at once comes to
 nothing the second time.
+
+`quarantine explain`, `policy explain --decision` and the auditor decide again as a round does, on one state at one
+time, and write nothing (`decide_again`). A forecast of a replay, which is about many records and about what becomes of
+each, takes whole rounds (`replay.planning`).
 """
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, get_args
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from transfer_gate.gate.attempt import Attempt
-from transfer_gate.gate.decider import Decider
+from transfer_gate.gate.decider import Decider, Only, RecordDecision
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import NOTHING_FOUND, Found
-from transfer_gate.gate.outputs import Output, Outputs
-from transfer_gate.gate.redecision import only_of, source_record
-from transfer_gate.gate.table import Slice
+from transfer_gate.gate.outputs import Attempt, Output, Outputs
+from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.table import MemorySlice, Slice
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.model.decision import PartnerDecision
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.state import ProspectState
+from transfer_gate.policy.explain import Explanation, explain
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
 from transfer_gate.records.decisions import ANY_CHANNEL
 from transfer_gate.records.ledger import ERASED, LedgerEntry, State, decode_entry, encode_entry, may_be_replayed
+from transfer_gate.records.partitioner import ANYWHERE
 from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, decode_quarantined
 from transfer_gate.records.replay_requests import Action, restored
 from transfer_gate.records.sealing import Erased, NotOpened
 
 #: Why an unreadable consent event is not replayed.
 _RESOLVE_INSTEAD = "an unreadable consent event is settled by: transfer-gate consent resolve"
-
-
 #: Why a record without a value of its own is not replayed where its original was not looked for.
 NOT_LOOKED_FOR: Final = "kept by reference, and its original was not looked for"
 #: Why a record is discarded, in the operator's words, is kept up to here (characters).
@@ -209,3 +216,60 @@ def _action(record: Record) -> Action | None:
 def _text(record: Record, name: str) -> str | None:
     raw = dict(record.headers).get(name)
     return None if raw is None else raw[: 4 * _LONGEST_WHY].decode(errors="replace")[:_LONGEST_WHY]
+
+
+def only_of(held: Quarantined) -> Only | None:
+    """The part of a transfer that a quarantine record is about; None: all, as it could not be read."""
+    return Only(held.partner_id, held.channels) if held.partner_id is not None else None
+
+
+def source_record(held: Quarantined, key: bytes | None, value: bytes | None) -> Record:
+    """The record as it came in at first, of the headers of its quarantine record, and its key and payload."""
+    place = held.source
+    return ConsumerRecord(
+        topic=place.topic,
+        partition=place.partition,
+        offset=place.offset,
+        timestamp=held.source_timestamp_ms,
+        timestamp_type=0,
+        key=key,
+        value=value,
+        checksum=None,
+        serialized_key_size=-1,
+        serialized_value_size=-1,
+        headers=tuple(held.inbound),
+    )
+
+
+class Redecision(Struct, frozen=True, kw_only=True):
+    """A decision of now. `reasons`: channel to reasons where it is quarantined before any rule is evaluated, with
+    the one key `*` when it can't be read; otherwise `explanations`, one a partner.
+    """
+
+    reasons: Mapping[str, tuple[str, ...]] = {}
+    explanations: tuple[Explanation, ...] = ()
+
+
+def decide_again(
+    source: Record, only: Only | None, state: ProspectState, registry: Registry, at: dt.datetime
+) -> RecordDecision:
+    """What is decided about an input record at `at` (UTC), on the `state` of the prospect that its key names; `only` of
+    one partner and some channels.
+    """
+    states = Overlay(MemorySlice())
+    if source.key is not None:
+        states.put(source.key, state)
+    return Decider(registry, ANYWHERE, states, at, source.partition).decide(source, only)
+
+
+def explain_again(
+    source: Record, only: Only | None, state: ProspectState, registry: Registry, at: dt.datetime
+) -> Redecision:
+    """The same, rule by rule."""
+    decided = decide_again(source, only, state, registry, at)
+    if decided.transfer is None:
+        return Redecision(reasons={ANY_CHANNEL: (decided.reason,)})
+    if decided.stage != "policy":
+        (first, *_) = decided.decisions
+        return Redecision(reasons={str(channel): reasons for channel, reasons in first.quarantined.items()})
+    return Redecision(explanations=explain(decided.transfer, state, registry, at))

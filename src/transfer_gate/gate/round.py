@@ -1,5 +1,9 @@
 """One round: fold consents, decide transfers and replays, and lay out everything that the transaction will write. No
 I/O.
+
+Consent events that stand in another partition than their key's are brought home (contract section 3, Strays): the round
+that finds one writes it, verbatim, to `transfer-gate-strays`, into the partition of its key, in its own transaction;
+once that is committed, the barrier of that partition covers it.
 """
 
 import datetime as dt
@@ -10,31 +14,25 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from transfer_gate.gate.decider import Decider
-from transfer_gate.gate.inbox import Record
+from transfer_gate.gate.inbox import Record, place_of
 from transfer_gate.gate.integrity.commit_note import FIRST_TOPICS, Origins
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import Found
-from transfer_gate.gate.outputs import Output, Outputs, place_of
+from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.gate.replays import Replays
 from transfer_gate.gate.rulebook import Rulebook
-from transfer_gate.gate.strays import event_of, headers_of, place_of_event
 from transfer_gate.gate.table import Tables
+from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.sizes import is_prospect, unheld, weight
-from transfer_gate.model.consent import (
-    ConsentEvent,
-    ConsentGiven,
-    Erasure,
-    Objection,
-    Restriction,
-    Withdrawal,
-)
+from transfer_gate.model.consent import ConsentEvent, ConsentGiven, Erasure, Objection, Restriction, Withdrawal
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import erases
 from transfer_gate.policy.view import view_of
+from transfer_gate.records import headers as names
 from transfer_gate.records.consents import ConsentFold, Unreadable, decode_consent
-from transfer_gate.records.headers import PREFIX
+from transfer_gate.records.partitioner import is_stray_name, place_known_as, stray_offset
 from transfer_gate.records.sealing import UNSEALED, Sealing
 from transfer_gate.records.state import received_at
 
@@ -51,8 +49,8 @@ ALONE_BYTES: Final = 512 << 10
 
 #: Events that take something away from the day they are received.
 _AGAINST: Final = (Withdrawal, Objection, Erasure, Restriction)
-
-
+#: Beyond every partition: strays whose headers do not name where they stood.
+_UNKNOWN_PARTITION: Final = (1 << 14) - 1
 #: Key of a changelog record that is the state of no prospect: no prospect id is empty.
 NO_PROSPECT: Final = b""
 
@@ -162,17 +160,13 @@ class Round:
         if self._book.placement.misplaced(record.key, self._partition):
             self._send_home(record)  # by another partitioner, or another count: never applied where no decision looks
         else:
-            self._fold(event_of(record), copied=True)
-
-    def _block_elsewhere(self, prospect: bytes, record: Record) -> None:
-        """An event that can't be read names a prospect of another partition: it blocks that one there."""
-        self._at_home_of(prospect).add(self._book.strays, prospect, None, self._source_headers(record))
+            self._fold(as_event(record), copied=True)
 
     def _source_headers(self, record: Record) -> list[tuple[str, bytes | None]]:
         """Where an event stood at first, as headers."""
         if record.topic == self._book.strays:
-            return [header for header in record.headers if header[0].startswith(PREFIX)]
-        return headers_of(record, self._consents_life, whole=False)
+            return [header for header in record.headers if header[0].startswith(names.PREFIX)]
+        return stray_headers(record, self._consents_life, whole=False)
 
     def _at_home_of(self, key: bytes | None) -> Batches:
         home = self._book.placement.home(key)
@@ -186,7 +180,7 @@ class Round:
     def _send_home(self, record: Record) -> None:
         topic = self._book.strays
         again = record.topic == topic
-        headers, value = record.headers if again else headers_of(record, self._consents_life), record.value
+        headers, value = record.headers if again else stray_headers(record, self._consents_life), record.value
         if unheld(record) is not None or not self._book.limits.fits(topic, record.key, value, headers):
             headers, value = self._source_headers(record), None  # blocks its prospect, as it would have at home
         self._at_home_of(record.key).add(topic, record.key, value, headers)
@@ -194,7 +188,7 @@ class Round:
     def _fold(self, record: Record, *, copied: bool = False) -> None:
         states = self._states
         try:
-            event = _event_of(record, self._unidentified)
+            event = _decoded(record, self._unidentified)
         except Unreadable as error:
             if record.value is not None or not copied:  # else counted where it stood
                 self.unreadable_consents += 1
@@ -206,7 +200,8 @@ class Round:
                 if not is_prospect(prospect):
                     continue
                 if self._book.placement.misplaced(prospect, self._partition):
-                    self._block_elsewhere(prospect, record)
+                    # It blocks that prospect where they are decided.
+                    self._at_home_of(prospect).add(self._book.strays, prospect, None, self._source_headers(record))
                 else:
                     before = states.get(prospect)
                     after = self._consents.block(before, record.offset)
@@ -294,7 +289,7 @@ class Round:
         self._states.forget()
 
 
-def _event_of(record: Record, unidentified: AbstractSet[str]) -> ConsentEvent:
+def _decoded(record: Record, unidentified: AbstractSet[str]) -> ConsentEvent:
     """Raises Unreadable, also of a record that is too large to be looked at."""
     why = unheld(record)
     if why is not None:
@@ -305,3 +300,54 @@ def _event_of(record: Record, unidentified: AbstractSet[str]) -> ConsentEvent:
 def takes_away(event: ConsentEvent) -> bool:
     """Whether it counts against transfers from its receipt; a refused consent is a withdrawal (contract section 3)."""
     return isinstance(event, _AGAINST) or (isinstance(event, ConsentGiven) and event.state == "refused")
+
+
+def stray_headers(record: Record, life: int, *, whole: bool = True) -> list[tuple[str, bytes | None]]:
+    """Headers of the record that brings `record` home: its own, if it travels as a `whole`, and where it stood, in
+    which `life` of its topic (`Origins.consents_life`).
+    """
+    return [
+        *(names.without_gate_headers(record.headers) if whole else ()),
+        (names.SOURCE_TOPIC, record.topic.encode()),
+        (names.SOURCE_PARTITION, b"%d" % record.partition),
+        (names.SOURCE_OFFSET, b"%d" % record.offset),
+        (names.SOURCE_TIMESTAMP_MS, b"%d" % record.timestamp),
+        *([(names.SOURCE_LIFE, b"%d" % life)] if life else ()),
+    ]
+
+
+def as_event(record: Record) -> Record:
+    """A stray as the consent event that it is: received when it first was, under an offset of its own."""
+    own = {name: text or b"" for name, text in record.headers if name.startswith(names.PREFIX)}
+    try:
+        partition, offset = int(own[names.SOURCE_PARTITION]), int(own[names.SOURCE_OFFSET])
+        received, life = int(own[names.SOURCE_TIMESTAMP_MS]), int(own.get(names.SOURCE_LIFE, b"0"))
+        name = stray_offset(partition, offset, life)
+    except (KeyError, ValueError):
+        # Not written by a gate. It may all the same have been a withdrawal.
+        name, received = stray_offset(_UNKNOWN_PARTITION, record.offset), record.timestamp
+    return ConsumerRecord(
+        topic=record.topic,
+        partition=record.partition,
+        offset=name,
+        timestamp=received,
+        timestamp_type=record.timestamp_type,
+        key=record.key,
+        value=record.value,
+        checksum=None,
+        serialized_key_size=record.serialized_key_size,
+        serialized_value_size=record.serialized_value_size,
+        headers=record.headers,
+    )
+
+
+def place_of_event(record: Record, consents: str) -> dict[str, object]:
+    """Fields of a log line about a consent event, home-brought (`as_event`) or not: where it stood in `consents` at
+    first, else, where that is not known, on the topic of strays.
+    """
+    topic, partition, offset = record.topic, record.partition, record.offset
+    if is_stray_name(offset):
+        stood, offset = place_known_as(offset, partition)
+        if stood != _UNKNOWN_PARTITION:
+            topic, partition = consents, stood
+    return {"topic": topic, "partition": partition, "offset": offset}

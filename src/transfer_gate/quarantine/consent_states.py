@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from transfer_gate.gate.integrity.commit_note import note_of
-from transfer_gate.gate.strays import event_of
+from transfer_gate.gate.round import as_event
 from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.requests import TopicIds
@@ -104,7 +104,7 @@ async def _states_in(session: Session, wanted: Mapping[int, AbstractSet[bytes]])
         async for records in reader.records(behind, starts):
             number = records[-1].partition
             stray = records[-1].topic == topics.strays
-            known = [event_of(record) for record in records] if stray else records
+            known = [as_event(record) for record in records] if stray else records
             consents = ConsentFold(settings.bounds, base=bases.get(number, 0))
             changing = _Wanted(states[number], wanted[number])
             for record in known:

@@ -3,7 +3,7 @@
 import datetime as dt
 from contextlib import aclosing
 
-from transfer_gate.gate.redecision import Redecision, explain_again, only_of, source_record
+from transfer_gate.gate.replays import Redecision, explain_again, only_of, source_record
 from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry

@@ -18,7 +18,7 @@ from tests.support.former_gate import FormerGate
 from tests.support.registry import write_registry
 from tests.support.topics import admin_of, remake_topic
 from transfer_gate.auditor.service import Auditor
-from transfer_gate.gate.strays import headers_of
+from transfer_gate.gate.round import stray_headers
 from transfer_gate.kafka.topics import apply_topics
 from transfer_gate.registry import load_registry
 from transfer_gate.settings import Settings
@@ -130,7 +130,7 @@ async def consents_that_came_home_late(site: Site) -> None:
         for record in events:
             key = record.key or b""
             if partition_of(key, site.partitions) != record.partition:
-                sent = headers_of(record, 0)
+                sent = stray_headers(record, 0)
                 home = partition_of(key, site.partitions)
                 await producer.send_and_wait(topics.strays, record.value, key, home, behind, sent)
 
