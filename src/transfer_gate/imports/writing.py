@@ -65,7 +65,7 @@ async def open_writer(session: Session) -> AsyncIterator[EventWriter]:
     settings = session.settings
     topic_id, partitions = await require_topic(session.cluster, settings)
     placement, topic = Placement(settings.partitioner, partitions), settings.topics.consents
-    producer = Producer(session.options, compression="zstd")
+    producer = Producer(session.options, session.cluster, compression="zstd")
     try:
         yield EventWriter(producer, placement, topic, topic_id, partitions)
     finally:

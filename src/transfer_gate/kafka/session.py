@@ -33,7 +33,7 @@ class Session:
         self.options = client_options(settings)
         self.cluster = Cluster(settings, self.options)
         self.reader = Reader(settings, self.options)
-        self.producer = Producer(self.options)
+        self.producer = Producer(self.options, self.cluster)
 
 
 @asynccontextmanager

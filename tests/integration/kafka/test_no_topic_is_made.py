@@ -28,8 +28,8 @@ COMMANDS: Final = (
     ("quarantine", "list"),
     ("quarantine", "show", "00000000-0000-5000-8000-000000000000"),
     ("quarantine", "list", "--reveal", "--why", "a test"),
-    ("replay", "plan", "--why", "a test"),
-    ("replay", "status"),
+    ("replay", "plan"),
+    ("replay", "status", "00000000-0000-4000-8000-000000000000"),
     ("consent", "unreadable"),
     ("consent", "resolve", "--prospect", "p-1", "--offset", "0", "--yes", "--why", "a test"),
     ("policy", "explain", "--decision", "00000000-0000-5000-8000-000000000000"),
@@ -65,8 +65,10 @@ async def test_no_command_and_no_worker_makes_a_topic_by_asking_for_it(
     now = dt.datetime.now(dt.UTC)
     place = Installation(servers, write_registry(tmp_path / "registry", now), tmp_path, partitions=1)
     for command in COMMANDS:
-        _, _, errors = await asyncio.to_thread(place.run, *command)
+        _, out, errors = await asyncio.to_thread(place.run, *command)
         assert "Traceback" not in errors, errors
+        if command[0] != "topics":
+            assert "run: transfer-gate topics apply" in out + errors, f"{command}: {out}{errors}"
         assert await topics_of(servers) == {"asked-for"}, command
     await asyncio.to_thread(place.apply_topics)
     made = await topics_of(servers)
