@@ -20,8 +20,16 @@ from transfer_gate.policy.catalogue import RULES
 from transfer_gate.printable import without_contacts
 from transfer_gate.quarantine.consent_states import states_of
 from transfer_gate.quarantine.export import described, shared_domains, shown
-from transfer_gate.quarantine.payloads import Payload, master_keys, owners, payload_of, payloads_of, with_original
-from transfer_gate.quarantine.redecide import decision_behind, redecide
+from transfer_gate.quarantine.payloads import (
+    Payload,
+    decision_behind,
+    master_keys,
+    owners,
+    payload_of,
+    payloads_of,
+    redecide,
+    with_original,
+)
 from transfer_gate.quarantine.search import Found, Life, Place
 from transfer_gate.records.decisions import DecisionRecord
 from transfer_gate.records.ledger import OPEN

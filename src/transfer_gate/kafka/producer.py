@@ -29,8 +29,8 @@ _STOP_SECONDS: Final = 5.0
 class Producer:
     """The idempotent producer of a session, connected when it is first used.
 
-    Everything here raises BrokerUnavailable when the cluster can't be reached, AccessDenied when it refuses, InvalidInput
-    when the topic is missing: aiokafka would wait 40 s for it.
+    Everything here raises BrokerUnavailable when the cluster can't be reached, AccessDenied when it refuses,
+    InvalidInput when the topic is missing: aiokafka would wait 40 s for it.
     """
 
     def __init__(self, options: Mapping[str, Any], cluster: Cluster, *, compression: str | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The consent states of some prospects as they are now, and their keys: read beside the gate, without a request to it.
+"""Consent states of prospects, and their sealing keys, as they are now: read from the topics, beside the gate.
 
-The changelog holds what the gate has applied; consent events behind its committed position are folded on top, so a
-plan sees what a decision would see.
+The changelog has what the gate has applied; consent events behind its committed position are folded on top, so that a
+plan decides by what the gate would decide by.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,10 +22,10 @@ from transfer_gate.records.sealing import is_key_of_day
 from transfer_gate.records.state import decode_state, encode_state, received_at
 
 States = dict[tuple[int, bytes], ProspectState]
-"""State by partition and record key; what is not there is empty."""
+"""State by partition and record key; a state that is missing is empty."""
 
 PackedStates = dict[int, dict[bytes, bytes]]
-"""The same as the changelog holds it, by partition: a third of the memory."""
+"""The same as bytes of the changelog, by partition: a third of the memory."""
 
 
 async def states_of(session: Session, wanted: Mapping[int, AbstractSet[bytes]]) -> States:
@@ -116,7 +116,7 @@ async def _states_in(session: Session, wanted: Mapping[int, AbstractSet[bytes]])
 
 async def _bases(session: Session, offsets: Mapping[tuple[str, int], Committed]) -> dict[int, int]:
     """By partition: what states add to the offsets of consent events, by the topics that stood under the name before
-    (`gate.integrity.commit_note`), as a worker will that reads what is behind the offsets of the group.
+    (`gate.integrity.commit_note`), as for a worker that reads on from the offsets of the group.
     """
     consents = session.settings.topics.consents
     topic_id = identities_of(await session.cluster.send(TopicIds((consents,))))[consents].topic_id
@@ -134,7 +134,7 @@ async def _bases(session: Session, offsets: Mapping[tuple[str, int], Committed])
 def _of(
     ends: Mapping[TopicPartition, int], wanted: Mapping[int, AbstractSet[bytes]], *topics: str
 ) -> dict[TopicPartition, int]:
-    """Ends of the partitions of some topics of which anything is wanted."""
+    """Ends of the partitions of these topics from which a state is wanted."""
     return {place: end for place, end in ends.items() if place.topic in topics and wanted.get(place.partition)}
 
 

@@ -1,4 +1,4 @@
-"""Give quarantined records up for good: the gate writes it into the ledger, and never decides them again."""
+"""Discard quarantined records: the gate writes it into the ledger, and never decides them again."""
 
 import secrets
 from collections.abc import Callable
@@ -8,8 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from transfer_gate.kafka.session import Session
-from transfer_gate.quarantine.ledger_index import read_ledger
-from transfer_gate.quarantine.search import Filter, View, found_in, look
+from transfer_gate.quarantine.search import Filter, View, found_in, look, read_ledger
 from transfer_gate.records.ledger import DISCARDED, OPEN
 from transfer_gate.records.replay_requests import requesting
 
@@ -19,8 +18,8 @@ OnProgress = Callable[[int], None]
 class Chosen(Struct, frozen=True, kw_only=True):
     """Open records that are to be discarded: how many, and a digest that names them (over ids, in reading order).
 
-    `missed` are ids that the filter names and that are not open. `left` counts unreadable consent events that a filter
-    also meant: only `consent resolve` settles them, since each may have been a withdrawal.
+    `missed` are ids that the filter names and that are not open. `left` counts unreadable consent events that match,
+    too: only `consent resolve` settles them, since each may have been a withdrawal.
     """
 
     view: View
@@ -31,8 +30,8 @@ class Chosen(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a discard: `sent` records; of them `discarded` by the ledger; `pending` at a gate that has not
-    answered in time; the rest was settled by another operator or a replay meanwhile.
+    """The result of a discard: `sent` records; of them `discarded` by the ledger; `pending` where the gate has not
+    committed in time; the rest was settled by another operator or a replay meanwhile.
     """
 
     run: str
@@ -49,7 +48,7 @@ async def choose(
     partition: int | None = None,
     consents: bool,
 ) -> Chosen:
-    """Fix what a filter means now, of what is open. `consents`: unreadable consent events too."""
+    """Select the open records that match a filter now. `consents`: unreadable consent events too."""
     view = await look(session, wanted, partition=partition)
     count = left = 0
     digest, missed = sha256(), set(wanted.ids)

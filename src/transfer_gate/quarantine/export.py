@@ -73,7 +73,7 @@ def shared_domains(settings: Settings) -> frozenset[str]:
 
 
 def time_of(timestamp_ms: int) -> str | None:
-    """RFC 3339 in UTC; None for a timestamp that no calendar has (-1: the record has none)."""
+    """RFC 3339 in UTC; None for a timestamp that is not a time (-1: the record has none)."""
     try:
         at = dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC)
     except (ValueError, OverflowError, OSError):
@@ -83,7 +83,7 @@ def time_of(timestamp_ms: int) -> str | None:
 
 Format = Literal["jsonl", "parquet"]
 
-#: Records that are opened together: opening reads the changelog of their partition once, unless none is sealed.
+#: Records that are opened together: opening reads the changelog of their partition once, unless no record is sealed.
 #: Whichever comes first.
 _CHUNK_RECORDS: Final = 20_000
 _PLAIN_RECORDS: Final = 2000
@@ -112,10 +112,10 @@ async def export(
     domains: frozenset[str] = frozenset(),
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write what a filter means in `view` to `file`, by place; returns how many records. Without any, there is no file.
+    """Write what matches a filter in `view` to `file`, by position; returns how many records. Without records, no file.
 
     The file is its owner's alone, and appears when it is whole. Raises InvalidInput when it exists or can't be
-    written, or Parquet is asked for without pyarrow; BrokerUnavailable.
+    written, or the format is Parquet and pyarrow is missing; BrokerUnavailable.
     """
     open_rows = _opener(file_format)
     count = 0
@@ -225,7 +225,7 @@ _COLUMNS: Final = {
     "payload_condition": "string",
     "payload": "string",
 }
-#: Rows of a row group: until one is written, its rows are held as Python objects and as Arrow's columns.
+#: Rows of a row group: until it is written, its rows are in memory as Python objects and as Arrow's columns.
 _ROWS: Final = 2000
 
 

@@ -130,11 +130,12 @@ async def running_workers(session: Session) -> list[RunningWorker]:
 
 
 def require_key(workers: Sequence[RunningWorker], name: str) -> None:
-    """Hold that every running worker has a master key. Raises RefusedByGuard, which names those that lack it."""
-    silent = [worker.name for worker in workers if worker.master_keys is None]
-    if silent:
+    """Check that every running worker has a master key. Raises RefusedByGuard, which names the workers that lack it."""
+    unpublished = [worker.name for worker in workers if worker.master_keys is None]
+    if unpublished:
+        listed = ", ".join(unpublished)
         raise RefusedByGuard(
-            f"{len(silent)} of {len(workers)} running workers do not publish their keys: {', '.join(silent)}. "
+            f"{len(unpublished)} of {len(workers)} running workers do not publish their keys: {listed}. "
             "They run an older version, which ends at a key that it lacks",
             do="run this version on every worker, with the new key in its key file, then run the command again",
         )
@@ -171,8 +172,8 @@ _DECODER: Final = msgspec.json.Decoder(_Kept)
 
 
 class Rotation(Struct, frozen=True, kw_only=True):
-    """What a rotation came to: `rewrapped` keys; `left` under other master keys of the file, as the workers have not
-    wrapped them; `foreign`: master key ids that are not in the file, to how many keys they wrap.
+    """The result of a rotation: `rewrapped` keys; `left` under other master keys of the file, as the workers have not
+    wrapped them; `foreign`: ids of master keys that are not in the file, to the number of keys that each wraps.
     """
 
     rewrapped: int
@@ -192,9 +193,9 @@ async def keys_by_master(session: Session, on_progress: OnProgress = lambda _: N
 async def rotate(
     session: Session, masters: MasterKeys, timeout: float, on_progress: OnProgress = lambda _: None
 ) -> Rotation:
-    """Have the gate wrap every key by the current master key; partition by partition, until none is left.
+    """Have the gate wrap every key by the current master key, partition by partition.
 
-    Done again, it goes on where it was stopped. A key that no master key of the file opens is left alone: a worker
+    Run again, it continues where it was stopped. A key that no master key of the file opens is left alone: a worker
     that gets a request to rewrap it would stop. Raises BrokerUnavailable.
     """
     ends = await _changelog(session)
@@ -249,6 +250,6 @@ async def _wrapped(session: Session, place: TopicPartition, end: int, on_progres
             if kept is None:
                 found.pop(record.key, None)
             else:
-                # One text for all, or a million keys would hold a million copies of it.
+                # A string is shared, or a million keys would refer to a million copies of it.
                 found[record.key] = names.setdefault(kept.master_id, kept.master_id)
     return found

@@ -1,7 +1,11 @@
-"""The payloads of quarantined records: as they came in, where they can still be read."""
+"""Payloads of quarantined records, opened where they still can be, and the decisions about them: the recorded decision
+and, of the payload, a redecision.
+"""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import aclosing
 from typing import Literal
 
 from msgspec import Struct
@@ -9,12 +13,16 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.originals import originals_of
+from transfer_gate.gate.replays import Redecision, explain_again, only_of, source_record
+from transfer_gate.kafka import TopicPartition
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.sizes import unheld
-from transfer_gate.model.state import EMPTY
+from transfer_gate.model.registry import Registry
+from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.quarantine.consent_states import States, states_of
 from transfer_gate.quarantine.search import Found
-from transfer_gate.records.quarantined import Opener
+from transfer_gate.records.decisions import DecisionRecord, decode_decision
+from transfer_gate.records.quarantined import Opener, Quarantined
 from transfer_gate.records.sealing import Erased, MasterKeys, NotOpened, load_master_keys
 from transfer_gate.settings import PREFIX, Settings
 
@@ -23,7 +31,7 @@ Condition = Literal["plain", "decrypted", "erased", "locked", "by-reference"]
 
 class Payload(Struct, frozen=True):
     """A payload, or why there is none: `erased` for good, `locked` where the right master key is missing,
-    `by-reference` where only the source has it: then `original` is what was found there.
+    `by-reference` where only the source has it: then `original` is the record that was found there.
 
     `value` is None too where the source record had none (a tombstone).
     """
@@ -42,7 +50,7 @@ class Payload(Struct, frozen=True):
 async def payloads_of(session: Session, found: Sequence[Found]) -> list[Payload]:
     """The payload of each record, in order, by the keys that exist now.
 
-    Reads the changelog of the partitions of those that are sealed. Raises InvalidInput for an unusable key file,
+    Reads the changelog of the partitions of sealed payloads. Raises InvalidInput for an unusable key file,
     BrokerUnavailable.
     """
     wanted: dict[int, set[bytes]] = {}
@@ -60,7 +68,9 @@ def payload_of(found: Found, states: States, masters: MasterKeys | None) -> Payl
     if reference is not None:
         place = f"{reference.topic}/{reference.partition}, offset {reference.offset}"
         what = f"{reference.size:,} bytes, SHA-256 {reference.sha256}"
-        return Payload("by-reference", why=f"too large to be repeated, or not to be had: it stands in {place} ({what})")
+        return Payload(
+            "by-reference", why=f"too large to be copied, or unreadable in its batch: it is in {place} ({what})"
+        )
     opener = Opener(lambda owner: states.get((found.record.partition, owner), EMPTY).sealing_key, masters)
     try:
         value = opener.open(found.held, found.record.key, found.record.value)
@@ -73,7 +83,7 @@ def payload_of(found: Found, states: States, masters: MasterKeys | None) -> Payl
 
 
 async def with_original(session: Session, found: Found, payload: Payload) -> Payload:
-    """A payload by reference with what stands in the source topic. Raises BrokerUnavailable."""
+    """A payload by reference, read from the source topic. Raises BrokerUnavailable."""
     if found.held.reference is None:
         return payload
     _, at_source = await originals_of(session).of([found.record])
@@ -85,12 +95,12 @@ async def with_original(session: Session, found: Found, payload: Payload) -> Pay
 
 
 def owner(found: Found) -> bytes:
-    """Under which key of the consent table the key of this record lies."""
+    """The key of the consent table under which the sealing key of this record is kept."""
     return found.held.owner(found.record.key)
 
 
 def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:
-    """By partition, the keys of the consent table that decide what may be read and done with these records."""
+    """By partition, the keys of the consent table on which reading and deciding these records depends."""
     wanted: dict[int, set[bytes]] = {}
     for item in found:
         wanted.setdefault(item.record.partition, set()).update({owner(item), item.record.key or b""})
@@ -100,3 +110,37 @@ def owners(found: Sequence[Found]) -> Mapping[int, AbstractSet[bytes]]:
 def master_keys(settings: Settings) -> MasterKeys | None:
     """The keys of the settings' key file, if there is one. Raises InvalidInput when it is not usable."""
     return None if settings.quarantine_key_file is None else load_master_keys(settings.quarantine_key_file)
+
+
+async def decision_behind(session: Session, found: Found) -> DecisionRecord | None:
+    """The decision that quarantined this record; None for an unreadable consent event, or when retention deleted it.
+
+    Decision record and quarantine record are written in one transaction, to partitions of the same number: reading
+    begins at the time of the decision, and the record is among the first.
+    """
+    if found.held.decision_id is None:
+        return None
+    topic = session.settings.topics.decisions
+    place = TopicPartition(topic, found.record.partition)
+    at_ms = int(dt.datetime.fromisoformat(found.held.quarantined_at).timestamp() * 1000)
+    _, ends = await session.reader.bounds({topic: found.record.partition + 1}, committed_only=True)
+    starts = await session.reader.offsets_at([place], at_ms)
+    if starts.get(place, ends[place]) >= ends[place]:
+        return None
+    async with aclosing(session.reader.records({place: ends[place]}, starts)) as batches:
+        async for records in batches:
+            for record in records:
+                decision = decode_decision(record.value)
+                if decision is not None and decision.decision_id == found.held.decision_id:
+                    return decision
+    return None
+
+
+def redecide(
+    held: Quarantined, key: bytes | None, payload: Payload, state: ProspectState, registry: Registry, now: dt.datetime
+) -> Redecision:
+    """Decide as the gate would if the record were replayed at `now` (UTC): only what is quarantined of it. `payload` is
+    readable.
+    """
+    source = payload.original or source_record(held, key, payload.value)
+    return explain_again(source, only_of(held), state, registry, now)

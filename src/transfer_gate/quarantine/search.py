@@ -13,24 +13,92 @@ from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.reader import Offsets
 from transfer_gate.kafka.session import Session
 from transfer_gate.model.terms import Channel
-from transfer_gate.quarantine.ledger_index import LedgerReader, starts_of
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import Stage
-from transfer_gate.records.ledger import OPEN, LedgerEntry, LedgerStatus, RecordState, decode_entry, newest_of, state_of
+from transfer_gate.records.ledger import (
+    OPEN,
+    LedgerEntry,
+    LedgerIndex,
+    LedgerStatus,
+    RecordState,
+    decode_entry,
+    newest_of,
+    state_of,
+)
 from transfer_gate.records.placements import Placements
 from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, decode_quarantined
 from transfer_gate.records.sealing import owner_of
 
+#: How far the clocks of workers (they stamp the ledger) and of brokers (they stamp quarantine) may be apart.
+_CLOCKS: Final = dt.timedelta(hours=1)
+
+
+async def starts_of(session: Session, ends: Mapping[int, int], since: dt.datetime | None) -> dict[int, int]:
+    """By partition, the offset from which the ledger has every record that was quarantined from `since` on.
+
+    An entry is written with its quarantine record or later, so older entries are about older records.
+    """
+    if since is None:
+        return {}
+    places = {
+        TopicPartition(session.settings.topics.ledger, partition): partition for partition, end in ends.items() if end
+    }
+    if not places:
+        return {}
+    found = await session.reader.offsets_at(places, int((since - _CLOCKS).timestamp() * 1000))
+    return {partition: found.get(place, ends[partition]) for place, partition in places.items()}
+
+
+async def read_ledger(session: Session, partition: int, end: int, start: int = 0) -> LedgerIndex:
+    """The ledger index of one partition of quarantine: the ledger partition of that number, from `start` to `end`."""
+    index = LedgerIndex()
+    if start < end:
+        place = TopicPartition(session.settings.topics.ledger, partition)
+        async for records in session.reader.records({place: end}, {place: start} if start else None):
+            for record in records:
+                if record.key is not None:
+                    index.put(record.key, record.value)
+    return index
+
+
+class LedgerReader:
+    """The ledger index of one partition of quarantine after the other, by the ledger from `starts` to `ends`.
+
+    Once the topics have `grown`, the entries of a partition's records may be in any partition of the ledger: then it is
+    read whole, once.
+    """
+
+    def __init__(self, session: Session, ends: Mapping[int, int], starts: Mapping[int, int], *, grown: bool) -> None:
+        self._session = session
+        self._ends = ends
+        self._starts = starts
+        self._grown = grown
+        self._whole: LedgerIndex | None = None
+
+    async def of(self, partition: int) -> LedgerIndex:
+        """The ledger index of a partition. Raises BrokerUnavailable."""
+        if not self._grown:
+            return await self._read(partition)
+        if self._whole is None:
+            self._whole = LedgerIndex()
+            for number in self._ends:
+                self._whole.join(await self._read(number))
+        return self._whole
+
+    async def _read(self, partition: int) -> LedgerIndex:
+        start, end = self._starts.get(partition, 0), self._ends.get(partition, 0)
+        return await read_ledger(self._session, partition, end, start)
+
+
 Ranges = Mapping[TopicPartition, tuple[int, int]]
 """First and end offset (exclusive) by partition."""
 
-#: What may be done with a quarantine record; a `superseded` one was replayed, and another record stands for it now.
 #: Ids that a filter is shown with; of more only their number.
 _MOST_IDS: Final = 100
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which quarantine records are meant; what is not given does not restrict. Times are aware; `until` is exclusive.
+    """Which quarantine records match; what is not given does not restrict. Times are aware; `until` is exclusive.
 
     `reason` is any reason of any channel. `prospect_id` is the record key.
     """
@@ -46,7 +114,7 @@ class Filter(Struct, frozen=True, kw_only=True):
     open_only: bool = False
 
     def takes(self, key: bytes | None, held: Quarantined) -> bool:
-        """Whether the record is meant, by its key and headers; times and openness apart."""
+        """Whether the record matches, by its key and headers; times and openness apart."""
         return (
             (self.partner_id is None or held.partner_id == self.partner_id)
             and (self.stage is None or held.stage == self.stage)
@@ -58,9 +126,7 @@ class Filter(Struct, frozen=True, kw_only=True):
 
 
 def filter_details(wanted: Filter) -> dict[str, Any]:
-    """A filter as a plan and the audit topic show it: that a prospect was named but not which, and of many
-    ids their number.
-    """
+    """A filter as plans and audit events show it: that it names a prospect, not which; of many ids, their number."""
     given = {name: getattr(wanted, name) for name in Filter.__struct_fields__ if name not in ("ids", "open_only")}
     details: dict[str, Any] = msgspec.to_builtins({name: value for name, value in given.items() if value is not None})
     if wanted.prospect_id is not None:
@@ -74,7 +140,7 @@ class Ledger(Protocol):
     """The replay ledger as a selection reads it: a dict of entries, or a `LedgerIndex`."""
 
     def get(self, quarantine_id: str, /) -> LedgerEntry | LedgerStatus | None:
-        """What happened last to this quarantine id; None when nothing did."""
+        """The latest entry of this quarantine id; None when it has none."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -86,14 +152,14 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 async def quarantine_ends(session: Session) -> Offsets:
-    """Where each partition of the quarantine topic ends now. Raises InvalidInput when there is no such topic."""
+    """End offsets of the quarantine topic now. Raises InvalidInput when there is no such topic."""
     partitions = await session.cluster.partitions(session.settings.topics.quarantine)
     _, ends = await session.reader.bounds(partitions, committed_only=True)
     return ends
 
 
 async def read_entry(session: Session, ends: Mapping[int, int], quarantine_id: str) -> LedgerEntry | None:
-    """The newest entry of one quarantine id in some partitions of the ledger, which end there; None if it has none."""
+    """The newest entry of a quarantine id in partitions of the ledger, up to these ends; None if it has none."""
     entries: dict[int, bytes | None] = {}
     left = {TopicPartition(session.settings.topics.ledger, partition): end for partition, end in ends.items() if end}
     async for records in session.reader.records(left):
@@ -107,7 +173,7 @@ async def read_entry(session: Session, ends: Mapping[int, int], quarantine_id: s
 
 
 async def ranges(session: Session, wanted: Filter, ends: Offsets, begins: Offsets | None = None) -> Ranges:
-    """First and end offset of what has to be read of each partition; partitions without any are left out.
+    """First and end offset of what has to be read of each partition; partitions that need no reading are left out.
 
     `begins`: the first offsets, where they are known already.
     """
@@ -131,7 +197,7 @@ async def found_between(
     ledger: Ledger,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> AsyncGenerator[list[Found], None]:
-    """The records that a filter means in some ranges; `on_progress` gets how many more offsets were passed."""
+    """The records that match a filter in some ranges; `on_progress` gets how many more offsets were passed."""
     if not within:
         return
     ids = frozenset(quarantine_id.encode() for quarantine_id in wanted.ids)
@@ -150,7 +216,7 @@ async def found_between(
 
 
 def _found(record: ConsumerRecord, wanted: Filter, ids: Collection[bytes], ledger: Ledger) -> Found | None:
-    # Most records are passed over for one of these two, and reading all headers costs twenty times as much.
+    # These two pass over most records, and reading all headers costs twenty times as much.
     if wanted.prospect_id is not None and record.key != wanted.prospect_id.encode():
         return None
     if ids and dict(record.headers).get(names.QUARANTINE_ID) not in ids:
@@ -170,7 +236,7 @@ def _ms(at: dt.datetime) -> int:
 
 
 class Destinations:
-    """By the places of keys now. Before an installation has grown, every record stays where it stands."""
+    """To which partition a quarantined record is sent: its own, before an installation has grown."""
 
     def __init__(self, placements: Placements) -> None:
         self.placements = placements
@@ -182,12 +248,12 @@ class Destinations:
 
     def of(self, record: ConsumerRecord) -> int:
         """The partition for a record of the quarantine topic."""
-        here: int = record.partition
+        own: int = record.partition
         if not self.grown:
-            return here
+            return own
         home = self.placements.now.home(record.key)
-        if home is None or home == here or _sealed_by_day(record):
-            return here  # keys of days stay where they were made
+        if home is None or home == own or _sealed_by_day(record):
+            return own  # keys of days stay where they were made
         return home
 
 
@@ -203,13 +269,13 @@ def _sealed_by_day(record: ConsumerRecord) -> bool:
 
 
 async def destinations_of(session: Session) -> Destinations:
-    """By the topics and the group's commits of now. Raises BrokerUnavailable."""
+    """By the topics and the group's commits now. Raises BrokerUnavailable."""
     found = (await session.cluster.topics()).get(session.settings.topics.replay)
     return Destinations(await session.cluster.placements(session.settings, found.partitions if found else None))
 
 
 class Place(NamedTuple):
-    """Where a record of the quarantine topic stands; written `partition:offset`."""
+    """Position of a record of the quarantine topic; written `partition:offset`."""
 
     partition: int
     offset: int
@@ -219,9 +285,9 @@ class Place(NamedTuple):
 
 
 class View(Struct, frozen=True):
-    """What one look at quarantine reads, fixed when it began: what is quarantined later is not in it.
+    """What a command reads of quarantine, fixed when it began: what is quarantined later is not in it.
 
-    `ledger_starts` are 0 where they are not named. `to`: where the records are replayed.
+    `ledger_starts` are 0 where not given. `to`: where the records are replayed.
     """
 
     ranges: Ranges
@@ -236,7 +302,7 @@ class View(Struct, frozen=True):
 
 
 async def look(session: Session, wanted: Filter, *, after: Place | None = None, partition: int | None = None) -> View:
-    """What has to be read to find what a filter means, behind `after`, or in one partition alone.
+    """What has to be read to find what matches a filter, behind `after`, or in one partition alone.
 
     Raises InvalidInput when there is no such topic or partition, BrokerUnavailable.
     """
@@ -275,7 +341,7 @@ def _behind(within: Ranges, after: Place | None) -> Ranges:
 async def found_in(
     session: Session, wanted: Filter, view: View, on_progress: Callable[[int], None] = lambda _: None
 ) -> AsyncGenerator[Found, None]:
-    """The records that a filter means, by (partition, offset). Raises BrokerUnavailable."""
+    """The records that match a filter, by (partition, offset). Raises BrokerUnavailable."""
     ledger = LedgerReader(session, view.ledger_ends, view.ledger_starts, grown=view.to.grown)
     for place in sorted(view.ranges):
         index = await ledger.of(place.partition)
@@ -287,7 +353,7 @@ async def found_in(
 
 
 class Life(NamedTuple):
-    """All that is kept of one quarantine id: its records, oldest first, and its entry of the ledger."""
+    """Everything about a quarantine id: its records, oldest first, and its entry of the ledger."""
 
     attempts: list[Found]
     entry: LedgerEntry | None
@@ -301,10 +367,10 @@ async def life_of(
     offset: int = 0,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Life:
-    """Everything about a quarantine id.
+    """Read everything about a quarantine id.
 
     An id has no position: all partitions are read until one has it, then that one to its end. `partition` and
-    `offset` (only with it) say where to begin. Raises NothingMatched.
+    `offset` (only with it): where to begin. Raises NothingMatched.
     """
     wanted = Filter(ids=frozenset({quarantine_id}))
     after = Place(partition, offset - 1) if partition is not None and offset > 0 else None

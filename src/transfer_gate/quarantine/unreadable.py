@@ -1,4 +1,4 @@
-"""Consent events that can't be read: where they stand, what they may have been, and settling them (contract 3)."""
+"""Consent events that can't be read: where they are, what they may have been, and settling them (contract 3)."""
 
 import datetime as dt
 import re
@@ -32,10 +32,10 @@ _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_]{3,20})')
 
 
 class UnreadableEvent(Struct, frozen=True, kw_only=True):
-    """One record of `consent-events` that the gate can't read. `received_at` is the record's timestamp.
+    """A record of `consent-events` that the gate can't read. `received_at` is the record's timestamp.
 
-    `why` says what is wrong with it, without its values; `looks_like` names types that it may have been, of what is
-    left of it: none when nothing is known.
+    `why`: what is wrong with it, without its values; `looks_like`: types that it may have been, by what is left of it;
+    empty when nothing is known.
     """
 
     partition: int
@@ -52,13 +52,13 @@ class UnreadableEvent(Struct, frozen=True, kw_only=True):
 
 
 async def unreadable_at(
-    session: Session, key: bytes, offsets: Iterable[int], nobody: AbstractSet[str] = frozenset()
+    session: Session, key: bytes, offsets: Iterable[int], unidentified: AbstractSet[str] = frozenset()
 ) -> list[UnreadableEvent]:
     """The unreadable events at these offsets that mark a prospect, as their record key or by the id in them, in order;
-    `nobody`: see `decode_consent`.
+    `unidentified`: see `decode_consent`.
 
-    All stand in one partition, which is found by looking into each. Raises NothingMatched naming the offsets at which
-    there is none.
+    All are in one partition, which is found by reading each. Raises NothingMatched naming the offsets without such an
+    event.
     """
     wanted = sorted(set(offsets))
     consents = session.settings.topics.consents
@@ -67,7 +67,9 @@ async def unreadable_at(
     for place in sorted(begins):
         within = [offset for offset in wanted if begins[place] <= offset < ends[place]]
         async for picked in session.reader.pick({place: within}):
-            events += [event for record in picked.records if (event := as_unreadable(record, key, nobody)) is not None]
+            events += [
+                event for record in picked.records if (event := as_unreadable(record, key, unidentified)) is not None
+            ]
         if events:
             break
     missing = set(wanted) - {event.offset for event in events}
@@ -81,7 +83,7 @@ async def unreadable_at(
 
 
 async def home_of(session: Session, key: bytes, partition: int) -> int:
-    """The partition in which this prospect (record key) is decided; `partition` where its key may stand anywhere.
+    """The partition in which this prospect (record key) is decided; `partition` where the key has no home.
 
     Raises BrokerUnavailable.
     """
@@ -91,16 +93,20 @@ async def home_of(session: Session, key: bytes, partition: int) -> int:
 
 
 async def _end_of_strays(session: Session, home: int) -> int:
-    """The offset below which all events stand that are committed on their way to this partition, or were."""
+    """The offset below which are all strays of this partition that are committed now."""
     topic = session.settings.topics.strays
     _, ends = await session.reader.bounds({topic: home + 1}, committed_only=True)
     return ends[TopicPartition(topic, home)]
 
 
-def as_unreadable(record: ConsumerRecord, key: bytes, nobody: AbstractSet[str] = frozenset()) -> UnreadableEvent | None:
-    """The record as an unreadable event that marks the prospect `key`; None when it can be read, or marks others."""
+def as_unreadable(
+    record: ConsumerRecord, key: bytes, unidentified: AbstractSet[str] = frozenset()
+) -> UnreadableEvent | None:
+    """The record as an unreadable event that marks the prospect `key`; None when it can be read, or marks other
+    prospects.
+    """
     try:
-        decode_consent(record.value, record.key, nobody, record.headers)
+        decode_consent(record.value, record.key, unidentified, record.headers)
     except Unreadable as error:
         if key not in error.prospects:
             return None
@@ -116,15 +122,15 @@ def as_unreadable(record: ConsumerRecord, key: bytes, nobody: AbstractSet[str] =
 
 
 def looks_like(value: bytes) -> tuple[str, ...]:
-    """Types of consent event that what is left of a value may have been, from the beginning of its `type`."""
+    """Types of consent event that a damaged value may have been, by the beginning of its `type`."""
     begun = {found.decode() for found in _TYPE.findall(value)}
     return tuple(kind for kind in TYPES if any(kind.startswith(begin) for begin in begun))
 
 
-def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
-    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters, and stands for a person."""
+def nameable(key: bytes | None, unidentified: AbstractSet[str] = frozenset()) -> bool:
+    """Whether an event can be about this key: its `prospect_id` has 1 to 128 characters and identifies a person."""
     try:
-        return key is not None and 1 <= len(key.decode()) <= 128 and not is_unidentified(key.decode(), nobody)
+        return key is not None and 1 <= len(key.decode()) <= 128 and not is_unidentified(key.decode(), unidentified)
     except UnicodeDecodeError:
         return False
 
@@ -132,8 +138,8 @@ def nameable(key: bytes | None, nobody: AbstractSet[str] = frozenset()) -> bool:
 async def publish_resolution(
     session: Session, key: bytes, partition: int, offsets: Iterable[int], *, by: str, why: str, history: bool = False
 ) -> int:
-    """Write the event that settles these offsets, beside them, or with `history` a history that exceeded its bounds;
-    returns the offset after it.
+    """Write the event that settles these offsets, to their partition, or with `history` a history that exceeded its
+    bounds; returns the offset after it.
 
     Raises BrokerUnavailable.
     """
@@ -155,7 +161,7 @@ async def publish_resolution(
 async def is_applied(session: Session, partition: int, reached: int, home: int, timeout: float) -> bool:
     """Whether a resolution that ends at `reached` counts where its prospect is decided, after up to `timeout` seconds.
 
-    In another partition than `home` it has to come home first.
+    A resolution in another partition than `home` has to come home first.
     """
     cluster, topics, group = session.cluster, session.settings.topics, session.settings.app_id
     if not await cluster.await_commits(group, topics.consents, {partition: reached}, timeout):
@@ -168,7 +174,7 @@ async def is_applied(session: Session, partition: int, reached: int, home: int, 
 async def open_copies(session: Session, events: Sequence[UnreadableEvent]) -> list[str]:
     """Quarantine ids of the open copies of these events of one partition.
 
-    Place and time distinguish them from copies of events at the same offsets of a former life of the topic.
+    Offset and time distinguish them from copies of events of a former life of the topic.
     """
     wanted, stood = Filter(stage="consent", open_only=True), {(event.offset, event.received_ms) for event in events}
     view = await look(session, wanted, partition=events[0].partition)
@@ -182,8 +188,8 @@ async def open_copies(session: Session, events: Sequence[UnreadableEvent]) -> li
 async def discard_copies(
     session: Session, copies: Sequence[str], partition: int, why: str, timeout: float
 ) -> tuple[int, int]:
-    """Discard copies in quarantine, which need no second look; returns how many are open, and how many of them are
-    discarded after up to `timeout` seconds. Copies that are gone by age are settled.
+    """Discard copies in quarantine; returns how many are open, and how many of them are discarded after up to `timeout`
+    seconds. Copies that retention deleted are settled.
     """
     if not copies:
         return 0, 0
@@ -195,12 +201,12 @@ async def discard_copies(
 
 
 async def still_blocking(session: Session, key: bytes, partition: int) -> list[Place]:
-    """Where the unreadable events are that block the transfers of a prospect (record key) in its partition."""
+    """Positions of the unreadable events that block the transfers of a prospect (record key) in its partition."""
     state = (await states_of(session, {partition: {key}})).get((partition, key), EMPTY)
     return [Place(*place_known_as(name, partition)) for name in sorted(set(state.unreadable) - set(state.resolved))]
 
 
 def came_home(copy: Found, payload: Payload) -> bool:
-    """Whether it is the copy of an event that only stood in another partition: it counts at home and blocks nothing."""
+    """Whether a copy is that of a readable stray, which counts at home and blocks nothing."""
     readable = payload.readable and is_readable(payload.value, copy.record.key, headers=copy.held.inbound)
     return copy.held.reason == "key-misplaced" and readable

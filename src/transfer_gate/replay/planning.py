@@ -24,16 +24,17 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.model.registry import Registry
 from transfer_gate.operators import operator
 from transfer_gate.quarantine.consent_states import packed_states_of
-from transfer_gate.quarantine.ledger_index import LedgerReader, starts_of
 from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.search import (
     Filter,
     Found,
+    LedgerReader,
     destinations_of,
     filter_details,
     found_between,
     quarantine_ends,
     ranges,
+    starts_of,
 )
 from transfer_gate.records.ledger import LedgerEntry, decode_entry, encode_entry
 from transfer_gate.records.quarantined import Quarantined, decode_quarantined

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from tests.support.quarantine_gate import OPERATOR, Operator, hold, id_of, open_sealed_gate
 from tests.support.stream_gate import Sent, StreamGate
 
-#: What the transfers of tests say of a person; must not come out unless it is revealed.
+#: What the transfers of tests hold of a person; must not come out unless it is revealed.
 PERSONAL: Final = ("courriel.example", "639980011", "Claire", "Lyon", "1985-06-15")
 NOBODY: Final = "00000000-0000-5000-8000-000000000000"
 
@@ -30,8 +30,8 @@ class Filled:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def filled(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Filled]:
-    """Five people in two partitions held for want of consent, one of them by two partners; two records that can't be
-    read; one person erased; one whose consent came later."""
+    """Five people in two partitions quarantined for want of consent, one of them for two partners; two records that
+    can't be read; one person erased; one whose consent came later."""
     async with open_sealed_gate(bootstrap_servers, tmp_path_factory.mktemp("browse")) as gate:
         done = Filled(gate)
         for prospect in ("br-anna", "br-ben", "br-cleo", "br-dora", "br-emil"):
@@ -70,7 +70,7 @@ def found(rows: list[dict[str, Any]]) -> list[str]:
     return [row["quarantine_id"] for row in rows]
 
 
-async def test_everything_is_listed_once_by_place_and_nobody_is_named(filled: Filled, run: Operator) -> None:
+async def test_everything_is_listed_once_by_place_and_no_person_is_named(filled: Filled, run: Operator) -> None:
     rows = await run.rows()
     places = [tuple(map(int, row["place"].split(":"))) for row in rows]
     assert places == sorted(places)
@@ -125,7 +125,7 @@ async def test_pages_put_together_are_the_whole(run: Operator) -> None:
     assert pages == whole
 
 
-async def test_a_table_says_where_to_go_on(run: Operator) -> None:
+async def test_a_table_shows_where_to_continue(run: Operator) -> None:
     code, out, err = await run("quarantine", "list", "--limit", "1")
     header, row = out.splitlines()
     assert (code, header.split()[:2]) == (0, ["quarantine", "id"])
@@ -133,8 +133,8 @@ async def test_a_table_says_where_to_go_on(run: Operator) -> None:
 
 
 async def test_counts_are_by_partner_and_first_reason(run: Operator) -> None:
-    told = await run.json("quarantine", "list", "--counts")
-    counts = {(row["partner"], row["reason"]): (row["records"], row["open"]) for row in told["counts"]}
+    shown = await run.json("quarantine", "list", "--counts")
+    counts = {(row["partner"], row["reason"]): (row["records"], row["open"]) for row in shown["counts"]}
     assert counts == {
         ("acme", "electronic-optin"): (5, 5),
         ("helios", "electronic-optin"): (1, 1),
@@ -143,7 +143,7 @@ async def test_counts_are_by_partner_and_first_reason(run: Operator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (("list", "--partner", "nobody"), 3, "nothing in quarantine matches"),
         (("list", "--since", "yesterday"), 2, "not a time"),
@@ -160,11 +160,11 @@ async def test_counts_are_by_partner_and_first_reason(run: Operator) -> None:
     ],
 )
 async def test_what_a_user_can_get_wrong_is_one_message(
-    run: Operator, arguments: tuple[str, ...], code: int, says: str
+    run: Operator, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     got, out, err = await run("quarantine", *arguments)
     assert (got, out) == (code, "")
-    assert says in err
+    assert message in err
 
 
 async def test_show_masks_the_payload_of_a_record(filled: Filled, run: Operator) -> None:
@@ -172,20 +172,20 @@ async def test_show_masks_the_payload_of_a_record(filled: Filled, run: Operator)
     code, out, _ = await run("quarantine", "show", quarantine_id)
     assert code == 0
     assert not any(secret in out for secret in (*PERSONAL, "br-anna"))
-    told = await run.json("quarantine", "show", quarantine_id)
-    assert told["payload"]["condition"] == "decrypted"
-    assert told["payload"]["value"]["purpose"] == "direct_marketing"
-    assert told["payload"]["value"]["contact"]["email"]["value"] == "c***@***"
-    assert told["attempts"][0]["reasons"]["email"] == ["electronic-optin"]
-    assert told["ledger"] is None
+    shown = await run.json("quarantine", "show", quarantine_id)
+    assert shown["payload"]["condition"] == "decrypted"
+    assert shown["payload"]["value"]["purpose"] == "direct_marketing"
+    assert shown["payload"]["value"]["contact"]["email"]["value"] == "c***@***"
+    assert shown["attempts"][0]["reasons"]["email"] == ["electronic-optin"]
+    assert shown["ledger"] is None
 
 
-async def test_show_finds_a_record_at_the_place_that_it_is_told(filled: Filled, run: Operator) -> None:
+async def test_show_finds_a_record_at_a_given_place(filled: Filled, run: Operator) -> None:
     (quarantine_id,) = of(filled, "br-dora")
     (row,) = [row for row in await run.rows() if row["quarantine_id"] == quarantine_id]
     partition, offset = row["place"].split(":")
-    told = await run.json("quarantine", "show", quarantine_id, "--partition", partition, "--offset", offset)
-    assert [attempt["place"] for attempt in told["attempts"]] == [row["place"]]
+    shown = await run.json("quarantine", "show", quarantine_id, "--partition", partition, "--offset", offset)
+    assert [attempt["place"] for attempt in shown["attempts"]] == [row["place"]]
     past = str(int(offset) + 1)
     code, _, _ = await run("quarantine", "show", quarantine_id, "--partition", partition, "--offset", past)
     assert code == 3
@@ -193,9 +193,9 @@ async def test_show_finds_a_record_at_the_place_that_it_is_told(filled: Filled, 
 
 async def test_a_payload_is_revealed_only_after_the_audit_topic_knows(filled: Filled, run: Operator) -> None:
     (quarantine_id,) = of(filled, "br-ben")
-    told = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "the person asks what we hold")
-    assert told["payload"]["value"] == json.loads(filled.held["br-ben"].value or b"")
-    assert told["attempts"][0]["prospect_id"] == "br-ben"
+    shown = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "the person asks what we hold")
+    assert shown["payload"]["value"] == json.loads(filled.held["br-ben"].value or b"")
+    assert shown["attempts"][0]["prospect_id"] == "br-ben"
     act = (await run.audit_events("quarantine show"))[-1]
     assert (act["by"], act["why"], act["outcome"]) == (OPERATOR, "the person asks what we hold", "revealed")
     assert act["details"]["quarantine_id"] == quarantine_id
@@ -213,23 +213,23 @@ async def test_what_the_audit_topic_does_not_take_is_not_revealed(filled: Filled
 
 async def test_bytes_that_are_not_json_are_counted_and_shown_only_on_demand(filled: Filled, run: Operator) -> None:
     quarantine_id = id_of(filled.undecodable[0])
-    told = await run.json("quarantine", "show", quarantine_id)
-    assert told["payload"]["value"] == f"*** ({len(filled.undecodable[0].value or b'')} bytes that are not JSON)"
-    assert told["inbound_headers"] == [{"name": "traceparent", "value": "***"}]
+    shown = await run.json("quarantine", "show", quarantine_id)
+    assert shown["payload"]["value"] == f"*** ({len(filled.undecodable[0].value or b'')} bytes that are not JSON)"
+    assert shown["inbound_headers"] == [{"name": "traceparent", "value": "***"}]
     revealed = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "what is broken?")
     assert revealed["payload"]["value"] == (filled.undecodable[0].value or b"").decode()
     assert revealed["inbound_headers"][0]["value"] == "00-4bf9-claire-01"
 
 
-async def test_what_was_erased_is_shown_as_erased_whoever_asks(filled: Filled, run: Operator) -> None:
+async def test_what_was_erased_is_shown_as_erased_even_when_revealed(filled: Filled, run: Operator) -> None:
     (quarantine_id,) = of(filled, "br-dora")
-    told = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "to see that it is gone")
-    assert (told["payload"]["condition"], told["payload"]["value"]) == ("erased", None)
+    shown = await run.json("quarantine", "show", quarantine_id, "--reveal", "--why", "to see that it is gone")
+    assert (shown["payload"]["condition"], shown["payload"]["value"]) == ("erased", None)
     _, out, _ = await run("quarantine", "show", quarantine_id)
     assert "erased" in out
 
 
-async def test_without_the_key_file_a_sealed_payload_says_what_to_set(
+async def test_without_the_key_file_a_sealed_payload_names_the_setting(
     filled: Filled, run: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TRANSFER_GATE_QUARANTINE_KEY_FILE")
@@ -242,12 +242,12 @@ async def test_without_the_key_file_a_sealed_payload_says_what_to_set(
 async def test_explain_puts_then_beside_now(filled: Filled, run: Operator) -> None:
     """Quarantined for want of consent; the consent came meanwhile."""
     (quarantine_id,) = of(filled, "br-emil")
-    told = await run.json("quarantine", "explain", quarantine_id)
-    assert told["then"]["from"] == "decision record"
-    assert told["then"]["quarantined"] == {"email": ["electronic-optin"], "sms": ["electronic-optin"]}
-    (partner,) = told["now"]["partners"]
+    shown = await run.json("quarantine", "explain", quarantine_id)
+    assert shown["then"]["from"] == "decision record"
+    assert shown["then"]["quarantined"] == {"email": ["electronic-optin"], "sms": ["electronic-optin"]}
+    (partner,) = shown["now"]["partners"]
     assert (partner["partner_id"], partner["released"]) == ("acme", ["email", "sms"])
-    assert "1985-06-15" not in json.dumps(told)
+    assert "1985-06-15" not in json.dumps(shown)
     code, out, _ = await run("quarantine", "explain", quarantine_id)
     assert code == 0
     assert [line.split() for line in out.splitlines() if line.startswith("  ")] == [
@@ -260,10 +260,10 @@ async def test_explain_puts_then_beside_now(filled: Filled, run: Operator) -> No
 
 
 async def test_explain_tells_of_then_also_when_the_payload_is_erased(filled: Filled, run: Operator) -> None:
-    told = await run.json("quarantine", "explain", *of(filled, "br-dora"))
-    assert told["then"]["quarantined"]["email"] == ["electronic-optin"]
-    assert told["now"] is None
-    assert "erased" in told["no_now"]
+    shown = await run.json("quarantine", "explain", *of(filled, "br-dora"))
+    assert shown["then"]["quarantined"]["email"] == ["electronic-optin"]
+    assert shown["now"] is None
+    assert "erased" in shown["no_now"]
 
 
 async def test_explain_gives_the_facts_only_with_a_reason(filled: Filled, run: Operator) -> None:
@@ -275,8 +275,8 @@ async def test_explain_gives_the_facts_only_with_a_reason(filled: Filled, run: O
 
 
 async def test_explain_of_what_could_not_be_read(filled: Filled, run: Operator) -> None:
-    told = await run.json("quarantine", "explain", id_of(filled.undecodable[1]))
-    assert told["then"]["quarantined"] == told["now"]["quarantined"] == {"*": ["undecodable"]}
+    shown = await run.json("quarantine", "explain", id_of(filled.undecodable[1]))
+    assert shown["then"]["quarantined"] == shown["now"]["quarantined"] == {"*": ["undecodable"]}
 
 
 async def test_an_export_is_masked_whole_and_audited(filled: Filled, run: Operator, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ async def test_an_export_of_nothing_leaves_no_file(run: Operator, tmp_path: Path
     assert (code, names_in(tmp_path)) == (3, [])
 
 
-async def test_parquet_without_pyarrow_says_what_to_install(
+async def test_parquet_without_pyarrow_names_what_to_install(
     run: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

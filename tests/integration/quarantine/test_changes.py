@@ -101,7 +101,7 @@ async def test_a_dry_run_changes_nothing_and_a_second_discard_finds_nothing(gate
 
 
 async def test_many_records_need_a_yes(gate: StreamGate, run: Operator) -> None:
-    """More than the setting says; the guard names itself."""
+    """More than the setting allows; the guard names itself."""
     quarantine_ids = [id_of(await hold(gate, f"ac-many-{n}"), "acme") for n in range(3)]
     await gate.settled()
     code, _, err = await run("quarantine", "discard", *quarantine_ids, *WHY)
@@ -146,10 +146,10 @@ async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: Str
     blocked = await hold(gate, "ac-dora")
     await gate.settled()
 
-    told = await run.json("consent", "unreadable")
-    (row,) = [row for row in told["unreadable"] if row["quarantine_id"] == id_of(event)]
+    listed = await run.json("consent", "unreadable")
+    (row,) = [row for row in listed["unreadable"] if row["quarantine_id"] == id_of(event)]
     assert (row["place"], row["looks_like"], row["blocks"]) == (f"1:{event.place[2]}", ["withdrawal"], True)
-    assert "ac-dora" not in json.dumps(told)
+    assert "ac-dora" not in json.dumps(listed)
     code, _, err = await run("quarantine", "discard", id_of(event), *WHY)
     assert code == 3
     assert "consent unreadable" in err
@@ -173,7 +173,7 @@ async def test_an_unreadable_consent_event_blocks_until_it_is_resolved(gate: Str
 
 
 async def test_an_event_is_resolved_by_its_copy_and_without_naming_anybody(gate: StreamGate, run: Operator) -> None:
-    """Another event of the same person still blocks, and the command says so."""
+    """Another event of the same person still blocks, and the command reports it."""
     other = await gate.send(gate.topics.consents, b"{", b"ac-emil", partition=0)
     event = await gate.send(gate.topics.consents, b"\xff", b"ac-emil", partition=0)
     await gate.settled()
@@ -218,7 +218,7 @@ async def test_an_event_about_another_prospect_than_its_key_is_resolved_for_each
 
 
 @pytest.mark.parametrize("key", [None, b"undefined"])
-async def test_an_unreadable_event_about_nobody_is_only_cleared_away(
+async def test_an_unreadable_event_about_no_person_is_only_discarded(
     gate: StreamGate, run: Operator, key: bytes | None
 ) -> None:
     event = await gate.send(gate.topics.consents, b"{", key, partition=1)
@@ -256,7 +256,7 @@ async def test_keys_are_not_rotated_to_a_master_key_that_the_workers_lack(
     assert "1 of 1 running workers do not have the key" in err
 
 
-async def test_a_command_that_fails_says_so_on_the_audit_topic(gate: StreamGate, run: Operator, tmp_path: Path) -> None:
+async def test_the_audit_topic_has_it_when_a_command_fails(gate: StreamGate, run: Operator, tmp_path: Path) -> None:
     """Whatever it had done by then stands beside it; the error only by its kind."""
     event = await gate.send(gate.topics.consents, b"{", b"ac-ida", partition=0)
     await hold(gate, "ac-ida")
@@ -284,16 +284,16 @@ async def test_a_command_that_fails_says_so_on_the_audit_topic(gate: StreamGate,
 
 
 @pytest.mark.parametrize(
-    ("told", "shell"),
+    ("sent_signal", "shell"),
     [
         pytest.param(signal.SIGINT, (), id="SIGINT"),
         pytest.param(signal.SIGTERM, ("sh", "-c", 'trap "" INT; exec "$@"', "sh"), id="SIGTERM, SIGINT ignored"),
     ],
 )
-async def test_a_command_that_is_interrupted_says_so_on_the_audit_topic(
-    gate: StreamGate, run: Operator, told: signal.Signals, shell: Sequence[str]
+async def test_the_audit_topic_has_it_when_a_command_is_interrupted(
+    gate: StreamGate, run: Operator, sent_signal: signal.Signals, shell: Sequence[str]
 ) -> None:
-    sent = await hold(gate, f"ac-{told}")
+    sent = await hold(gate, f"ac-{sent_signal}")
     await gate.settled()
     before = len(await run.audit_events("quarantine discard"))
     gate.worker.freeze()
@@ -304,7 +304,7 @@ async def test_a_command_that_is_interrupted_says_so_on_the_audit_topic(
         while len(await run.audit_events("quarantine discard")) == before:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
-        process.send_signal(told)
+        process.send_signal(sent_signal)
         assert await asyncio.wait_for(process.wait(), 60) == 130
     finally:
         gate.worker.thaw()

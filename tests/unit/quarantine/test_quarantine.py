@@ -35,8 +35,8 @@ from transfer_gate.records.sealing import MasterKeys, load_master_keys
 NOW = dt.datetime(2026, 11, 24, 10, tzinfo=dt.UTC)
 
 
-def held(attempt: int = 1, partner: str | None = "acme") -> Quarantined:
-    """Of a record held by two rules on e-mail and one on SMS, or that could not be read."""
+def quarantined(attempt: int = 1, partner: str | None = "acme") -> Quarantined:
+    """Of a record quarantined by two rules on e-mail and one on SMS, or that could not be read."""
     reasons = {"email": ["electronic-optin", "use-window-open"], "sms": ["electronic-optin"]}
     written = headers.of_quarantine(
         (),
@@ -71,15 +71,15 @@ def held(attempt: int = 1, partner: str | None = "acme") -> Quarantined:
         ({"partner_id": "acme", "channel": "postal"}, False),
     ],
 )
-def test_a_filter_takes_what_answers_to_all_of_it(wanted: dict[str, Any], takes: bool) -> None:
+def test_a_filter_matches_what_meets_all_of_its_options(wanted: dict[str, Any], takes: bool) -> None:
     """Every option given restricts."""
-    assert Filter(**wanted).takes(b"p-1", held()) is takes
+    assert Filter(**wanted).takes(b"p-1", quarantined()) is takes
 
 
-def test_the_audit_topic_is_not_told_whom_a_filter_names() -> None:
-    """That somebody was named, and everything else."""
-    told = filter_details(Filter(prospect_id="p-1", partner_id="acme", since=NOW, ids=frozenset({"b", "a"})))
-    assert told == {"partner_id": "acme", "since": "2026-11-24T10:00:00Z", "prospect_id": "one", "ids": ["a", "b"]}
+def test_audit_events_do_not_name_the_prospect_of_a_filter() -> None:
+    """They hold that it names a prospect, and everything else."""
+    details = filter_details(Filter(prospect_id="p-1", partner_id="acme", since=NOW, ids=frozenset({"b", "a"})))
+    assert details == {"partner_id": "acme", "since": "2026-11-24T10:00:00Z", "prospect_id": "one", "ids": ["a", "b"]}
     assert filter_details(Filter(ids=frozenset(map(str, range(101)))))["ids"] == 101
 
 
@@ -94,11 +94,11 @@ def test_the_audit_topic_is_not_told_whom_a_filter_names() -> None:
         (None, 0, 2, SUPERSEDED),
     ],
 )
-def test_an_index_of_the_ledger_says_the_same_as_whole_entries(
+def test_an_index_of_the_ledger_gives_the_same_status_as_whole_entries(
     state: State | None, entry_attempt: int, attempt: int, expected: str
 ) -> None:
     """The compact ledger loses nothing that decides openness."""
-    about = held(attempt)
+    about = quarantined(attempt)
     entry = None if state is None else LedgerEntry(state=state, attempt=entry_attempt, at=NOW)
     index = LedgerIndex()
     if entry is not None:
@@ -144,7 +144,7 @@ def test_a_cursor_goes_on_behind_its_place_and_in_later_partitions() -> None:
     ],
 )
 def test_what_is_left_of_an_event_tells_what_it_may_have_been(value: bytes, types: tuple[str, ...]) -> None:
-    """From the beginning of its type; nothing told means that it may have been anything."""
+    """From the beginning of its type; where nothing is left it may have been anything."""
     assert looks_like(value) == types
 
 
