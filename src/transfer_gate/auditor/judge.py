@@ -6,14 +6,12 @@ Words of a verdict name fields and ids of events and decisions, never a value of
 import datetime as dt
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.auditor.findings import OK, Verdict
-from transfer_gate.auditor.prohibitions import Way, forbidden
-from transfer_gate.auditor.rehearsal import real_person
+from transfer_gate.auditor.prohibitions import Way, forbidden, real_person
 from transfer_gate.gate.decider import Only, RecordDecision
 from transfer_gate.gate.replays import decide_again
 from transfer_gate.kafka import ConsumerRecord
@@ -28,6 +26,19 @@ from transfer_gate.records.decisions import DecisionPolicy, SourcePlace
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.records.transfers import decode_transfer
+
+Outcome = Literal["ok", "leak", "stray", "unexplained", "revision-unknown", "source-gone"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+
+
+class Verdict(Struct, frozen=True):
+    """`why` is for people: ids and offsets, nothing of the prospect. Empty for `ok`."""
+
+    outcome: Outcome
+    why: str = ""
+
+
+OK: Final = Verdict("ok")
 
 
 class ConsentSeen(Struct, frozen=True):

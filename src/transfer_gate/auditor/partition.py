@@ -13,8 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from transfer_gate.auditor.consent_history import Astray, History
-from transfer_gate.auditor.findings import Verdict
-from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, decision_of, milliseconds
+from transfer_gate.auditor.judge import Case, Decided, Judge, Released, Source, Verdict, decision_of, milliseconds
 from transfer_gate.gate.integrity.identity import TopicLives
 from transfer_gate.kafka import ConsumerRecord, TopicPartition
 from transfer_gate.kafka.session import Session

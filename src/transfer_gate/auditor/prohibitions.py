@@ -1,18 +1,20 @@
-"""Does anything in the prospect's consent state forbid this release? Written from rules.md 1.3 and 1.4, and on purpose
-without the code of `policy`: a defect there must not hide its own leaks.
+"""Does anything forbid this release: the prospect's consent state, or a partner on rehearsal? Written from rules.md 1.3
+and 1.4 and docs/how-to/registry.md, and on purpose without the code of `policy`, which a defect would share.
 
 Where the rules weigh which consent is the relevant one, every consent that could be it excuses here. So whatever this
-finds is a leak; what only the whole rule would refuse is found by deciding again.
-"""
+finds is a leak; what only the whole rule would refuse is found by deciding again."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from msgspec import Struct
 
 from transfer_gate.model.consent import Consent
 from transfer_gate.model.state import KeptConsent, KeptEvent, Opposition, ProspectState
 from transfer_gate.model.terms import Channel
+from transfer_gate.records.released import ReleasedRecord
 
 _RANK = {"given": 0, "renewed": 0, "refused": 1, "expired": 2, "invalidated": 3}
 
@@ -124,3 +126,23 @@ def _counted(kept: KeptEvent | KeptConsent) -> dt.datetime:
 
 def _before(time: dt.datetime, act: dt.datetime | None) -> bool:
     return act is not None and time < act
+
+
+_RESERVED_ADDRESS: Final = re.compile(
+    r".*@(example\.(org|com|net)|[^@]*\.(example|test|invalid))", re.IGNORECASE | re.ASCII | re.DOTALL
+)
+_RESERVED_NUMBER: Final = re.compile(r"\+33(63998|19900|26191|35301|46571|53649)[0-9]{4}")
+
+
+def real_person(body: ReleasedRecord) -> str | None:
+    """What of the released record is not that of an invented person, as the name of a field; None when nothing is."""
+    contact = body.contact
+    if body.prospect_id[:12] != "tg-invented-":
+        return "prospect_id"
+    if contact.email is not None and not _RESERVED_ADDRESS.fullmatch(contact.email.value):
+        return "contact.email"
+    if contact.phone is not None and not _RESERVED_NUMBER.fullmatch(contact.phone.value):
+        return "contact.phone"
+    if contact.postal is not None and contact.postal.lines[:1] != ("SPECIMEN",):
+        return "contact.postal"
+    return None

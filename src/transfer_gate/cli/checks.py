@@ -9,8 +9,7 @@ from typing import Final
 import click
 from rich.table import Table
 
-from transfer_gate.auditor.findings import MOST_TOLD, Tally
-from transfer_gate.auditor.service import Auditor, log_finding, run_auditor
+from transfer_gate.auditor.service import MOST_TOLD, Auditor, Tally, log_finding, run_auditor
 from transfer_gate.cli.options import wait_option, with_output
 from transfer_gate.cli.render import Page, echo, echo_json, table
 from transfer_gate.doctor import examine

@@ -17,9 +17,8 @@ from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
 from transfer_gate.records.placements import EVERYWHERE, Placements, TopicPlacements
 from transfer_gate.verify.chains import ReplayLedger
-from transfer_gate.verify.inputs import Inputs
+from transfer_gate.verify.inputs import Inputs, UnreadableConsents
 from transfer_gate.verify.outcomes import Outcomes
-from transfer_gate.verify.unreadable_consents import UnreadableConsents
 
 TRANSFERS = "prospect-transfers"
 TOPICS = {"acme": "partner.acme", "lumen": "partner.lumen"}
