@@ -1,11 +1,13 @@
-"""Access to the cluster: what a worker must be allowed to do (docs/reference/access.md), and why a cluster refuses the
-gate, in plain words: rights that are missing, credentials and certificates that fail.
+"""Access to the cluster: secrets and certificates from files of the settings, and why a cluster refuses the gate, in
+plain words: rights that are missing, credentials and certificates that fail. No message repeats what a file holds.
 """
 
-import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from aiokafka.conn import create_conn
@@ -24,9 +26,8 @@ from aiokafka.errors import (
 )
 from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 
-from transfer_gate.errors import BrokerUnavailable, GateError
-from transfer_gate.kafka.catalogue import Role, TopicSpec
-from transfer_gate.kafka.tokens import TokenUnavailable, what_to_do
+from transfer_gate.errors import BrokerUnavailable, GateError, InvalidInput
+from transfer_gate.kafka.tokens import TokenProvider, TokenUnavailable
 from transfer_gate.settings import PREFIX
 
 #: What an unreachable cluster raises inside aiokafka, whichever client sent the request.
@@ -52,22 +53,35 @@ _RESOURCES: Final[Mapping[type[KafkaError], Resource]] = {
     GroupAuthorizationFailedError: "group",
     ClusterAuthorizationFailedError: "cluster",
 }
-_INPUT: Final = frozenset({"Read", "DescribeConfigs"})
-_OUTPUT: Final = frozenset({"Write", "DescribeConfigs"})
-#: A worker has nothing to do with the audit topic.
-_NEEDED: Final[Mapping[Role, frozenset[str]]] = {
-    "transfers": _INPUT,
-    "consents": _INPUT,
-    "replay": _INPUT,
-    "strays": _INPUT | _OUTPUT,
-    "changelog": _INPUT | _OUTPUT,
-    "ledger": _INPUT | _OUTPUT,
-    "quarantine": _OUTPUT,
-    "decisions": _INPUT | _OUTPUT,
-    "partner": _OUTPUT,
-}
 #: How long one broker may take to say why it closes the connection, seconds.
 _KNOCK_SECONDS: Final = 3.0
+
+
+def secret_of(file: Path, name: str) -> str:
+    """What a secret's file holds, without the end of its line; `name` is its setting. Raises InvalidInput."""
+    try:
+        secret = file.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"{PREFIX}{name} {file} can't be read: {type(error).__name__}", do="check path and rights"
+        ) from error
+    if not secret:
+        raise InvalidInput(f"{PREFIX}{name} {file} is empty", do="write the secret into it")
+    return secret
+
+
+def trusting(cafile: Path | None, name: str) -> ssl.SSLContext:
+    """TLS with host names checked (RFC 9525), by the authorities of `cafile`, or the system's; `name` is its setting.
+
+    Raises InvalidInput.
+    """
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(
+            f"{PREFIX}{name} {cafile} can't be used: {error.strerror or error}",
+            do="give a PEM file with the certificates of the authorities",
+        ) from error
 
 
 @asynccontextmanager
@@ -82,9 +96,10 @@ async def broker_errors(options: Mapping[str, Any]) -> AsyncIterator[None]:
         yield
     except UNREACHABLE as error:
         why = await why_unreachable(options) or type(error).__name__
+        provider: TokenProvider | None = options.get("sasl_oauth_token_provider")
         raise BrokerUnavailable(
             f"no answer from the Kafka cluster at {servers} ({why})",
-            do=what_to_do(options)
+            do=(provider.what_to_do if provider is not None else "")
             or f"check {PREFIX}BOOTSTRAP_SERVERS and {PREFIX}SECURITY_PROTOCOL, or run: transfer-gate kafka start",
         ) from error
     except NOT_OFFERED as error:
@@ -154,40 +169,26 @@ def _in_words(error: Exception, options: Mapping[str, Any]) -> str:
     protocol = options["security_protocol"]
     if isinstance(error, TokenUnavailable):
         return error.message
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS fails: {error.reason or type(error).__name__}; does that port speak {protocol}?"
     if isinstance(error, SaslAuthenticationFailed):
         return f"it refuses the user {options['sasl_plain_username']} or the password"
     if isinstance(error, UnsupportedSaslMechanismError):
         return f"it does not offer {options['sasl_mechanism']}"
     if isinstance(error, KafkaConnectionError):
         return f"it closes the connection: that port may not speak {protocol}, or want a client certificate"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
-        return f"no answer within {_KNOCK_SECONDS:g} s"
+    tls = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError)
+    return in_words(error, _KNOCK_SECONDS) + (f"; does that port speak {protocol}?" if tls else "")
+
+
+def in_words(error: Exception, timeout: float) -> str:
+    """Why no connection could be made, by an error of the network or of TLS; `timeout`: how long, seconds."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {error.reason or type(error).__name__}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno).lower()
     return type(error).__name__
-
-
-def refusals(specs: Iterable[TopicSpec], given: Mapping[str, frozenset[str]]) -> list[str]:
-    """Every right that a worker lacks, as `Write on partner.acme`; `given` as `Cluster.rights` returns it."""
-    return [
-        f"{', '.join(sorted(missing))} on topic {spec.name}"
-        for spec in specs
-        if spec.name in given and (missing := _NEEDED.get(spec.role, frozenset()) - given[spec.name])
-    ]
-
-
-def require_rights(specs: Iterable[TopicSpec], given: Mapping[str, frozenset[str]]) -> None:
-    """Raise AccessDenied that names every right which is missing.
-
-    Asked before the first record: a right that only a restore or a rare record needs is missed in the worst hour.
-    """
-    missing = refusals(specs, given)
-    if missing:
-        raise AccessDenied(
-            f"the broker refuses access: the gate's principal lacks {'; '.join(missing)}",
-            do="grant it the rights listed in docs/reference/access.md",
-        )

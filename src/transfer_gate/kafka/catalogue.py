@@ -1,4 +1,6 @@
-"""How each topic has to be set, and why: the one place where that is written (contract section 1)."""
+"""How each topic has to be set, and why, and what a worker must be allowed to do with it: the one place where that is
+written (contract section 1).
+"""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -28,6 +30,21 @@ _EVIDENCE_MS: Final = 5 * 366 * _DAY_MS
 Role = Literal[
     "transfers", "consents", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit", "strays"
 ]
+
+_INPUT: Final = frozenset({"Read", "DescribeConfigs"})
+_OUTPUT: Final = frozenset({"Write", "DescribeConfigs"})
+#: What a worker must be allowed to do (docs/reference/access.md). It has nothing to do with the audit topic.
+RIGHTS: Final[Mapping[Role, frozenset[str]]] = {
+    "transfers": _INPUT,
+    "consents": _INPUT,
+    "replay": _INPUT,
+    "strays": _INPUT | _OUTPUT,
+    "changelog": _INPUT | _OUTPUT,
+    "ledger": _INPUT | _OUTPUT,
+    "quarantine": _OUTPUT,
+    "decisions": _INPUT | _OUTPUT,
+    "partner": _OUTPUT,
+}
 
 _DELETE: Final = {"cleanup.policy": "delete"}
 _BROKER_TIME: Final = {"message.timestamp.type": "LogAppendTime"}

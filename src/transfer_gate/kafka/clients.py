@@ -16,10 +16,10 @@ from aiokafka.errors import KafkaTimeoutError as BrokerTimeout
 from aiokafka.protocol.metadata import MetadataRequest
 
 from transfer_gate.errors import GateError, InvalidInput
-from transfer_gate.kafka import oauthbearer  # every connection logs in with a token in this way
 from transfer_gate.kafka import unpacking as _bounded_unpacking  # noqa: F401 - every consumer unpacks in this way
-from transfer_gate.kafka.secret_files import secret_of, trusting
+from transfer_gate.kafka.access import secret_of, trusting
 from transfer_gate.kafka.token_sources import provider_of
+from transfer_gate.kafka.tokens import MECHANISM
 from transfer_gate.settings import PREFIX, TOKEN_MECHANISMS, Settings
 
 # A question about a topic must not create it (`auto.create.topics.enable`): aiokafka's clients, and with them Faust's,
@@ -79,7 +79,7 @@ def client_options(settings: Settings) -> dict[str, Any]:
     if settings.security_protocol.endswith("SSL"):
         options["ssl_context"] = _tls(settings)
     if settings.security_protocol.startswith("SASL") and settings.sasl_mechanism in TOKEN_MECHANISMS:
-        options["sasl_mechanism"] = oauthbearer.MECHANISM
+        options["sasl_mechanism"] = MECHANISM
         options["sasl_oauth_token_provider"] = provider_of(settings)
     elif settings.security_protocol.startswith("SASL"):
         if settings.sasl_mechanism is None or not settings.sasl_username or settings.sasl_password_file is None:

@@ -2,8 +2,6 @@
 
 import base64
 import contextlib
-import os
-import socket
 import ssl
 import time
 import urllib.error
@@ -19,7 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.kafka.secret_files import secret_of, trusting
+from transfer_gate.kafka.access import in_words, secret_of, trusting
 from transfer_gate.kafka.tokens import Token, TokenProvider, TokenUnavailable, claims_of
 from transfer_gate.settings import PREFIX, Settings
 
@@ -92,8 +90,10 @@ class OAuthClient(NamedTuple):
             with error:
                 raise _refusal(self.subject, where, error.code, error.read(_ANSWER_BYTES)) from None
         except (OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            why = in_words(reason, STEP_SECONDS) if isinstance(reason, Exception) else type(error).__name__
             raise TokenUnavailable(
-                f"the token server {where} does not answer: {_in_words(error)}",
+                f"the token server {where} does not answer: {why}",
                 do=f"check {PREFIX}SASL_OAUTH_TOKEN_URL and {PREFIX}SASL_OAUTH_CAFILE, or look at that server",
             ) from None
 
@@ -216,18 +216,3 @@ def _refusal(subject: str, where: str, status: int, body: bytes) -> TokenUnavail
         f"the token server {where} refuses the request ({named})",
         do=f"check {PREFIX}SASL_OAUTH_TOKEN_URL, {PREFIX}SASL_OAUTH_SCOPE and {PREFIX}SASL_OAUTH_AUDIENCE",
     )
-
-
-def _in_words(error: Exception) -> str:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {reason.verify_message}"
-    if isinstance(reason, ssl.SSLError):
-        return f"TLS fails: {reason.reason or type(reason).__name__}"
-    if isinstance(reason, TimeoutError):
-        return f"no answer within {STEP_SECONDS:g} s"
-    if isinstance(reason, socket.gaierror):
-        return "its name is not known"
-    if isinstance(reason, OSError) and reason.errno is not None:
-        return os.strerror(reason.errno).lower()
-    return type(reason).__name__

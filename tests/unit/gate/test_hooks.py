@@ -79,8 +79,8 @@ CALLABLES: Final = {
         "sasl_plain_username sasl_plain_password sasl_kerberos_service_name sasl_kerberos_domain_name "
         "sasl_oauth_token_provider"
     ),
-    # Replaced in oauthbearer.py, or called from there.
-    "transfer_gate.kafka.oauthbearer:_log_in_otherwise": "self",
+    # Replaced in tokens.py, or called from there.
+    "transfer_gate.kafka.tokens:_log_in_otherwise": "self",
     "aiokafka.protocol.admin:SaslAuthenticateRequest.__init__": "self payload",
     "aiokafka.protocol.admin:SaslHandShakeRequest.__init__": "self mechanism",
     # Used by transaction.py and barrier.py.

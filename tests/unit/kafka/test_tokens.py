@@ -18,9 +18,8 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.gate.faust.app import _credentials
 from transfer_gate.kafka import tokens
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.oauthbearer import message
 from transfer_gate.kafka.token_sources import UNKNOWN_LIFETIME, MskSigner, OAuthClient, provider_of
-from transfer_gate.kafka.tokens import Token, TokenProvider, TokenUnavailable
+from transfer_gate.kafka.tokens import Token, TokenProvider, TokenUnavailable, message
 from transfer_gate.settings import Settings
 
 
