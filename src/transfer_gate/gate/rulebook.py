@@ -5,7 +5,7 @@ import datetime as dt
 from msgspec import Struct
 
 from transfer_gate import __version__
-from transfer_gate.kafka.limits import ANY_SIZE, Limits
+from transfer_gate.kafka.sizes import ANY_SIZE, Limits
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import BOUNDS, Bounds
 from transfer_gate.model.topics import Topics

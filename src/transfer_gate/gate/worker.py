@@ -26,9 +26,9 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, SliceFactory
 from transfer_gate.gate.takeover import TakeOver
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.kafka.limits import ANY_SIZE, Limits
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import open_session
+from transfer_gate.kafka.sizes import ANY_SIZE, Limits
 from transfer_gate.kafka.topic_watch import TopicWatch
 from transfer_gate.kafka.topics import check_topics
 from transfer_gate.kafka.watermarks import Watermarks
@@ -179,7 +179,7 @@ async def run_worker(settings: Settings, *, allow_older_registry: bool = False) 
         partitions,
         feed,
         sealing=sealing,
-        limits=Limits.of(configs),
+        limits=Limits(configs),
         allow_older_registry=allow_older_registry,
         timer=pulse.timer,
         retention=_retention_of(settings, configs),

@@ -24,10 +24,10 @@ from transfer_gate.growth.survey import Before, look_before
 from transfer_gate.kafka.access import broker_errors
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
-from transfer_gate.kafka.limits import Limits
 from transfer_gate.kafka.log_reader import ends_of
 from transfer_gate.kafka.reader import Reader
 from transfer_gate.kafka.session import Session
+from transfer_gate.kafka.sizes import Limits
 from transfer_gate.model.registry import Registry
 from transfer_gate.quarantine.payloads import master_keys
 from transfer_gate.quarantine.search import Destinations
@@ -78,7 +78,7 @@ async def grow(
         )
     configs = await cluster.configs(before.counts)
     placements = Placements(settings.partitioner, partitions)
-    book = Rulebook.of(settings.topics, registry, placements.now, Limits.of(configs), settings.bounds)
+    book = Rulebook.of(settings.topics, registry, placements.now, Limits(configs), settings.bounds)
     try:
         async with (
             broker_errors(session.options),

@@ -5,7 +5,7 @@ from typing import Any, Final, TypeAlias
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from transfer_gate.kafka.limits import ANY_SIZE, Limits, alone
+from transfer_gate.kafka.sizes import ANY_SIZE, Limits, alone
 from transfer_gate.records.headers import Headers
 
 #: Soft limit of a batch. A single larger record travels alone, compressed if its topic does not take it otherwise.

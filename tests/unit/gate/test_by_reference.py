@@ -16,7 +16,7 @@ from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
 from transfer_gate.kafka import catalogue, unpacking
-from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.sizes import Limits
 from transfer_gate.kafka.unpacking import BoundedRecords, RawRecords
 from transfer_gate.model.topics import Topics
 from transfer_gate.records import headers as names
@@ -100,7 +100,7 @@ def test_a_header_of_ours_can_not_be_smuggled_in_wrapped() -> None:
 def test_a_partner_whose_topic_does_not_take_the_record_is_quarantined_too_large(tmp_path: Path) -> None:
     topics, registry = Topics(), load_registry(write_registry(tmp_path, NOW))
     acme = topics.partners(registry)["acme"]
-    limits = Limits.of({acme: {"max.message.bytes": "300", "compression.type": "uncompressed"}})
+    limits = Limits({acme: {"max.message.bytes": "300", "compression.type": "uncompressed"}})
     book = Rulebook.of(topics, registry, limits=limits)
     tables = Tables(MemorySlice(), MemorySlice())
     consented(book, tables, "p")
@@ -117,7 +117,7 @@ def test_a_partner_whose_topic_does_not_take_the_record_is_quarantined_too_large
 
 def test_a_record_that_quarantine_does_not_take_verbatim_goes_there_by_reference(tmp_path: Path) -> None:
     topics, registry = Topics(), load_registry(write_registry(tmp_path, NOW))
-    limits = Limits.of({topics.quarantine: {"max.message.bytes": "4000", "compression.type": "uncompressed"}})
+    limits = Limits({topics.quarantine: {"max.message.bytes": "4000", "compression.type": "uncompressed"}})
     book = Rulebook.of(topics, registry, limits=limits)
     work = Round(book, Tables(MemorySlice(), MemorySlice()), 0, NOW)
     work.decide([record(book.transfers, b"p", b"[" * 9000)], 1)

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.sizes import Limits
 from transfer_gate.kafka.unpacking import BoundedRecords, RawRecords
 
-LIMITS = Limits.of({topic: {"max.message.bytes": str(size)} for topic, size in {"small": 300, "large": 3000}.items()})
+LIMITS = Limits({topic: {"max.message.bytes": str(size)} for topic, size in {"small": 300, "large": 3000}.items()})
 # Some are larger than their topic takes uncompressed; some have header names that aiokafka's builder refuses.
 RECORDS = st.tuples(
     st.sampled_from(["small", "large", "unknown"]),

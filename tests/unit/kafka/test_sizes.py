@@ -4,8 +4,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer_gate.kafka.limits import Limits
-from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, size_of
+from transfer_gate.kafka.sizes import BATCH_OVERHEAD, Limits, at_most, header_bytes, size_of
 
 SOME_BYTES = st.none() | st.binary(max_size=200)
 # Names that aiokafka's builder takes; others travel alone, in a batch of ours.
@@ -31,6 +30,6 @@ def test_what_is_let_pass_at_once_fits_every_topic(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], least: int
 ) -> None:
     configs = {"partner.a": {"max.message.bytes": str(least)}, "partner.b": {"max.message.bytes": str(least + 500)}}
-    limits = Limits.of(configs)
+    limits = Limits(configs)
     if BATCH_OVERHEAD + at_most(key, value, headers) <= limits.least:
         assert all(limits.plain(topic, key, value, headers) for topic in (*configs, "partner.c"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.raw_batches import CODECS, Raw, around, batch, packed, record, varint
 from transfer_gate.kafka import unpacking
 from transfer_gate.kafka.batches import Batches
-from transfer_gate.kafka.limits import Limits
+from transfer_gate.kafka.sizes import Limits
 from transfer_gate.kafka.unpacking import RECORD_BYTES, BoundedRecords, RawRecords, Withheld
 
 PLACE: Final = TopicPartition("t", 3)
@@ -206,7 +206,7 @@ def test_malformed_records_inside_a_good_batch_do_not_take_their_neighbours_alon
 
 
 def test_a_record_that_its_topic_takes_only_compressed_goes_out_compressed() -> None:
-    limits = Limits.of({"out": {"max.message.bytes": "5000", "compression.type": "producer"}})
+    limits = Limits({"out": {"max.message.bytes": "5000", "compression.type": "producer"}})
     batches = Batches(0, 5, limits)
     assert limits.fits("out", b"k", b"z" * 20_000, ())
     assert not limits.plain("out", b"k", b"z" * 20_000, ())
