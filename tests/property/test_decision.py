@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.property.scenarios import CHANNELS, CLEAN, CONSENT, INSTANTS, KINDS, Objects, put, scenarios, world
-from transfer_gate.model.reasons import RANK
+from transfer_gate.model.terms import RANK
 from transfer_gate.policy.catalogue import GUARD, RULES
 from transfer_gate.policy.decide import decide, gate_reasons
 from transfer_gate.policy.explain import explain

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transfer_gate.ingest.reading import BodyReader
-from transfer_gate.ingest.source_file import load_sources
+from transfer_gate.ingest.source import load_sources
 from transfer_gate.records.consents import decode_consent, is_readable
 
 SOURCES: Final = load_sources(Path(__file__).parents[2] / "examples" / "ingest")

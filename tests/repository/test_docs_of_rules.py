@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from tests.support.command_line import CommandLine
-from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.terms import REASONS
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.policy.rule import GDPR, Status
 

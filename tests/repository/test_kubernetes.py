@@ -23,7 +23,7 @@ from tests.support.deployment import (
     workloads,
 )
 from transfer_gate.cli import COMMANDS
-from transfer_gate.ingest.source_file import load_sources
+from transfer_gate.ingest.source import load_sources
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.settings import Settings, load_settings

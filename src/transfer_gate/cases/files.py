@@ -11,11 +11,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from transfer_gate.cases.written_stops import WrittenStop
 from transfer_gate.errors import InvalidInput, NothingMatched
-from transfer_gate.model.reasons import RANK, REASONS, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.reviewed import Flag, Reviewed, When
 from transfer_gate.model.state import BOUNDS, Bounds
-from transfer_gate.model.terms import Channel
+from transfer_gate.model.terms import RANK, REASONS, Channel, Reason
 from transfer_gate.registry import InvalidRegistry, objects_in, registry_from_objects
 from transfer_gate.registry.parse import parse_object
 from transfer_gate.registry.yamlfile import Document, InvalidFile, Steps, did_you_mean, load

@@ -14,9 +14,8 @@ import msgspec
 from transfer_gate.cases.files import Case, Expectation
 from transfer_gate.cases.written_stops import stops_of
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import Reason
 from transfer_gate.model.state import BOUNDS, Bounds, OneState, ProspectState
-from transfer_gate.model.terms import Channel
+from transfer_gate.model.terms import Channel, Reason
 from transfer_gate.model.transfer import Contact
 from transfer_gate.policy.decide import decide
 from transfer_gate.policy.explain import explain, plain

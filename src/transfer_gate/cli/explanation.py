@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from transfer_gate import __version__
-from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry
+from transfer_gate.model.terms import Reason
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.policy.explain import ChannelExplanation, Explanation, Finding, plain
 from transfer_gate.policy.rule import Rule

@@ -12,9 +12,8 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from transfer_gate.errors import InvalidInput, RefusedByGuard
-from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.reviewed import When
-from transfer_gate.model.terms import CHANNELS
+from transfer_gate.model.terms import CHANNELS, REASONS
 from transfer_gate.records.headers import Stage
 
 if TYPE_CHECKING:

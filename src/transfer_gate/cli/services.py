@@ -71,7 +71,7 @@ def _serve() -> None:
         raise InvalidInput(
             "ingest needs the libraries starlette, uvicorn and httptools", do="pip install 'transfer-gate[ingest]'"
         ) from None
-    from transfer_gate.ingest.source_file import load_sources
+    from transfer_gate.ingest.source import load_sources
 
     settings = load_settings()
     configure_logs(settings.log_format, settings.log_level)

@@ -13,9 +13,8 @@ from transfer_gate.gate.inbox import Record, place_of
 from transfer_gate.gate.overlay import Overlay
 from transfer_gate.kafka.sizes import unheld
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.terms import Channel
+from transfer_gate.model.terms import Channel, Reason
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import decide_by

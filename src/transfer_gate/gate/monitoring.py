@@ -18,7 +18,7 @@ from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.watermarks import Watermarks
-from transfer_gate.model.reasons import RuleId
+from transfer_gate.model.terms import RuleId
 from transfer_gate.observe import metrics
 from transfer_gate.observe.metrics import NONE, TIMELY_SECONDS, UNKNOWN, partner_labels
 from transfer_gate.observe.tracebacks import summary

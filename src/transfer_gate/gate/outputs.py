@@ -17,8 +17,7 @@ from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, is_prospect, measured, unheld
 from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, last_offset
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel
+from transfer_gate.model.terms import Channel, Reason
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records import headers, ids
 from transfer_gate.records.decisions import ANY_CHANNEL, ConsentSeen, DecisionRecord, SourcePlace, encode_decision

@@ -28,9 +28,8 @@ from starlette.routing import Route
 
 from transfer_gate.ingest.authentication import TOKEN_SECONDS, Authenticator, Proxies, credentials_in
 from transfer_gate.ingest.publisher import Publisher, Record, Unavailable
-from transfer_gate.ingest.reading import BodyReader, Reading
-from transfer_gate.ingest.source_file import SourceFile
-from transfer_gate.ingest.unmapped import UnmappedRecord, unmapped
+from transfer_gate.ingest.reading import BodyReader, Reading, UnmappedRecord, unmapped
+from transfer_gate.ingest.source import SourceFile
 from transfer_gate.observe.metrics import INGEST_EVENTS, INGEST_OPEN_REQUESTS, INGEST_REQUESTS, INGEST_SECONDS
 from transfer_gate.settings import Settings
 

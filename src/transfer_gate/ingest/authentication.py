@@ -12,7 +12,7 @@ from typing import Final
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.ingest import standard_webhooks
-from transfer_gate.ingest.source_file import SourceFile
+from transfer_gate.ingest.source import SourceFile
 
 Network = IPv4Network | IPv6Network
 

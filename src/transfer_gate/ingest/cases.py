@@ -11,7 +11,7 @@ from pydantic import Field
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.ingest.reading import BodyReader, Reading
-from transfer_gate.ingest.source_file import CASES, SUFFIX, SourceFile, load_source, load_sources
+from transfer_gate.ingest.source import CASES, SUFFIX, SourceFile, load_source, load_sources
 from transfer_gate.model.reviewed import Flag, Reviewed, Text, Whole
 from transfer_gate.registry.checks import Problem
 from transfer_gate.registry.parse import parse_object

@@ -2,9 +2,11 @@
 passed over because its mapping or its regulation says so, an unreadable event of its prospect, or one of nobody's.
 """
 
+import base64
 import datetime as dt
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +16,8 @@ from transfer_gate.imports.mapper import MappedEvent, Mapper
 from transfer_gate.imports.mapping import ImportMapping
 from transfer_gate.imports.readers import Cells, Read, Readers, Rejection, word_of
 from transfer_gate.ingest.source import ITEM, WHOLE_BODY, Regulation, Source
-from transfer_gate.ingest.unmapped import UnmappedRecord, unmapped
 from transfer_gate.records.forms import is_unidentified
+from transfer_gate.records.ids import imported_id
 from transfer_gate.records.json_names import names_twice
 
 #: Most entries of one list of events: each may make records.
@@ -26,6 +28,35 @@ _encode: Final = msgspec.json.Encoder().encode
 
 OURS: Final = "ours"
 OTHER: Final = "other"
+#: No type of consent event: whatever the body holds, the record stays unreadable.
+TYPE: Final = "unmapped"
+
+
+class Unmapped(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=TYPE):
+    """An event that could not be mapped, with what its platform sent.
+
+    `item` counts the entries of the list of events from 0; `body` is what was sent, or that entry of it; it is in
+    base64 where it is no text. `sha256` is that of the whole body.
+    """
+
+    event_id: str
+    source: str
+    reason: str
+    received_at: dt.datetime
+    sha256: str
+    prospect_id: str | None = None
+    item: int | None = None
+    body: str | None = None
+    body_base64: str | None = None
+
+
+class UnmappedRecord(Struct, frozen=True):
+    """A record of an unmapped event; `key` is None where its prospect is not known. `reason` repeats nothing of it."""
+
+    key: bytes | None
+    value: bytes
+    event_id: str
+    reason: str
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -226,3 +257,42 @@ class _Regulations:
         if word in self._others:
             return OTHER
         raise Rejection("regulation: a word that is neither in ours nor in others", self._column)
+
+
+def unmapped(
+    source: str,
+    reason: str,
+    body: bytes,
+    received_at: dt.datetime,
+    *,
+    prospect_id: str | None = None,
+    item: int | None = None,
+    part: bytes | None = None,
+) -> UnmappedRecord:
+    """The record of an event that could not be mapped; `part` is what is kept of a body that holds several."""
+    digest = sha256(body).hexdigest()
+    made_of = _encode([digest, item, prospect_id]).decode()
+    event_id = imported_id(source, TYPE, made_of)
+    event = Unmapped(
+        event_id=event_id,
+        source=source,
+        reason=reason,
+        received_at=received_at,
+        sha256=digest,
+        prospect_id=prospect_id,
+        item=item,
+        **_kept(body if part is None else part),
+    )
+    key = None if prospect_id is None else prospect_id.encode()
+    return UnmappedRecord(key, _encode(event), event_id, reason)
+
+
+def _kept(body: bytes) -> dict[str, str]:
+    """As text where it is text that JSON does not make much longer than base64 would."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is not None and len(_encode(text)) <= len(body) * 4 // 3 + 4:
+        return {"body": text}
+    return {"body_base64": base64.b64encode(body).decode()}

@@ -14,7 +14,7 @@ from transfer_gate.errors import InvalidInput
 from transfer_gate.ingest.app import OF_NOBODY, OUTCOMES, UNREADABLE, Ingest, SourceEndpoint
 from transfer_gate.ingest.authentication import Authenticator
 from transfer_gate.ingest.publisher import open_publisher
-from transfer_gate.ingest.source_file import SourceFile
+from transfer_gate.ingest.source import SourceFile
 from transfer_gate.observe.health import serve_health
 from transfer_gate.observe.metrics import INGEST, INGEST_EVENTS, INGEST_REQUESTS
 from transfer_gate.settings import PREFIX, Settings

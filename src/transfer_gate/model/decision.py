@@ -3,8 +3,7 @@
 from msgspec import Struct
 
 from transfer_gate.model.consent import CallSlot
-from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel, Instant, PartyId
+from transfer_gate.model.terms import Channel, Instant, PartyId, Reason
 from transfer_gate.model.transfer import AttributeValue, Contact
 
 

@@ -17,7 +17,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.terms import REASONS
 
 Exporter = Literal["worker", "auditor", "ingest"]
 

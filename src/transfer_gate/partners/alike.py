@@ -7,9 +7,8 @@ channels, purposes, kinds, countries); all else is made up, to the same length. 
 import datetime as dt
 from typing import Any, Final
 
-from transfer_gate.model.invented import INVENTED, SPECIMEN
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.transfer import AttributeValue, Contact, Transfer
+from transfer_gate.model.transfer import INVENTED, SPECIMEN, AttributeValue, Contact, Transfer
 
 _DAY: Final = dt.timedelta(days=1)
 _LONGEST_MAILBOX: Final = 64

@@ -7,11 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from transfer_gate.model.decision import Obligations
-from transfer_gate.model.invented import INVENTED, SPECIMEN
 from transfer_gate.model.registry import Partner, Registry
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.topics import Topics
-from transfer_gate.model.transfer import Contact, EmailPoint, PhonePoint, PostalPoint
+from transfer_gate.model.transfer import INVENTED, SPECIMEN, Contact, EmailPoint, PhonePoint, PostalPoint
 from transfer_gate.partners.manifests import acknowledgement_topic, group, suppression_topic
 from transfer_gate.policy.release import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at
 from transfer_gate.records import ids

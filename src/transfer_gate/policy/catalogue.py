@@ -5,7 +5,7 @@ from bisect import bisect_right
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from transfer_gate.model.reasons import RANK, RuleId
+from transfer_gate.model.terms import RANK, RuleId
 from transfer_gate.policy import (
     consent,
     data,

@@ -6,13 +6,11 @@ from typing import Final
 
 from transfer_gate.model.consent import CallSlot, Consent
 from transfer_gate.model.decision import Obligations, PartnerDecision, Release
-from transfer_gate.model.invented import is_invented
-from transfer_gate.model.reasons import RANK, Reason
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStops
-from transfer_gate.model.terms import Channel
-from transfer_gate.model.transfer import Transfer
+from transfer_gate.model.terms import RANK, Channel, Reason
+from transfer_gate.model.transfer import Transfer, is_invented
 from transfer_gate.policy.catalogue import GUARD_TEST, Test, era, plan_for
 from transfer_gate.policy.facts import CALLS, Facts
 from transfer_gate.policy.legal_time import FAR_FUTURE, utc

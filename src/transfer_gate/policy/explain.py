@@ -14,11 +14,10 @@ from msgspec import Struct
 from pydantic import BaseModel
 
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import Reason, RuleId
 from transfer_gate.model.registry import Period, Registry
 from transfer_gate.model.state import Opposition, ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStop, ContactStops
-from transfer_gate.model.terms import Channel, PartyId
+from transfer_gate.model.terms import Channel, PartyId, Reason, RuleId
 from transfer_gate.model.transfer import SubjectKind, Transfer
 from transfer_gate.policy.catalogue import GUARD, RULES
 from transfer_gate.policy.decide import decide, gate_reasons

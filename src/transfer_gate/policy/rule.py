@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal
 
-from transfer_gate.model.reasons import RuleId
-from transfer_gate.model.terms import CHANNELS, Channel
+from transfer_gate.model.terms import CHANNELS, Channel, RuleId
 from transfer_gate.model.transfer import SubjectKind
 from transfer_gate.policy.facts import Basis, Facts
 from transfer_gate.policy.legal_time import midnight

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Final
 
-from transfer_gate.model.reasons import RuleId
+from transfer_gate.model.terms import RuleId
 from transfer_gate.policy.facts import PHONE_LAW, Facts
 from transfer_gate.policy.legal_time import elapsed, within_months
 from transfer_gate.policy.rule import Condition, Rule, Scope, Status, rule

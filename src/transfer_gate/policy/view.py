@@ -10,7 +10,6 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from transfer_gate.model.addresses import canonical_domain
-from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import (
     Control,
     Notice,
@@ -25,7 +24,7 @@ from transfer_gate.model.registry import (
     Suppression,
     TransferSafeguard,
 )
-from transfer_gate.model.terms import CHANNELS, Channel
+from transfer_gate.model.terms import CHANNELS, Channel, Reason
 from transfer_gate.model.transfer import AttributeValue, Contact
 
 #: The European Economic Area: the 27 member states, Iceland, Liechtenstein and Norway.

@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from transfer_gate.model.reasons import RuleId
+from transfer_gate.model.terms import RuleId
 from transfer_gate.policy import decide
 from transfer_gate.policy.catalogue import FAMILIES, rules_of
 from transfer_gate.policy.rule import Rule

@@ -6,8 +6,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId
+from transfer_gate.model.terms import Channel, Identifier, Instant, PartyId, Reason
 from transfer_gate.records.ids import topic_name
 
 #: Stands for the channels of a record that could not be read, in `quarantined` and in the header `tg-reasons`.

@@ -10,8 +10,7 @@ from typing import Final, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.model.reasons import Reason
-from transfer_gate.model.terms import Channel, Instant
+from transfer_gate.model.terms import Channel, Instant, Reason
 
 #: States of a quarantined record: may be replayed, nothing of it is quarantined any more, given up.
 OPEN: Final = "open"

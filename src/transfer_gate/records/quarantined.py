@@ -6,9 +6,8 @@ from typing import Final, TypeVar, get_args
 import msgspec
 from msgspec import Struct
 
-from transfer_gate.model.reasons import REASONS, Reason
 from transfer_gate.model.state import SealingKey
-from transfer_gate.model.terms import CHANNELS, Channel
+from transfer_gate.model.terms import CHANNELS, REASONS, Channel, Reason
 from transfer_gate.records import headers as names
 from transfer_gate.records import ids
 from transfer_gate.records.decisions import ANY_CHANNEL, SourcePlace

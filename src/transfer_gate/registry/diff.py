@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from transfer_gate.model.reasons import Reason
 from transfer_gate.model.registry import Control, Notice, Partner, Period, Registry
 from transfer_gate.model.reviewed import Reviewed
+from transfer_gate.model.terms import Reason
 
 _PARIS: Final = ZoneInfo("Europe/Paris")
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.kafka import ConsumerRecord
-from transfer_gate.model.reasons import Reason
+from transfer_gate.model.terms import Reason
 from transfer_gate.records.ledger import ERASED, LedgerEntry
 
 #: released: every channel was released. partly: some were, the others are quarantined again. held: everything is

@@ -8,9 +8,8 @@ import msgspec
 from pydantic import BaseModel
 
 from transfer_gate.model.consent import ConsentEvent
-from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.registry import Notice, Partner, Policy
-from transfer_gate.model.terms import CHANNELS
+from transfer_gate.model.terms import CHANNELS, REASONS
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord

@@ -22,7 +22,7 @@ from tests.support.processes import running
 from tests.support.stream_gate import StreamGate, json_of, open_gate
 from tests.support.topics import make_topics
 from tests.support.workers import PATIENCE
-from transfer_gate.model.invented import INVENTED
+from transfer_gate.model.transfer import INVENTED
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,7 +9,7 @@ import pytest
 from transfer_gate.cases import Case, read, run
 from transfer_gate.cases.run import folded
 from transfer_gate.cases.written_stops import stops_of
-from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.terms import REASONS
 from transfer_gate.policy.catalogue import GUARD, RULES
 from transfer_gate.policy.explain import explain
 from transfer_gate.records.transfers import SchemaInvalid, decode_transfer

@@ -15,8 +15,8 @@ from transfer_gate.auditor.evidence import Evidence
 from transfer_gate.cli.explanation import GATE_REASONS, Recorded
 from transfer_gate.gate.decider import Only
 from transfer_gate.gate.inbox import Record
-from transfer_gate.model.reasons import OperationalReason
 from transfer_gate.model.state import EMPTY
+from transfer_gate.model.terms import OperationalReason
 from transfer_gate.policy.decide import decide
 from transfer_gate.records.decisions import ConsentSeen, DecisionPolicy, DecisionRecord, SourcePlace
 

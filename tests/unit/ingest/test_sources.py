@@ -11,7 +11,7 @@ import pytest
 from tests.support.command_line import CommandLine
 from transfer_gate.errors import InvalidInput
 from transfer_gate.ingest.reading import MOST_ITEMS, BodyReader, Reading
-from transfer_gate.ingest.source_file import SourceFile, load_source, load_sources
+from transfer_gate.ingest.source import SourceFile, load_source, load_sources
 from transfer_gate.records.consents import Unreadable, decode_consent
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples" / "ingest"

@@ -5,7 +5,7 @@ import msgspec
 from transfer_gate.local.demo.run import sample_registry
 from transfer_gate.local.demo.screen import explained
 from transfer_gate.local.demo.streams import QuarantinedTransfer
-from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.terms import REASONS
 from transfer_gate.registry import load_registry
 
 

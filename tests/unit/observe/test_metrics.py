@@ -14,7 +14,7 @@ from transfer_gate.gate.monitoring import Lag, Meter, PartitionSnapshot, set_gau
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
-from transfer_gate.model.reasons import REASONS
+from transfer_gate.model.terms import REASONS
 from transfer_gate.model.topics import Topics
 from transfer_gate.observe import metrics
 from transfer_gate.observe.metrics import (

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.support.registry_sample import EXAMPLE
-from transfer_gate.model.invented import is_invented
+from transfer_gate.model.transfer import is_invented
 from transfer_gate.partners.alike import Inventor
 from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import load_registry

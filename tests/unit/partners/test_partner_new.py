@@ -16,7 +16,7 @@ import yaml
 from tests.support.command_line import CommandLine
 from tests.support.processes import running
 from tests.support.registry_sample import EXAMPLE
-from transfer_gate.model.invented import INVENTED, is_reserved_address, is_reserved_number
+from transfer_gate.model.transfer import INVENTED, is_reserved_address, is_reserved_number
 from transfer_gate.records.released import decode_released
 from transfer_gate.registry import load_registry
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.property.scenarios import CLEAN, Objects, World, put, world
 from transfer_gate.model.decision import PartnerDecision
-from transfer_gate.model.reasons import RuleId
 from transfer_gate.model.state import EMPTY, ProspectState
+from transfer_gate.model.terms import RuleId
 from transfer_gate.model.transfer import Contact
 from transfer_gate.policy import catalogue, facts
 from transfer_gate.policy import decide as deciding

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from transfer_gate.model.reasons import REASONS, OperationalReason, RuleId
+from transfer_gate.model.terms import REASONS, OperationalReason, RuleId
 from transfer_gate.policy.catalogue import RULES
 from transfer_gate.policy.rule_table import lines
 from transfer_gate.policy.written import as_written

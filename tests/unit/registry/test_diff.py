@@ -6,9 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from tests.support.registry_sample import objects
-from transfer_gate.model.reasons import REASONS
 from transfer_gate.model.registry import Control, Notice, Partner, Period, Policy
 from transfer_gate.model.reviewed import Reviewed
+from transfer_gate.model.terms import REASONS
 from transfer_gate.registry import Change, InvalidRegistry, compare, registry_from_objects
 from transfer_gate.registry.diff import FIELDS
 
