@@ -41,7 +41,7 @@ class PartnerDecision(Struct, frozen=True, gc=False, kw_only=True):
     """The verdict on one (event, partner): requested channels = released ⊎ quarantined, always.
 
     `released` and the keys of `quarantined` keep the order of the request; the reasons of a channel stand in the
-    order of `model.reasons.REASONS`. `release` is there exactly when `released` is not empty. `record_ids` names
+    order of `model.terms.REASONS`. `release` is there exactly when `released` is not empty. `record_ids` names
     the consent records that were relevant to any channel, `rule_errors` the rules that raised.
     """
 
