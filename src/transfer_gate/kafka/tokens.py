@@ -1,5 +1,5 @@
 """Log in to Kafka with tokens (SASL OAUTHBEARER, RFC 7628): one provider of them for a process, which fetches them anew
-in time; and how every connection logs in with them, and again before the brokers' patience ends (KIP-368).
+in time; and how every connection logs in with them, and again before its session with the broker ends (KIP-368).
 
 aiokafka 0.14 takes a refused token for an accepted one, because the brokers' challenge is not read; and it never logs
 in again, so that brokers cut every connection when its token ends, amid transactions. Importing this module changes how
