@@ -17,7 +17,7 @@ LINKED: Final = ("schemas", "examples", "tests/cases", "benchmarks/results")
 FIRST: Final = {
     "how-to": (
         "registry", "case-files", "bring-your-consents", "consent-platforms", "wire-a-partner-feed",
-        "a-partner-in-an-hour",
+        "a-partner-in-an-hour", "deliver-without-kafka",
         "prove-it-to-your-dpo", "deploy", "monitor", "quarantine", "replay", "verify", "audit", "grow",
     ),
     "explanation": ("architecture", "rules", "read-barrier", "erasure", "compared-with", "measurements"),

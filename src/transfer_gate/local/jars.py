@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -112,14 +112,19 @@ def kafka_jars(
     release is not pinned.
     """
     wanted = pins(version)
-    folder = (cache or cache_folder()) / f"kafka-{wanted.kafka}"
-    paths = [folder / jar.name for jar in sorted(wanted.jars, key=lambda jar: jar.name)]
-    if not _missing(wanted, folder):
-        return paths
+    return sorted(fetched(wanted.jars, (cache or cache_folder()) / f"kafka-{wanted.kafka}", source, progress))
+
+
+def fetched(
+    jars: Sequence[Jar], folder: Path, source: JarSource = "jgo", progress: Progress | None = None
+) -> list[Path]:
+    """Paths of `jars` in `folder`, in their order; downloads what is missing or damaged there, as `kafka_jars` does."""
+    if not _missing(jars, folder):
+        return [folder / jar.name for jar in jars]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            if missing := _missing(wanted, folder):
+            if missing := _missing(jars, folder):
                 _require_room(folder, sum(jar.size for jar in missing))
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=folder.parent) as work:
                     fetch = _fetch_with_jgo if source == "jgo" else _fetch_with_mvn
@@ -128,10 +133,10 @@ def kafka_jars(
                         path.replace(folder / jar.name)
     except OSError as error:
         raise BrokerUnavailable(
-            f"can't write the jars of Apache Kafka to {folder}: {error.strerror or error}",
+            f"can't write the jars to {folder}: {error.strerror or error}",
             do="free some space, or set XDG_CACHE_HOME to a folder that can be written",
         ) from error
-    return paths
+    return [folder / jar.name for jar in jars]
 
 
 def sha256(path: Path) -> str:
@@ -140,8 +145,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _missing(wanted: Pins, folder: Path) -> list[Jar]:
-    return [jar for jar in wanted.jars if not _holds(jar, folder / jar.name)]
+def _missing(jars: Sequence[Jar], folder: Path) -> list[Jar]:
+    return [jar for jar in jars if not _holds(jar, folder / jar.name)]
 
 
 def _holds(jar: Jar, path: Path) -> bool:
@@ -220,7 +225,7 @@ def _fetch_with_mvn(wanted: list[Jar], work: Path, progress: Progress | None) ->
     if run.returncode != 0:
         lines = [line for line in (run.stdout + run.stderr).splitlines() if "ERROR" in line]
         raise BrokerUnavailable(
-            f"mvn can't fetch the jars of Apache Kafka: {lines[0] if lines else f'exit code {run.returncode}'}",
+            f"mvn can't fetch jars: {lines[0] if lines else f'exit code {run.returncode}'}",
             do="run mvn by hand to see why, or leave --jars away",
         )
     done, total = 0, sum(jar.size for jar in wanted)

@@ -10,7 +10,7 @@ import sqlite3
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from tests.support.access import Right, documented
+from tests.support.delivery import PartnerTopic, Receiver, camel, kafka_connect
 from tests.support.ingest_service import IngestService, opt_outs, signed
 from tests.support.processes import running
 from tests.support.secured_kafka import SecuredKafka
@@ -353,6 +354,73 @@ def transfers_in(store: Path) -> list[str]:
             return [transfer_id for (transfer_id,) in opened.execute("SELECT transfer_id FROM transfers")]
         except sqlite3.OperationalError:
             return []
+
+
+@pytest.fixture
+async def feed(secured: SecuredKafka, tmp_path: Path) -> PartnerTopic:
+    made = PartnerTopic(secured, tmp_path, "partner")
+    await made.make()
+    return made
+
+
+async def test_kafka_connect_writes_each_released_record_to_a_file(feed: PartnerTopic) -> None:
+    """Nothing of an aborted transaction, nothing lost by kill -9, and what comes again is the same line."""
+    file = feed.folder / "transfers.jsonl"
+    settings = {**feed.settings, "DELIVERY_FILE": str(file)}
+
+    def arrived() -> bool:
+        return file.exists() and set(feed.released.values()) <= set(file.read_bytes().splitlines())
+
+    await feed.release(30)
+    with kafka_connect(feed.folder, "files.properties", settings) as connect:
+        await connect.until(arrived, "delivering")
+    await feed.release(30)
+    with kafka_connect(feed.folder, "files.properties", settings) as connect:
+        await connect.until(arrived, "delivering what came while it was away")
+    assert set(file.read_bytes().splitlines()) == set(feed.released.values())
+
+
+async def test_camel_posts_each_released_record_until_it_is_taken_and_reports_it(feed: PartnerTopic) -> None:
+    """Killed in the middle, and the receiver away for a while, in both partitions; one record it refuses for good."""
+    await feed.release(60)
+    refused = next(iter(feed.released))
+
+    def answer(number: int, transfer: Mapping[str, Any]) -> int:
+        if transfer["transfer_id"] == refused:
+            return 422
+        return 503 if number in (5, 6, 40, 41) else 202
+
+    receiver = Receiver(answer)
+    with receiver.open() as address:
+        settings = {**feed.settings, "DELIVERY_ADDRESS": address, "DELIVERY_TOKEN": "a-token-of-the-tests"}
+        with camel(feed.folder, "http.yaml", settings) as program:
+            await program.until(lambda: len(receiver.taken) > 20, "delivering")
+        await feed.release(20)
+        wanted = set(feed.released) - {refused}
+        with camel(feed.folder, "http.yaml", settings) as program:
+            await program.until(lambda: wanted <= set(receiver.taken), "delivering the rest")
+            reports = await feed.reported_of(program, len(feed.released))
+    assert set(receiver.taken) == wanted
+    assert receiver.bodies == {transfer: {feed.released[transfer]} for transfer in wanted}
+    assert {headers["Idempotency-Key"] for headers in receiver.headers} == wanted
+    assert {headers["Authorization"] for headers in receiver.headers} == {"Bearer a-token-of-the-tests"}
+    assert {name for headers in receiver.headers for name in headers if name.lower().startswith("tg-")} == set()
+    assert {(key, report["transfer_id"], report["state"]) for key, report in reports} == {
+        (transfer, transfer, "failed" if transfer == refused else "delivered") for transfer in feed.released
+    }
+    assert "prospect-" not in program.log.read_text(encoding="utf-8"), "nothing of a person is logged"
+
+
+async def test_camel_writes_each_released_record_to_a_file_of_its_own(feed: PartnerTopic) -> None:
+    folder = feed.folder / "drop"
+    await feed.release(5)
+    with camel(feed.folder, "files.yaml", {**feed.settings, "DELIVERY_FOLDER": str(folder)}) as program:
+        await program.until(lambda: folder.exists() and len(list(folder.glob("[!.]*"))) == 5, "delivering")
+        reports = await feed.reported_of(program, 5)
+    assert {file.stem: file.read_bytes() for file in folder.iterdir()} == feed.released
+    assert {(key, report["state"], report["ref"]) for key, report in reports} == {
+        (transfer, "delivered", f"{transfer}.json") for transfer in feed.released
+    }
 
 
 def in_clear(secured: SecuredKafka) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def test_starters_at_the_same_time_share_one_download(
     gathered = threading.Barrier(4)
     missing = jars._missing
 
-    def all_see_it_missing(wanted: Pins, folder: Path) -> list[Jar]:
+    def all_see_it_missing(wanted: Sequence[Jar], folder: Path) -> list[Jar]:
         found = missing(wanted, folder)
         if threading.current_thread().name.startswith("starter") and not arrived.get(threading.get_ident()):
             arrived[threading.get_ident()] = True
