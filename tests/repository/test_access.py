@@ -2,14 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
 from deploy.kubernetes import topics as written
-from tests.support.access import PAGE, Right, documented
+from tests.support.access import PAGE, Kind, Right, documented
 from tests.support.deployment import KUBERNETES, documents, manifests, may_harm, rights
 from transfer_gate.model.topics import Topics
+from transfer_gate.partners.manifests import group, principals
+from transfer_gate.partners.manifests import rights as given_by_partner_new
 from transfer_gate.registry import load_registry
 
 REGISTRY: Final = load_registry(Path(__file__).parents[2] / "examples" / "registry")
@@ -37,15 +39,33 @@ def test_the_page_names_the_principals_that_the_others_are_compared_with() -> No
     )
 
 
+def user(party: str) -> str:
+    """The user that reads the partner's topic."""
+    return f"{'partner' if REGISTRY.partners[party].delivery is None else 'courier'}-{party}"
+
+
 @pytest.mark.parametrize("party", sorted(PARTNERS))
-def test_a_partner_reads_its_own_topic_and_nothing_else(party: str) -> None:
-    own = {"topic": PARTNERS[party], "group": f"partner-{party}"}
-    shape = documented("partner-<party_id>")
-    assert GIVEN[f"partner-{party}"] == {right._replace(name=own[right.kind]) for right in shape}
+def test_a_partner_or_the_program_that_delivers_to_it_has_its_own_topics_and_nothing_else(party: str) -> None:
+    names = {"partner.<party_id>": PARTNERS[party], "deliveries.<party_id>": f"deliveries.{party}"}
+    shape = documented(user(party).replace(party, "<party_id>"))
+    assert GIVEN[user(party)] == {right._replace(name=names.get(right.name, user(party))) for right in shape}
+
+
+@pytest.mark.parametrize("party", sorted(PARTNERS))
+def test_partner_new_grants_the_documented_rights(party: str) -> None:
+    """The topics of suppressions are the partner's alone."""
+    partner = REGISTRY.partners[party]
+    granted = {
+        Right(cast(Kind, kind), name, False, operation)
+        for principal in principals(partner)
+        for kind, name, operation in given_by_partner_new(Topics(), partner, principal)
+        if group(partner, principal) == user(party)
+    }
+    assert GIVEN[user(party)] == {right for right in granted if not right.name.startswith("suppression")}
 
 
 def test_there_is_no_user_that_nobody_asked_for() -> None:
-    expected = {*principals_of_the_page(), *(f"partner-{party}" for party in PARTNERS)} - {WITHOUT_USER}
+    expected = {*principals_of_the_page(), *(user(party) for party in PARTNERS)} - {WITHOUT_USER}
     assert set(GIVEN) == expected
 
 
@@ -71,6 +91,12 @@ def test_only_the_worker_may_write_to_partners() -> None:
 )
 def test_every_way_to_harm_a_partner_topic_would_be_seen(planted: Right) -> None:
     assert may_harm({planted}, "partner.acme-assurances") == {planted.operation}
+
+
+def test_only_the_program_that_delivers_may_report_a_delivery() -> None:
+    for topic in Topics().of_kind("deliveries", REGISTRY.partners).values():
+        writers = {principal for principal, mine in GIVEN.items() if may_harm(mine, topic)}
+        assert writers == {topic.replace("deliveries.", "courier-")}
 
 
 def test_nobody_may_invent_a_consent_but_who_collects_or_imports_them_and_who_resolves_one() -> None:

@@ -35,6 +35,8 @@ _ASKED: Final = {
     "contract_from": "The contract holds from (as 2026-09-01T00:00:00+02:00)",
     "listed_from": "On the published list of partners from",
 }
+#: What may be unknown.
+_OPTIONAL: Final = ("suppression_endpoint", "suppression_topic", "privacy_policy", "delivery_hours")
 
 
 @click.group()
@@ -57,6 +59,11 @@ def partner() -> None:
 @click.option("--sla-hours", type=click.IntRange(min=0), default=24, show_default=True, help="To apply them within.")
 @click.option("--listed-from", metavar="TIME", help="Since when it stands on the published list, RFC 3339.")
 @click.option("--privacy-policy", metavar="URL", help="Address of its privacy policy.")
+@click.option(
+    "--delivery-hours",
+    type=click.IntRange(1, 720),
+    help="It reads no Kafka: hours after its release within which a program of yours delivers a transfer.",
+)
 @click.option("--field", "fields", multiple=True, metavar="NAME", help="Attribute that it may receive, repeatable.")
 @click.option("--registry", type=PATH, help="Folder of the registry.  [default: TRANSFER_GATE_REGISTRY]")
 @click.option("--out", type=PATH, help="Folder of everything else.  [default: partner-ID]")
@@ -81,8 +88,8 @@ def new(party_id: str, registry: Path | None, out: Path | None, **given: Any) ->
         file: description.file(),
         below / "CHECKLIST.md": checklist(topics, found.registry, found.partner, now),
         below / "topics.yaml": topic_manifests(topics, found.registry, found.partner, partitions, replication),
-        below / "user.yaml": user_manifest(topics, found.registry, found.partner),
-        below / "acls.txt": acl_lines(topics, found.registry, found.partner),
+        below / "user.yaml": user_manifest(topics, found.partner),
+        below / "acls.txt": acl_lines(topics, found.partner),
     }
     kit_files = kit(topics, found.registry, found.partner, now)
     texts |= {below / "kit" / name: text for name, text in kit_files.items()}
@@ -112,7 +119,7 @@ def _described(party_id: str, given: dict[str, Any]) -> Description:
     if start is None or listed is None:
         raise InvalidInput("a time is missing", do="give --contract-from and --listed-from")
     times = {"contract_from": start, "listed_from": listed, "contract_to": end}
-    rest = {name: answers.get(name) for name in ("suppression_endpoint", "suppression_topic", "privacy_policy")}
+    rest = {name: answers.get(name) for name in _OPTIONAL}
     return Description(**{"fields": (), **answers, **rest, **times, "party_id": party_id})
 
 

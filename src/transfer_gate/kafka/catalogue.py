@@ -8,7 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.topics import Topics
+from transfer_gate.model.topics import PartyTopicKind, Topics
 
 _DAY_MS: Final = 86_400_000
 _MIB: Final = 1_048_576
@@ -27,13 +27,14 @@ _QUARANTINE_MS: Final = 30 * _DAY_MS
 #: Claims in personal matters lapse after five years (art. 2224 Code civil): so long a decision must be explainable.
 _EVIDENCE_MS: Final = 5 * 366 * _DAY_MS
 
-Role = Literal[
-    "transfers", "consents", "changelog", "quarantine", "replay", "decisions", "partner", "ledger", "audit", "strays"
-]
+Role = (
+    Literal["transfers", "consents", "changelog", "quarantine", "replay", "decisions", "ledger", "audit", "strays"]
+    | PartyTopicKind
+)
 
 _INPUT: Final = frozenset({"Read", "DescribeConfigs"})
 _OUTPUT: Final = frozenset({"Write", "DescribeConfigs"})
-#: What a worker must be allowed to do (docs/reference/access.md). It has nothing to do with the audit topic.
+#: What a worker must be allowed to do (docs/reference/access.md). Topics that are not here are none of its business.
 RIGHTS: Final[Mapping[Role, frozenset[str]]] = {
     "transfers": _INPUT,
     "consents": _INPUT,
@@ -117,7 +118,13 @@ def catalogue(
         "retention.ms": str(_QUARANTINE_MS),
         "retention.bytes": "-1",
     }
-    partner_names = dict.fromkeys(topics.partners(registry).values())
+
+    def of_party(kind: PartyTopicKind, name: str) -> TopicSpec:
+        if kind == "partner":
+            return spec(name, kind, _DELETE, passed_on)
+        # One partition, so that reports stand in one order; the broker's clock says which release one can be about.
+        return spec(name, kind, _DELETE, _BROKER_TIME, _EVIDENCE, own, shares=False, count=1)
+
     return (
         spec(topics.transfers, "transfers", _DELETE),
         # A withdrawal never lapses. Erasure is an event; an operator who keeps less must know what is forgotten.
@@ -129,7 +136,7 @@ def catalogue(
         spec(topics.quarantine, "quarantine", _DELETE, quarantine, held),
         spec(topics.replay, "replay", _DELETE, held),
         spec(topics.decisions, "decisions", _DELETE, _EVIDENCE, own),
-        *(spec(name, "partner", _DELETE, passed_on) for name in partner_names),
+        *(of_party(topic.kind, topic.name) for topic in topics.of_parties(registry).values()),
         # Written by the gate in the transaction of the outcome, so in the partition of the record that it is about.
         spec(topics.ledger, "ledger", _COMPACT, own),
         # One partition, so that the audit events of all operators stand in one order.

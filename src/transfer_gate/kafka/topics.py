@@ -80,7 +80,7 @@ async def survey(cluster: Cluster, settings: Settings, registry: Registry) -> Su
     """Look at every topic of the installation."""
     topics = settings.topics
     found = await cluster.topics()
-    own = (*topics.of_prospects(registry), topics.ledger, topics.audit)
+    own = dict.fromkeys((*topics.of_prospects(registry), topics.ledger, topics.audit, *topics.of_parties(registry)))
     configs = await cluster.configs(name for name in own if name in found)
     inputs = [
         configs[name].get("max.message.bytes", "0") for name in (topics.transfers, topics.consents) if name in configs

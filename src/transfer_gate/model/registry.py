@@ -64,6 +64,15 @@ class Suppression(Reviewed):
     """Hours within which the partner must apply it."""
 
 
+class Delivery(Reviewed):
+    """A program of yours delivers to the partner, which reads no Kafka, and reports it to `deliveries.<party_id>`."""
+
+    sla_hours: Annotated[Whole, Field(ge=1, le=720)]
+    """Hours after its release within which a transfer has to be reported as delivered; 720 at most."""
+    from_: When | None = Field(default=None, alias="from")
+    """First instant whose releases have to be reported; absent: all of the last 30 days."""
+
+
 class TransferSafeguard(Reviewed):
     """A safeguard for a transfer outside the EEA (GDPR 46)."""
 
@@ -96,6 +105,8 @@ class Partner(Reviewed):
     """The agreement with the partner."""
     suppression: Suppression | None = None
     """Where withdrawals and objections are passed on."""
+    delivery: Delivery | None = None
+    """Where a program delivers what is released; absent: the partner reads its topic itself."""
     listed: tuple[Period, ...] = ()
     """When the partner stood on the published list of partners."""
     transfer_safeguard: TransferSafeguard | None = None

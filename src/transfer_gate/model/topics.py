@@ -1,10 +1,30 @@
 """Names of the topics (contract section 1): the one place where they are spelt."""
 
 from collections.abc import Mapping
+from typing import Final, Literal
 
 from msgspec import Struct
 
-from transfer_gate.model.registry import PARTNER_PREFIX, Registry
+from transfer_gate.model.registry import PARTNER_PREFIX, Partner, Registry
+
+#: How the topic begins where the deliveries to a partner are reported.
+DELIVERIES_PREFIX: Final = "deliveries."
+#: What a topic of one partner is for.
+PartyTopicKind = Literal["partner", "deliveries"]
+#: The partner, and the program that delivers to a partner without Kafka: `partner-<party_id>`, `courier-<party_id>`.
+PartyPrincipal = Literal["partner", "courier"]
+
+
+class PartyTopic(Struct, frozen=True, kw_only=True):
+    """A topic that one partner has for itself, and which principal of the partner's reads and writes it; what the
+    gate's own principals may do stands in docs/reference/access.md.
+    """
+
+    kind: PartyTopicKind
+    #: Prefix included.
+    name: str
+    reads: PartyPrincipal | None = None
+    writes: PartyPrincipal | None = None
 
 
 class Topics(Struct, frozen=True, gc=False):
@@ -65,6 +85,30 @@ class Topics(Struct, frozen=True, gc=False):
     def partners(self, registry: Registry) -> Mapping[str, str]:
         """Party id to the topic of that partner."""
         return {party: f"{self.prefix}{partner.topic_name()}" for party, partner in registry.partners.items()}
+
+    def of_party(self, partner: Partner) -> tuple[PartyTopic, ...]:
+        """Every topic of one partner: `topics apply`, rights and manifests are made from this list."""
+        name = f"{self.prefix}{partner.topic_name()}"
+        if partner.delivery is None:
+            return (PartyTopic(kind="partner", name=name, reads="partner"),)
+        reports = f"{self.prefix}{DELIVERIES_PREFIX}{partner.party_id}"
+        return (
+            PartyTopic(kind="partner", name=name, reads="courier"),
+            PartyTopic(kind="deliveries", name=reports, writes="courier"),
+        )
+
+    def of_parties(self, registry: Registry) -> Mapping[str, PartyTopic]:
+        """Every topic of every partner, by name."""
+        return {topic.name: topic for partner in registry.partners.values() for topic in self.of_party(partner)}
+
+    def of_kind(self, kind: PartyTopicKind, partners: Mapping[str, Partner]) -> Mapping[str, str]:
+        """Party id to the partner's topic of that kind; partners without one are left out."""
+        return {
+            party: topic.name
+            for party, partner in partners.items()
+            for topic in self.of_party(partner)
+            if topic.kind == kind
+        }
 
     def inputs(self) -> tuple[str, str, str, str]:
         """Topics that the gate reads in its group."""

@@ -4,7 +4,7 @@ import datetime as dt
 
 from transfer_gate.model.registry import Partner, Registry
 from transfer_gate.model.topics import Topics
-from transfer_gate.partners.manifests import acknowledgement_topic, suppression_topic
+from transfer_gate.partners.manifests import acknowledgement_topic, group, suppression_topic
 
 
 def checklist(topics: Topics, registry: Registry, partner: Partner, now: dt.datetime) -> str:
@@ -67,6 +67,7 @@ def checklist(topics: Topics, registry: Registry, partner: Partner, now: dt.date
         "",
         "This release of the gate writes no suppression notices yet: pass withdrawals on by hand until it does.",
         "",
+        *_delivery(topics, partner),
         "## Country (GDPR 44-46)",
         "",
         _box(False, f"{partner.country}: in the EEA, adequate by `policy.yaml`, or with a `transfer_safeguard`"),
@@ -80,11 +81,32 @@ def checklist(topics: Topics, registry: Registry, partner: Partner, now: dt.date
             False,
             "`transfer-gate topics apply`; `topics.yaml` and `user.yaml` applied, or `acls.txt`; workers restarted",
         ),
-        _box(False, "the partner runs its consumer against invented people: once each, also when it is killed"),
+        _box(
+            False,
+            "the partner takes invented people: once each, also when its consumer, or what delivers, is killed",
+        ),
         _box(False, "`transfer-gate quarantine list --partner` shows real people quarantined, `partner-on-rehearsal`"),
         _box(False, "`status: active`, reviewed by the data protection officer"),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _delivery(topics: Topics, partner: Partner) -> list[str]:
+    if partner.delivery is None:
+        return []
+    reports = topics.of_kind("deliveries", {partner.party_id: partner})[partner.party_id]
+    return [
+        "## Delivery by a program of yours",
+        "",
+        _box(False, f"it runs as {group(partner, 'courier')}, by a recipe of docs/how-to/deliver-without-kafka.md"),
+        _box(
+            False,
+            f"it reports to {reports}, within {partner.delivery.sla_hours} hours; a transfer that the receiver"
+            " refuses is reported as failed",
+        ),
+        _box(False, "the alerts TransferGateDeliveriesOverdue and TransferGateDeliveriesFailed have a receiver"),
+        "",
+    ]
 
 
 def _box(done: bool, what: str) -> str:

@@ -31,6 +31,8 @@ class Description(Struct, frozen=True, kw_only=True):
     sla_hours: int
     listed_from: dt.datetime
     privacy_policy: str | None
+    #: Hours to deliver a transfer within, by a program; None: the partner reads Kafka itself.
+    delivery_hours: int | None
     fields: tuple[str, ...]
 
     def file(self) -> str:
@@ -57,6 +59,8 @@ class Description(Struct, frozen=True, kw_only=True):
         }
         if self.privacy_policy is not None:
             partner["privacy_policy"] = self.privacy_policy
+        if self.delivery_hours is not None:
+            partner["delivery"] = {"sla_hours": self.delivery_hours}
         written = yaml.safe_dump(partner | {"fields": list(self.fields)}, sort_keys=False, allow_unicode=True)
         head = "# On rehearsal: only invented people are released, until the checklist is done and status is active.\n"
         return head + written

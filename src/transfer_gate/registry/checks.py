@@ -91,14 +91,15 @@ def _topic_errors(partners: Mapping[str, Partner]) -> Iterator[Problem]:
     """Kafka takes `.` and `_` in topic names for equal: they collide in its metrics, so it refuses the second one."""
     taken = {_folded(name): "a topic of the gate itself" for name in _own_topics()}
     for name, partner in sorted(partners.items()):
-        topic = partner.topic_name()
-        path = ("partners", name, "topic" if partner.topic else "party_id")
-        if topic in (".", "..") or topic.startswith("__"):
-            yield Problem(path, f"topic {topic}: Kafka keeps this name for itself")
-        elif (
-            owner := taken.setdefault(_folded(topic), f"the topic of partner {name}")
-        ) != f"the topic of partner {name}":
-            yield Problem(path, f"topic {topic} is {owner} ('.' and '_' count as equal); each partner needs its own")
+        for found in Topics().of_party(partner):
+            topic, kind = found.name, found.kind
+            path = ("partners", name, "topic" if partner.topic and kind == "partner" else "party_id")
+            mine = f"the topic of {'' if kind == 'partner' else f'{kind} of '}partner {name}"
+            if topic in (".", "..") or topic.startswith("__"):
+                yield Problem(path, f"topic {topic}: Kafka keeps this name for itself")
+            elif (owner := taken.setdefault(_folded(topic), mine)) != mine:
+                what = f"topic {topic} is {owner} ('.' and '_' count as equal); each partner needs its own"
+                yield Problem(path, what)
 
 
 def _own_topics() -> Iterator[str]:

@@ -40,6 +40,9 @@ FIELDS: Final[dict[str, tuple[str, tuple[Reason, ...]]]] = {
     "partner.suppression.topic": ("topic for withdrawals", ("partner-known-and-contracted",)),
     "partner.suppression.endpoint": ("address for withdrawals", ("partner-known-and-contracted",)),
     "partner.suppression.sla_hours": ("hours to apply a withdrawal", ()),
+    "partner.delivery": ("delivery by a program", ()),
+    "partner.delivery.sla_hours": ("hours to deliver a transfer", ()),
+    "partner.delivery.from": ("since when deliveries are reported", ()),
     "partner.listed": ("periods on the list of partners", ("partner-listed-now",)),
     "partner.transfer_safeguard": ("safeguard for a third country", ("third-country-safeguard",)),
     "partner.transfer_safeguard.type": ("kind of safeguard", ("third-country-safeguard",)),
@@ -190,7 +193,7 @@ def _leaves(reviewed: Reviewed, above: tuple[str, ...] = ()) -> Iterator[tuple[t
         value = getattr(reviewed, name)
         if isinstance(value, Reviewed):
             yield from _leaves(value, path)
-            if value == type(value)():
+            if not value.model_dump(exclude_defaults=True):
                 yield path, "there, but empty"
         elif isinstance(value, Mapping):
             yield path, tuple(sorted(value))

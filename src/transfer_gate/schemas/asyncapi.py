@@ -64,6 +64,15 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             _schema("released-record"),
             release_headers(),
         ),
+        "deliveries": _Channel(
+            "deliveries.{party_id}",
+            "What became of released records on their way to a partner without Kafka. The program that delivers writes "
+            "them, the auditor reads them. Its timestamps are the broker's.",
+            ("receive",),
+            "delete",
+            "The transfer_id.",
+            _schema("delivery-report"),
+        ),
         "quarantine": _Channel(
             topics.quarantine,
             "What was held back: value and inbound headers of the source, plus why. Its timestamps are the broker's.",

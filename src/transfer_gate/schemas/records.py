@@ -13,6 +13,7 @@ from transfer_gate.model.terms import CHANNELS, REASONS
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
+from transfer_gate.records.deliveries import DeliveryReport
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
 from transfer_gate.schemas.headers import Schema, quarantine_headers, replay_headers
@@ -197,6 +198,7 @@ _BUILDERS: Final[Mapping[str, Callable[[str], Schema]]] = {
     "consent-event": _consent,
     "released-record": _released,
     "decision-record": _decision,
+    "delivery-report": lambda name: _of_structs(name, DeliveryReport),
     "quarantine-headers": lambda name: _finished(name, quarantine_headers()),
     "replay-headers": lambda name: _finished(name, replay_headers()),
     "ledger-entry": _ledger_entry,

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -9,7 +10,7 @@ from transfer_gate.kafka.catalogue import REASONS, TopicSpec, catalogue
 from transfer_gate.kafka.cluster import FoundTopic
 from transfer_gate.kafka.topics import Survey
 from transfer_gate.model.registry import Registry
-from transfer_gate.model.topics import Topics
+from transfer_gate.model.topics import PartyTopicKind, Topics
 from transfer_gate.registry import load_registry
 
 TOPICS = Topics("x.")
@@ -43,7 +44,9 @@ def survey(registry: Registry, role: str, **configs: str) -> Survey:
 def test_every_topic_of_the_contract_is_in_it(registry: Registry) -> None:
     """And every topic with prospects, or with what became of their records, shares the partition count."""
     listed = {spec.name: spec for spec in specs(registry)}
-    assert {*TOPICS.of_prospects(registry), TOPICS.ledger, TOPICS.audit} == set(listed)
+    of_parties = TOPICS.of_parties(registry)
+    assert {topic.kind for topic in of_parties.values()} == set(get_args(PartyTopicKind))
+    assert {*TOPICS.of_prospects(registry), *of_parties, TOPICS.ledger, TOPICS.audit} == set(listed)
     shared = {*TOPICS.of_prospects(registry), TOPICS.ledger}
     assert {name for name, spec in listed.items() if spec.shares_count} == shared
 
@@ -107,7 +110,7 @@ def test_the_reference_page_says_what_the_code_does(registry: Registry) -> None:
     rows = dict(re.findall(r"^\| `([^`]+)` \| \w+ \| (.+) \|$", page, flags=re.MULTILINE))
     wanted = catalogue(Topics(), registry, partitions=None, replication=None)
     assert {
-        "partner.<party_id>" if spec.role == "partner" else spec.name: {
+        f"{spec.role}.<party_id>" if spec.role in get_args(PartyTopicKind) else spec.name: {
             f"{name}={is_}" for name, is_ in spec.configs.items()
         }
         for spec in wanted

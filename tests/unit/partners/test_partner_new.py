@@ -156,3 +156,25 @@ def test_the_checklist_ticks_what_the_registry_shows(run: CommandLine, tmp_path:
     assert "- [x] the contract forbids to pass prospects on" in text
     assert "- [ ] a notice in force names it: none does" in text
     assert "- [ ] the suppression address was tried" in text
+
+
+def test_a_partner_without_kafka_gets_a_topic_of_reports_and_a_user_for_the_program_that_delivers(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    code, _, err = run("nouvelle", *GIVEN, "--delivery-hours", "8")
+    assert code == 0, err
+    partner = load_registry(tmp_path / "registry").partners["nouvelle"]
+    assert partner.delivery is not None
+    assert partner.delivery.sla_hours == 8
+    made = tmp_path / "partner-nouvelle"
+    users = list(yaml.safe_load_all((made / "user.yaml").read_text()))
+    assert [user["metadata"]["name"] for user in users] == ["courier-nouvelle"]
+    words = [line.split() for line in (made / "acls.txt").read_text().splitlines()]
+    assert {(w[-1], w[w.index("--operation") + 1]) for w in words} == {
+        ("partner.nouvelle", "Read"), ("deliveries.nouvelle", "Write"), ("courier-nouvelle", "Read"),
+    }  # fmt: skip
+    topics = {
+        topic["metadata"]["name"]: topic["spec"] for topic in yaml.safe_load_all((made / "topics.yaml").read_text())
+    }
+    assert topics["deliveries.nouvelle"]["partitions"] == 1
+    assert "deliveries.nouvelle" in (made / "CHECKLIST.md").read_text()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import jsonschema
 import msgspec
@@ -16,11 +16,12 @@ from tests.support.registry_sample import EXAMPLE, ROOT
 from transfer_gate.kafka.catalogue import catalogue
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.reviewed import Reviewed
-from transfer_gate.model.topics import Topics
+from transfer_gate.model.topics import PartyTopicKind, Topics
 from transfer_gate.records import headers
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.decisions import DecisionRecord
+from transfer_gate.records.deliveries import DeliveryReport
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
@@ -63,6 +64,7 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
     "decision-record": _of_struct(DecisionRecord),
     "ledger-entry": _of_struct(LedgerEntry),
     "audit-act": _of_struct(AuditEvent),
+    "delivery-report": _of_struct(DeliveryReport),
     "registry-partner": _of_registry(Partner),
     "registry-notice": _of_registry(Notice),
     "registry-policy": _of_registry(Policy),
@@ -258,8 +260,11 @@ def test_asyncapi_says_how_each_topic_is_cleaned_up() -> None:
         name: channel["bindings"]["kafka"]["topicConfiguration"]["cleanup.policy"] for name, channel in channels.items()
     }
     assert told == {spec.role: [spec.configs["cleanup.policy"]] for spec in specs}
-    named = {spec.name for spec in specs if spec.role != "partner"}
-    assert {channel["address"] for channel in channels.values()} == named | {"partner.{party_id}"}
+    of_parties = get_args(PartyTopicKind)
+    named = {spec.name for spec in specs if spec.role not in of_parties}
+    assert {channel["address"] for channel in channels.values()} == named | {
+        f"{kind}.{{party_id}}" for kind in of_parties
+    }
 
 
 def _references(value: Any) -> Iterator[str]:
