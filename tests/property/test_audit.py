@@ -21,6 +21,7 @@ from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.recalls import Recalls
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice
 from transfer_gate.model.state import Opposition, ProspectState
@@ -42,7 +43,9 @@ def record(topic: str, key: bytes | None, value: bytes | None, headers: Any = ()
 def cases(here: World) -> Iterator[Case]:
     """What the gate releases for this transfer, each with its evidence."""
     source = record(TOPICS.transfers, here.transfer.prospect_id.encode(), msgspec.json.encode(here.transfer))
-    outputs = Outputs(Rulebook.of(TOPICS, here.registry), here.t, Keys(UNSEALED, Overlay(MemorySlice()), here.t.date()))
+    book, table = Rulebook.of(TOPICS, here.registry), MemorySlice()
+    keys, recalls = Keys(UNSEALED, Overlay(table), here.t.date()), Recalls(book, table, here.t)
+    outputs = Outputs(book, here.t, keys, recalls)
     decisions = decide(here.transfer, here.state, here.registry, here.t)
     written = outputs.of(RecordDecision("policy", here.transfer, decisions), source, position=100)
     evidence = {

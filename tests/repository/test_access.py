@@ -46,14 +46,18 @@ def user(party: str) -> str:
 
 @pytest.mark.parametrize("party", sorted(PARTNERS))
 def test_a_partner_or_the_program_that_delivers_to_it_has_its_own_topics_and_nothing_else(party: str) -> None:
-    names = {"partner.<party_id>": PARTNERS[party], "deliveries.<party_id>": f"deliveries.{party}"}
+    names = {
+        "partner.<party_id>": PARTNERS[party],
+        "deliveries.<party_id>": f"deliveries.{party}",
+        "suppressions.<party_id>": Topics().suppressions(REGISTRY)[party],
+        "suppression-acks.<party_id>": f"suppression-acks.{party}",
+    }
     shape = documented(user(party).replace(party, "<party_id>"))
     assert GIVEN[user(party)] == {right._replace(name=names.get(right.name, user(party))) for right in shape}
 
 
 @pytest.mark.parametrize("party", sorted(PARTNERS))
 def test_partner_new_grants_the_documented_rights(party: str) -> None:
-    """The topics of suppressions are the partner's alone."""
     partner = REGISTRY.partners[party]
     granted = {
         Right(cast(Kind, kind), name, False, operation)
@@ -61,7 +65,7 @@ def test_partner_new_grants_the_documented_rights(party: str) -> None:
         for kind, name, operation in given_by_partner_new(Topics(), partner, principal)
         if group(partner, principal) == user(party)
     }
-    assert GIVEN[user(party)] == {right for right in granted if not right.name.startswith("suppression")}
+    assert GIVEN[user(party)] == granted
 
 
 def test_there_is_no_user_that_nobody_asked_for() -> None:

@@ -14,7 +14,7 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import ConsumerRecord
 
-from tests.support.events import Events
+from tests.support.events import CHANNELS, Events
 from tests.support.registry import write_registry
 from transfer_gate.gate import partition as partition_module
 from transfer_gate.gate.inbox import Fetched, Offsets, Record
@@ -33,6 +33,8 @@ from transfer_gate.records.ledger import decode_entry
 from transfer_gate.records.partitioner import ANYWHERE, Placement
 from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.released import ReleasedRecord
+from transfer_gate.records.served import prospect_of
+from transfer_gate.records.suppressions import SuppressionRecord
 from transfer_gate.registry import load_registry
 
 NOW: Final = dt.datetime(2026, 11, 24, 9, tzinfo=dt.UTC)
@@ -50,7 +52,9 @@ class Effects(list[str]):
         self._names = {
             getattr(book, name): name
             for name in ("consents", "transfers", "replay", "strays", "quarantine", "decisions", "changelog", "ledger")
-        } | {topic: f"partner.{party}" for party, topic in book.partner_topics.items()}
+        }
+        self._names |= {topic: f"partner.{party}" for party, topic in book.partner_topics.items()}
+        self._names |= {topic: f"suppressions.{party}" for party, topic in book.suppression_topics.items()}
 
     def name(self, topic: str) -> str:
         """`partner.acme`, `changelog`, … whatever the prefix and the app id."""
@@ -60,8 +64,9 @@ class Effects(list[str]):
         """A record of a transaction: topic, key, what it is."""
         name = self.name(topic)
         place = name if not partition else f"{name}/{partition}"
-        key = "" if record.key is None or name == "ledger" else record.key.decode() + " "
-        self.append(f"produce {place} {key}{_what(name, record)}")
+        of = prospect_of(record.key or b"")
+        key = "" if record.key is None or name == "ledger" else (of or record.key).decode() + " "
+        self.append(f"produce {place} {key}{_what(name, record) if of is None else 'served'}")
 
     def committing(self, offsets: Mapping[str, int], note: str) -> None:
         """Offsets of a transaction, and the note that stands beside each."""
@@ -77,6 +82,10 @@ def _what(name: str, record: Any) -> str:
         return "removed" if name == "changelog" else "no value"
     if name.startswith("partner."):
         return " ".join(msgspec.json.decode(record.value, type=ReleasedRecord).channels)
+    if name.startswith("suppressions."):
+        notice = msgspec.json.decode(record.value, type=SuppressionRecord)
+        stopped = [f"{each.cause} {' '.join(each.channels)}".strip() for each in notice.stopped]
+        return f"version {notice.version}: " + (", ".join(stopped) or "nothing stopped")
     if name == "decisions":
         decided = msgspec.json.decode(record.value, type=DecisionRecord)
         held = [f"{channel}:{reasons[0]}" for channel, reasons in decided.quarantined.items()]
@@ -363,13 +372,32 @@ class Heart:
         """Lets e-mail and SMS of this prospect go to every partner."""
         return prospect.encode(), self.events.consent(prospect, f"c-{prospect}"), ()
 
-    def withdrawal(self, prospect: str) -> Sending:
+    def withdrawal(self, prospect: str, at: dt.datetime = NOW) -> Sending:
         """Ends it."""
-        return prospect.encode(), self.events.against("withdrawal", prospect, f"w-{prospect}"), ()
+        return prospect.encode(), Events(at).against("withdrawal", prospect, f"w-{prospect}"), ()
 
-    def transfer(self, prospect: str, event_id: str = "t", partners: Sequence[str] = ("acme",)) -> Sending:
+    def objection(self, prospect: str) -> Sending:
+        """Forbids every use."""
+        return prospect.encode(), self.events.against("objection", prospect, f"o-{prospect}"), ()
+
+    def erasure(self, prospect: str, at: dt.datetime = NOW) -> Sending:
+        """Forbids every use, and asks for the data to be erased."""
+        return prospect.encode(), Events(at).against("erasure", prospect, f"e-{prospect}"), ()
+
+    def consent_again(self, prospect: str) -> Sending:
+        """A new act, of now."""
+        later = Events(NOW + dt.timedelta(days=30))
+        return prospect.encode(), later.consent(prospect, f"c2-{prospect}", record_id="r-2"), ()
+
+    def transfer(
+        self,
+        prospect: str,
+        event_id: str = "t",
+        partners: Sequence[str] = ("acme",),
+        channels: Sequence[str] = CHANNELS,
+    ) -> Sending:
         """A request that only a consent releases."""
-        return prospect.encode(), self.events.transfer(prospect, event_id, partners), ()
+        return prospect.encode(), self.events.transfer(prospect, event_id, partners, channels), ()
 
     def back(self, number: int = -1, run: str = "run-1", *, action: str = "replay") -> Sending:
         """The n-th quarantined record, as `replay run` sends it back."""

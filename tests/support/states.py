@@ -5,6 +5,7 @@ from tests.support.workers import Installation
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.records.consents import Unreadable, decode_consent
+from transfer_gate.records.served import prospect_of
 from transfer_gate.records.state import encode_state, received_at
 
 #: Partition and key of a prospect to the bytes of its state.
@@ -12,11 +13,13 @@ States = dict[tuple[int, bytes], bytes]
 
 
 async def states_of_changelog(place: Installation) -> States:
-    """The last committed value of every key."""
+    """The last committed state of every prospect."""
     states: States = {}
     async for record in read_all(place.bootstrap_servers, [place.topics.changelog], place.partitions):
         assert record.key is not None
-        if record.value is not None:  # nothing was left of a state, or it is what a first round leaves
+        if (
+            record.value is not None and prospect_of(record.key) is None
+        ):  # nothing was left of a state, or it is what a first round leaves
             states[record.partition, record.key] = record.value
     return states
 

@@ -32,6 +32,7 @@ Launcher = Literal[
     "with_slow_restore",
     "with_busy_loop",
     "without_running_epochs",
+    "with_notices_apart",
 ]
 
 #: For a condition that normally holds within a few seconds; the machine may be busy with other things.

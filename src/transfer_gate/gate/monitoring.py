@@ -217,6 +217,10 @@ class Meter:
             metrics.STRAY_CONSENTS.inc(work.strays)
         if work.overflowed:
             metrics.HISTORY_OVERFLOWS.inc(work.overflowed)
+        for partner, notices in work.notices.items():
+            metrics.NOTICES.labels(self._partners.get(partner, UNKNOWN)).inc(notices)
+        if work.unaddressed:
+            metrics.NOTICES_UNADDRESSED.inc(work.unaddressed)
         if work.unreadable_consents:
             metrics.UNREADABLE_CONSENTS.inc(work.unreadable_consents)
         if work.withdrawn_at is not None and plausible(work.withdrawn_at, time.time()):

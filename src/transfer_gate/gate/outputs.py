@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from transfer_gate.gate.decider import RecordDecision
 from transfer_gate.gate.inbox import Record, place_of
 from transfer_gate.gate.keys import Keys
+from transfer_gate.gate.recalls import Recalls
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.sizes import BATCH_OVERHEAD, at_most, header_bytes, is_prospect, measured, unheld
 from transfer_gate.kafka.unpacking import KEPT_HEADER_BYTES, last_offset
@@ -53,16 +54,22 @@ class Outputs:
     """Lays out the records of one round; `at` (UTC) is when the gate began to decide."""
 
     __slots__ = (
-        "_at", "_at_text", "_book", "_consents_id", "_keys", "_least", "_logs_all", "_topic_ids", "outcomes",
-        "quarantined",
+        "_at", "_at_text", "_book", "_consents_id", "_keys", "_least", "_logs_all", "_recalls", "_topic_ids",
+        "outcomes", "quarantined",
     )  # fmt: skip
 
     def __init__(
-        self, book: Rulebook, at: dt.datetime, keys: Keys, topic_ids: Mapping[str, str] = MappingProxyType({})
+        self,
+        book: Rulebook,
+        at: dt.datetime,
+        keys: Keys,
+        recalls: Recalls,
+        topic_ids: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._book = book
         self._at = at
         self._keys = keys
+        self._recalls = recalls
         #: Id of each input topic that was made anew under its name.
         self._topic_ids = topic_ids
         self._consents_id = topic_ids.get(book.consents)
@@ -103,13 +110,20 @@ class Outputs:
             decision_id = ids.decision_id(name, partition, offset, decision.partner_id, attempt.number)
             if decision.rule_errors or self._logs_all:
                 _log(record, transfer, decision, decision_id)
-            if decision.release is not None:
-                released = self._release(transfer, decision, decision_id, key)
-                if self._fits(released[0], released[1], released[2], released[3]):
-                    self.outcomes[decision.partner_id, "released"] += len(decision.released)
-                    outputs.append(released)
+            release = decision.release
+            if release is not None:
+                transfer_id = ids.transfer_id(transfer.event_id, decision.partner_id)
+                released = self._release(transfer, decision, decision_id, transfer_id, key)
+                if not self._fits(released[0], released[1], released[2], released[3]):
+                    decision = _held(transfer, decision, "too-large")
                 else:
-                    decision = _too_large(transfer, decision)
+                    lifts = self._recalls.served(key, transfer, decision.partner_id, release, transfer_id)
+                    if lifts is None:
+                        decision = _held(transfer, decision, "history-overflow")
+                    else:
+                        self.outcomes[decision.partner_id, "released"] += len(decision.released)
+                        outputs.append(released)
+                        outputs.extend(lifts)
             if decision.quarantined:
                 outputs.append(
                     self._quarantine(
@@ -192,11 +206,12 @@ class Outputs:
         source, held = self._source(record, FIRST_ATTEMPT), {ANY_CHANNEL: (reason,)}
         return self._quarantine(record, source, "", held, position, "consent", None, FIRST_ATTEMPT)
 
-    def _release(self, transfer: Transfer, decision: PartnerDecision, decision_id: str, key: bytes) -> Output:
+    def _release(
+        self, transfer: Transfer, decision: PartnerDecision, decision_id: str, transfer_id: str, key: bytes
+    ) -> Output:
         partner, release = decision.partner_id, decision.release
         if release is None:
             raise ValueError("nothing was released")
-        transfer_id = ids.transfer_id(transfer.event_id, partner)
         released = ReleasedRecord(
             transfer_id=transfer_id,
             decision_id=decision_id,
@@ -297,9 +312,11 @@ def _evidence_key(key: bytes | None) -> bytes | None:
     return key if key is None or is_prospect(key) else b"sha256:" + sha256(key).hexdigest().encode()
 
 
-def _too_large(transfer: Transfer, decision: PartnerDecision) -> PartnerDecision:
-    """The same decision where the partner's topic does not take the record that it released."""
-    why: tuple[Reason, ...] = ("too-large",)
+def _held(transfer: Transfer, decision: PartnerDecision, reason: Reason) -> PartnerDecision:
+    """The same decision where what it released can't be written: `too-large` for the partner's topic, or the prospect
+    was served to so many parties that no more are kept (`history-overflow`).
+    """
+    why: tuple[Reason, ...] = (reason,)
     quarantined = {
         channel: decision.quarantined.get(channel, why)
         for channel in transfer.channels

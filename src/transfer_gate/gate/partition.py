@@ -138,7 +138,7 @@ class Partition:
         self._watermark = shared.watermark
         self._meter = shared.meter
         self._clock = shared.clock
-        self._sweep = Sweep(shared.retention, tables)
+        self._sweep = Sweep(shared.retention, tables, book.registry.policy.recall_memory())
         self._logs = InputLogs(number, book.waited_for, self.inboxes, shared.watermark, shared.epochs)
         self._work = asyncio.Event()
         self._leaving = False
@@ -212,7 +212,7 @@ class Partition:
 
     async def _forget(self, expired: Expired) -> None:
         work = self._round_at(self._clock())
-        work.sweep(expired.owners, expired.quarantine_ids)
+        work.sweep(expired.owners, expired.quarantine_ids, expired.served)
         work.close()
         if not self._leaving and (work.changes or work.ledger_changes):
             await self._commit(work, self.offsets)

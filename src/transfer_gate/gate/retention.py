@@ -17,7 +17,9 @@ from msgspec.structs import replace
 from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.observe.tracebacks import summary
+from transfer_gate.policy.recall import served_before
 from transfer_gate.records.sealing import is_key_of_day, owner_of_day
+from transfer_gate.records.served import decode_served, prospect_of
 from transfer_gate.records.state import decode_state
 
 _DAY_MS: Final = 86_400_000
@@ -108,6 +110,16 @@ def lonely_keys(table: Slice, today: dt.date, kept_days: int) -> Iterator[bytes 
         yield key if due else None
 
 
+def served_long_ago(table: Slice, before: dt.datetime) -> Iterator[bytes | None]:
+    """Keys of served indexes with a party that was served last before this time. None for each other entry."""
+    for key, value in table.items():
+        if prospect_of(key) is None:
+            yield None
+            continue
+        parties = decode_served(value).parties.values()
+        yield key if any(served_before(party, before) for party in parties) else None
+
+
 def is_lonely(state: ProspectState) -> bool:
     """Whether no consent event is behind a state: its key may be of no prospect at all."""
     return replace(state, sealing_key=None) == EMPTY
@@ -125,17 +137,22 @@ _ANSWER_SECONDS: Final = 5.0
 
 
 class Expired(Struct, frozen=True):
-    """What one transaction forgets: owners of keys (record keys of the consent table), quarantine ids."""
+    """What one transaction forgets: owners of keys (record keys of the consent table), quarantine ids, keys of served
+    indexes.
+    """
 
     owners: tuple[bytes, ...] = ()
     quarantine_ids: tuple[bytes, ...] = ()
+    served: tuple[bytes, ...] = ()
 
 
 class Sweep:
     """When a partition sweeps next, and what. Its task checks between two rounds, so that the tables stand still."""
 
-    def __init__(self, retention: Retention | None, tables: Tables) -> None:
+    def __init__(self, retention: Retention | None, tables: Tables, recall_memory: dt.timedelta) -> None:
+        """`recall_memory`: for how long it is kept what a partner was served (`policy.recall_memory_days`)."""
         self._retention = retention
+        self._recall_memory = recall_memory
         self._tables = tables
         self._swept: dt.date | None = None
         self._not_before = 0.0
@@ -171,10 +188,19 @@ class Sweep:
             table = self._tables.consent
             days = (day for day in old_days(at.date(), kept.days) if table.get(day) is not None)
             owners = await _picked(chain(days, lonely_keys(table, at.date(), kept.days)))
+        served = await _picked(served_long_ago(self._tables.consent, at - self._recall_memory))
         if ids or owners:
             logger.info("quarantine has deleted: %d ledger entries and %d keys are looked at", len(ids), len(owners))
-        parts = [Expired(quarantine_ids=tuple(ids[i : i + _FORGETS])) for i in range(0, len(ids), _FORGETS)]
-        return parts + [Expired(owners=tuple(owners[i : i + _FORGETS])) for i in range(0, len(owners), _FORGETS)]
+        return [
+            *(Expired(quarantine_ids=some) for some in _parts(ids)),
+            *(Expired(owners=some) for some in _parts(owners)),
+            *(Expired(served=some) for some in _parts(served)),
+        ]
+
+
+def _parts(keys: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+    """What one transaction forgets each, in order."""
+    return (tuple(keys[i : i + _FORGETS]) for i in range(0, len(keys), _FORGETS))
 
 
 async def _picked(candidates: Iterator[bytes | None]) -> list[bytes]:

@@ -20,6 +20,7 @@ from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.originals import Found
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.recalls import Recalls
 from transfer_gate.gate.replays import Replays
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import Tables
@@ -91,7 +92,8 @@ class Round:
         self._keys = Keys(sealing, self._states, at.date())
         self._consents = ConsentFold(book.bounds, self._unidentified, origins.consents_base)
         self._consents_life = origins.consents_life
-        self._outputs = Outputs(book, at, self._keys, origins.topic_ids)
+        self._recalls = Recalls(book, tables.consent, at)
+        self._outputs = Outputs(book, at, self._keys, self._recalls, origins.topic_ids)
         self._decider = Decider(book.registry, book.placement, self._states, at, partition)
         self._replays = Replays(tables.ledger, self._keys, self._outputs, self._decider, at)
         self.changes: dict[bytes, bytes | None] = {}
@@ -122,6 +124,16 @@ class Round:
         return self._replays.outcomes
 
     @property
+    def notices(self) -> Counter[str]:
+        """Party id to number of records on its suppression topic."""
+        return self._recalls.notices
+
+    @property
+    def unaddressed(self) -> int:
+        """Notices that were due to parties without a file that names an address."""
+        return self._recalls.unaddressed
+
+    @property
     def rule_errors(self) -> Counter[str]:
         """Rules that raised to number of times."""
         return self._decider.rule_errors
@@ -143,7 +155,7 @@ class Round:
         states, until = self._states, self._timer() + DECIDE_SECONDS
         for count, record in enumerate(records, 1):
             fold(record)
-            if self._timer() >= until or states.read >= self._most_states:
+            if self._timer() >= until or states.read + self._recalls.held >= self._most_states:
                 return count
         return len(records)
 
@@ -217,6 +229,9 @@ class Round:
             states.put(about, after)
             if erases(before, after):
                 self._keys.destroy(about)
+            if after is not before and (takes_away(event) or ends_record(event)):
+                for notice in self._recalls.applied(about, after):
+                    self.batches.add(*notice)
             if takes_away(event) and (self.withdrawn_at is None or record.timestamp < self.withdrawn_at):
                 self.withdrawn_at = record.timestamp
 
@@ -248,10 +263,13 @@ class Round:
         """Decide quarantined records again, in the same way."""
         return self._lay_out(records, lambda record: self._replays.take(record, position))
 
-    def sweep(self, owners: Iterable[bytes], quarantine_ids: Iterable[bytes]) -> None:
-        """Forget keys and ledger entries of what quarantine has deleted (`gate.retention`)."""
+    def sweep(self, owners: Iterable[bytes], quarantine_ids: Iterable[bytes], served: Iterable[bytes] = ()) -> None:
+        """Forget keys and ledger entries of what quarantine has deleted, and what was served long ago
+        (`gate.retention`).
+        """
         for owner in owners:
             self._keys.sweep(owner)
+        self._recalls.forget(served)
         self._replays.drop(quarantine_ids)
 
     def _lay_out(self, records: Sequence[Record], outputs_of: Callable[[Record], list[Output]]) -> int:
@@ -267,7 +285,7 @@ class Round:
                 add(*output)
                 size += len(output[2] or b"")
             size += weighs * len(outputs)  # keys and headers travel with each
-            if size >= self._most or weighs > ALONE_BYTES or self._timer() >= until:
+            if size + self._recalls.held >= self._most or weighs > ALONE_BYTES or self._timer() >= until:
                 return count
         return len(records)
 
@@ -279,6 +297,7 @@ class Round:
         """
         for topic, changed, changes in (
             (self._book.changelog, self._states.changes(), self.changes),
+            (self._book.changelog, self._recalls.changes(), self.changes),
             (self._book.ledger, self._replays.changes(), self.ledger_changes),
         ):
             for key, value in changed:
@@ -300,6 +319,11 @@ def _decoded(record: Record, unidentified: AbstractSet[str]) -> ConsentEvent:
 def takes_away(event: ConsentEvent) -> bool:
     """Whether it counts against transfers from its receipt; a refused consent is a withdrawal (contract section 3)."""
     return isinstance(event, _AGAINST) or (isinstance(event, ConsentGiven) and event.state == "refused")
+
+
+def ends_record(event: ConsentEvent) -> bool:
+    """Whether it ends a consent record without a refusal."""
+    return isinstance(event, ConsentGiven) and event.state in ("expired", "invalidated")
 
 
 def stray_headers(record: Record, life: int, *, whole: bool = True) -> list[tuple[str, bytes | None]]:

@@ -20,6 +20,7 @@ class Rulebook(Struct, frozen=True, gc=False):
     topics: Topics
     registry: Registry
     partner_topics: dict[str, str]
+    suppression_topics: dict[str, str]
     stamp: PolicyStamp
     policy: DecisionPolicy
     #: Prefixed topic names, spelt once: building them for every record would cost as much as a rule.
@@ -44,6 +45,23 @@ class Rulebook(Struct, frozen=True, gc=False):
     def noted(self) -> tuple[str, ...]:
         """Topics beside whose offsets a note stands: the inputs, and the ledger, should all inputs be made anew."""
         return *self.inputs, self.ledger
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Topics that a round writes in its own partition."""
+        return (
+            self.changelog,
+            self.ledger,
+            self.quarantine,
+            self.decisions,
+            *self.partner_topics.values(),
+            *self.suppression_topics.values(),
+        )
+
+    @property
+    def former_outputs(self) -> tuple[str, str]:
+        """How topics begin that it wrote once, if no partner has them any more."""
+        return self.topics.of_partners(), self.topics.of_suppressions()
 
     @property
     def waited_for(self) -> tuple[str, ...]:
@@ -73,6 +91,7 @@ class Rulebook(Struct, frozen=True, gc=False):
             topics,
             registry,
             dict(topics.partners(registry)),
+            dict(topics.suppressions(registry)),
             PolicyStamp(jurisdiction=jurisdiction, revision=revision),
             DecisionPolicy(jurisdiction=jurisdiction, revision=revision, gate_version=__version__),
             topics.transfers,

@@ -3,6 +3,7 @@ each with the position in its changelog, and brought up to its end in bulk.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
 from transfer_gate.gate.integrity.logs import require_log, require_whole, written_past
@@ -14,6 +15,10 @@ from transfer_gate.records.commit_notes import Reach
 FETCH_BYTES: Final = 8 << 20
 _FETCHED_BYTES: Final = 64 << 20
 _LEAST_FETCH: Final = 1 << 20
+
+
+#: How keys begin that no prospect has, since they are not UTF-8: keys of days, served indexes.
+BESIDE: Final = b"\xff"
 
 
 class Slice(Protocol):
@@ -43,32 +48,37 @@ class Slice(Protocol):
 
 
 class MemorySlice:
-    """`memory://`: a dict; restored from the changelog at every start."""
+    """`memory://`: restored from the changelog at every start. What lies beside the states of prospects is not counted
+    by `len`.
+    """
 
-    __slots__ = ("_states", "life", "position")
+    __slots__ = ("_beside", "_states", "life", "position")
 
     def __init__(self, position: int = 0) -> None:
         self._states: dict[bytes, bytes] = {}
+        self._beside: dict[bytes, bytes] = {}
         self.position = position
         self.life = ""
 
     def get(self, key: bytes) -> bytes | None:
         """See Slice."""
-        return self._states.get(key)
+        return (self._beside if key.startswith(BESIDE) else self._states).get(key)
 
     def update(self, changes: Mapping[bytes, bytes | None], position: int) -> None:
         """See Slice."""
-        states = self._states
+        states, beside = self._states, self._beside
         for key, value in changes.items():
+            entries = beside if key.startswith(BESIDE) else states
             if value is None:
-                states.pop(key, None)
+                entries.pop(key, None)
             else:
-                states[key] = value
+                entries[key] = value
         self.position = position
 
     def clear(self) -> None:
         """See Slice."""
         self._states.clear()
+        self._beside.clear()
         self.position = 0
         self.life = ""
 
@@ -80,7 +90,7 @@ class MemorySlice:
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
         """See Slice."""
-        return self._states.items()
+        return chain(self._states.items(), self._beside.items())
 
 
 SliceFactory = Callable[[str, int], Slice]

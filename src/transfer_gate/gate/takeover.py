@@ -164,13 +164,7 @@ class TakeOver:
 
     async def _run(self, numbers: set[int]) -> TakenOver:
         self._stopped = {}
-        topics = (
-            self._book.changelog,
-            self._book.ledger,
-            self._book.quarantine,
-            self._book.decisions,
-            *self._book.partner_topics.values(),
-        )
+        topics = self._book.outputs
         for number in numbers - set(self._writers):
             self._writers[number] = TransactionalWriter(
                 self._options,
@@ -179,7 +173,7 @@ class TakeOver:
                 self._settings.transaction_timeout_seconds,
             )
         identities = await self._watch.look()
-        former = await self._watch.others(self._book.topics.of_partners(), topics)
+        former = await self._watch.others(self._book.former_outputs, topics)
         await self._each(numbers, lambda number: self._writers[number].fence(topics, (self._book.strays,), former))
         committed = await self._committed(numbers - set(self._stopped), identities)
         await self._deleted.compare(committed)

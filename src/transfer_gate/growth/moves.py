@@ -17,11 +17,13 @@ from transfer_gate.kafka import ConsumerRecord
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.model.state import ProspectState
 from transfer_gate.policy.fold import join
+from transfer_gate.policy.recall import join as join_served
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.ledger import newest_of
 from transfer_gate.records.partitioner import known_at
 from transfer_gate.records.quarantined import MalformedHeaders, decode_quarantined
 from transfer_gate.records.sealing import is_key_of_day
+from transfer_gate.records.served import decode_served, encode_served, prospect_of
 from transfer_gate.records.state import decode_state, encode_state
 
 #: States and entries of one transaction.
@@ -58,7 +60,7 @@ def _away(all_of: AllPartitions, number: int) -> Iterator[tuple[bytes, int]]:
     for key in dict(all_of.held[number].tables.consent.items()):
         if is_key_of_day(key):
             continue  # seals what has no owner, beside which it stays
-        home = all_of.book.placement.home(key)
+        home = all_of.book.placement.home(prospect_of(key) or key)
         if home is not None and home != number:
             yield key, home
 
@@ -69,7 +71,11 @@ async def _move(all_of: AllPartitions, number: int, away: Mapping[bytes, int], s
     homes: dict[int, Batches] = {}
     states: dict[int, dict[bytes, bytes | None]] = {}
     for key, home in away.items():
-        raw = _arrived(source.get(key), all_of.held[home].tables.consent.get(key), number, home)
+        known = all_of.held[home].tables.consent.get(key)
+        if prospect_of(key) is None:
+            raw = _arrived(source.get(key), known, number, home)
+        else:
+            raw = encode_served(join_served(decode_served(known).parties, decode_served(source.get(key)).parties))
         homes.setdefault(home, Batches(home, stamp, book.limits)).add(book.changelog, key, raw)
         states.setdefault(home, {})[key] = raw
         out.add(book.changelog, key, None)

@@ -69,10 +69,10 @@ class AllPartitions:
     async def fence(self) -> None:
         """Shut every worker out. Raises OffsetsLost where the brokers forgot the group, RoundFailed, AccessDenied."""
         book = self.book
-        topics = (book.changelog, book.ledger, book.quarantine, book.decisions, *book.partner_topics.values())
+        topics = book.outputs
         async with self._watch() as watch:
             identities = await watch.look()
-            former = await watch.others(book.topics.of_partners(), topics)
+            former = await watch.others(book.former_outputs, topics)
         # States of a partition go to the changelog of others, too.
         everywhere = (book.strays, book.changelog)
         await asyncio.gather(*(writer.fence(topics, everywhere, former) for writer in self._writers.values()))

@@ -45,6 +45,7 @@ RIGHTS: Final[Mapping[Role, frozenset[str]]] = {
     "quarantine": _OUTPUT,
     "decisions": _INPUT | _OUTPUT,
     "partner": _OUTPUT,
+    "suppressions": _OUTPUT,
 }
 
 _DELETE: Final = {"cleanup.policy": "delete"}
@@ -122,6 +123,11 @@ def catalogue(
     def of_party(kind: PartyTopicKind, name: str) -> TopicSpec:
         if kind == "partner":
             return spec(name, kind, _DELETE, passed_on)
+        if kind == "suppressions":
+            # The whole stop state of a person in every record: a partner that comes late reads only what holds now.
+            return spec(name, kind, _COMPACT, own)
+        if kind == "suppression-acks":
+            return spec(name, kind, _DELETE, _EVIDENCE, own, shares=False)
         # One partition, so that reports stand in one order; the broker's clock says which release one can be about.
         return spec(name, kind, _DELETE, _BROKER_TIME, _EVIDENCE, own, shares=False, count=1)
 

@@ -70,8 +70,8 @@ class TopicWatch:
             self._client.force_metadata_update()
             await asyncio.sleep(_WAIT_SECONDS)
 
-    async def others(self, prefix: str, known: Collection[str]) -> tuple[str, ...]:
-        """Topics that begin with `prefix` and are none of those that are `known`; only those that we may see.
+    async def others(self, prefixes: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+        """Topics that begin with one of `prefixes` and are none of those that are `known`; only those that we may see.
 
         Raises RoundFailed when the cluster does not answer.
         """
@@ -79,7 +79,7 @@ class TopicWatch:
             found = await self._client.fetch_all_metadata()
         except kafka.KafkaError as error:
             raise RoundFailed(f"the cluster does not list its topics: {type(error).__name__}") from None
-        return tuple(sorted(topic for topic in found.topics() if topic.startswith(prefix) and topic not in known))
+        return tuple(sorted(topic for topic in found.topics() if topic.startswith(prefixes) and topic not in known))
 
     async def epoch_ends(self, wanted: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """By topic and partition: the offset after the last record of the leader epoch that is asked for, or of an

@@ -29,12 +29,26 @@ class Obligations(Struct, frozen=True, gc=False, kw_only=True):
     call_slots: tuple[CallSlot, ...] | None = None
 
 
+class Ground(Struct, frozen=True, gc=False):
+    """On what channels were released: the consent record, where consent is the basis, and the notice; the offer, of
+    calls, whose consent hangs on it (rules.md 1.3).
+    """
+
+    channels: tuple[Channel, ...]
+    record_id: str | None = None
+    notice: str | None = None
+    offer_category: str | None = None
+
+
 class Release(Struct, frozen=True, gc=False, kw_only=True):
-    """What may travel: only the points of released channels, only declared and allowed attributes (GDPR 5(1)(c))."""
+    """What may travel: only the points of released channels, only declared and allowed attributes (GDPR 5(1)(c)).
+    `grounds`, in which each channel stands once, do not travel.
+    """
 
     contact: Contact
     attributes: dict[str, AttributeValue]
     obligations: Obligations
+    grounds: tuple[Ground, ...] = ()
 
 
 class PartnerDecision(Struct, frozen=True, gc=False, kw_only=True):

@@ -27,8 +27,9 @@ from transfer_gate.model.reviewed import (
 )
 from transfer_gate.model.terms import Channel
 
-#: How the topic of a partner begins that has no `topic` of its own.
+#: How the topics of a partner begin that has no `topic` of its own: what it gets, and what it must stop using.
 PARTNER_PREFIX: Final = "partner."
+SUPPRESSIONS_PREFIX: Final = "suppressions."
 
 
 class Period(Reviewed):
@@ -57,7 +58,7 @@ class Suppression(Reviewed):
     """Where withdrawals and objections are passed on to the partner (GDPR 19)."""
 
     topic: Word | None = None
-    """Kafka topic that the partner reads."""
+    """Kafka topic that the partner reads, without the installation's prefix; default `suppressions.<party_id>`."""
     endpoint: Text | None = None
     """Address that the partner listens on."""
     sla_hours: Annotated[Whole, Field(ge=0)] | None = None
@@ -121,6 +122,13 @@ class Partner(Reviewed):
     def topic_name(self) -> str:
         """Name of the partner's topic, without the installation's prefix."""
         return self.topic or f"{PARTNER_PREFIX}{self.party_id}"
+
+    def suppressions_topic(self) -> str | None:
+        """Name of its suppression topic, without the installation's prefix; None without an address to suppress at."""
+        address = self.suppression
+        if address is None or (address.topic is None and address.endpoint is None):
+            return None
+        return address.topic or f"{SUPPRESSIONS_PREFIX}{self.party_id}"
 
 
 class PartnerList(Reviewed):
@@ -249,6 +257,8 @@ class Policy(Reviewed):
     """Days for which a Bloctel check is good."""
     clock_skew_seconds: Annotated[Whole, Field(ge=0, le=86400)] = 300
     """Seconds by which a foreign clock may run ahead."""
+    recall_memory_days: Annotated[Whole, Field(ge=1, le=36500)] = 1095
+    """Days after its last release for which it is kept what a partner was served, so that it can be recalled."""
     unidentified_ids: tuple[Word, ...] = ()
     """Values of `prospect_id` that stand for nobody, besides those that the gate knows, such as `visitor`."""
     own_parties: tuple[Word, ...] = ()
@@ -262,6 +272,10 @@ class Policy(Reviewed):
     def nobody(self) -> frozenset[str]:
         """`unidentified_ids` in the form in which ids are compared: trimmed and case-folded."""
         return frozenset(word.strip().casefold() for word in self.unidentified_ids)
+
+    def recall_memory(self) -> dt.timedelta:
+        """For how long after its last release it is kept what a partner was served."""
+        return dt.timedelta(days=self.recall_memory_days)
 
     def clock_skew(self) -> dt.timedelta:
         """How far a foreign clock may run ahead of the worker's."""

@@ -5,12 +5,14 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from transfer_gate.model.registry import PARTNER_PREFIX, Partner, Registry
+from transfer_gate.model.registry import PARTNER_PREFIX, SUPPRESSIONS_PREFIX, Partner, Registry
 
 #: How the topic begins where the deliveries to a partner are reported.
 DELIVERIES_PREFIX: Final = "deliveries."
+#: How the topic begins on which a partner says what it did about its suppressions.
+ACKNOWLEDGEMENTS_PREFIX: Final = "suppression-acks."
 #: What a topic of one partner is for.
-PartyTopicKind = Literal["partner", "deliveries"]
+PartyTopicKind = Literal["partner", "deliveries", "suppressions", "suppression-acks"]
 #: The partner, and the program that delivers to a partner without Kafka: `partner-<party_id>`, `courier-<party_id>`.
 PartyPrincipal = Literal["partner", "courier"]
 
@@ -88,14 +90,19 @@ class Topics(Struct, frozen=True, gc=False):
 
     def of_party(self, partner: Partner) -> tuple[PartyTopic, ...]:
         """Every topic of one partner: `topics apply`, rights and manifests are made from this list."""
-        name = f"{self.prefix}{partner.topic_name()}"
-        if partner.delivery is None:
-            return (PartyTopic(kind="partner", name=name, reads="partner"),)
-        reports = f"{self.prefix}{DELIVERIES_PREFIX}{partner.party_id}"
-        return (
-            PartyTopic(kind="partner", name=name, reads="courier"),
-            PartyTopic(kind="deliveries", name=reports, writes="courier"),
-        )
+        party, prefix = partner.party_id, self.prefix
+        reader: PartyPrincipal = "partner" if partner.delivery is None else "courier"
+        found = [PartyTopic(kind="partner", name=f"{prefix}{partner.topic_name()}", reads=reader)]
+        if partner.delivery is not None:
+            found.append(PartyTopic(kind="deliveries", name=f"{prefix}{DELIVERIES_PREFIX}{party}", writes="courier"))
+        suppressions = partner.suppressions_topic()
+        if suppressions is not None:
+            acknowledgements = f"{prefix}{ACKNOWLEDGEMENTS_PREFIX}{party}"
+            found += [
+                PartyTopic(kind="suppressions", name=f"{prefix}{suppressions}", reads="partner"),
+                PartyTopic(kind="suppression-acks", name=acknowledgements, writes="partner"),
+            ]
+        return tuple(found)
 
     def of_parties(self, registry: Registry) -> Mapping[str, PartyTopic]:
         """Every topic of every partner, by name."""
@@ -109,6 +116,14 @@ class Topics(Struct, frozen=True, gc=False):
             for topic in self.of_party(partner)
             if topic.kind == kind
         }
+
+    def of_suppressions(self) -> str:
+        """How the suppression topic of a partner begins whose file names none."""
+        return f"{self.prefix}{SUPPRESSIONS_PREFIX}"
+
+    def suppressions(self, registry: Registry) -> Mapping[str, str]:
+        """Party id to the topic of what that party must stop using; parties without an address have none."""
+        return self.of_kind("suppressions", registry.partners)
 
     def inputs(self) -> tuple[str, str, str, str]:
         """Topics that the gate reads in its group."""
@@ -124,5 +139,5 @@ class Topics(Struct, frozen=True, gc=False):
             self.quarantine,
             self.replay,
             self.decisions,
-            *dict.fromkeys(self.partners(registry).values()),
+            *dict.fromkeys((*self.partners(registry).values(), *self.suppressions(registry).values())),
         )

@@ -164,6 +164,15 @@ for _reason in REASONS:
 UNREADABLE_CONSENTS: Final[Counter] = counter(
     "transfer_gate_unreadable_consents", "Consent events that could not be read; each is in quarantine."
 )
+NOTICES: Final[Counter] = counter(
+    "transfer_gate_recall_notices",
+    "Records on the partner's suppression topic: what it must stop using, or may use again.",
+    "partner",
+)
+NOTICES_UNADDRESSED: Final[Counter] = counter(
+    "transfer_gate_recall_notices_unaddressed",
+    "Parties that were served what a person has taken away, and have no file with a suppression address any more.",
+)
 STRAY_CONSENTS: Final[Counter] = counter(
     "transfer_gate_stray_consents",
     "Consent events that stood in another partition than their key's; each was brought home, and is in quarantine.",

@@ -65,8 +65,6 @@ def checklist(topics: Topics, registry: Registry, partner: Partner, now: dt.date
             bool(suppression and suppression.sla_hours), f"within {suppression.sla_hours if suppression else '?'} hours"
         ),
         "",
-        "This release of the gate writes no suppression notices yet: pass withdrawals on by hand until it does.",
-        "",
         *_delivery(topics, partner),
         "## Country (GDPR 44-46)",
         "",

@@ -2,12 +2,11 @@
 
 import datetime as dt
 from importlib.resources import files
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from transfer_gate.model.decision import Obligations
 from transfer_gate.model.registry import Partner, Registry
+from transfer_gate.model.served import NEVER_SERVED, ServedParty, Stop, Use
 from transfer_gate.model.terms import Channel
 from transfer_gate.model.topics import Topics
 from transfer_gate.model.transfer import INVENTED, SPECIMEN, Contact, EmailPoint, PhonePoint, PostalPoint
@@ -15,6 +14,7 @@ from transfer_gate.partners.manifests import acknowledgement_topic, group, suppr
 from transfer_gate.policy.release import CALL_WINDOWS, MAX_CALL_ATTEMPTS, art14_due_at
 from transfer_gate.records import ids
 from transfer_gate.records.released import PolicyStamp, ReleasedRecord, encode_released
+from transfer_gate.records.suppressions import SuppressionRecord, encode_suppression, suppression_of
 from transfer_gate.schemas.export import exported
 
 _SCHEMA: Final = "released-record.schema.json"
@@ -38,7 +38,7 @@ def kit(topics: Topics, registry: Registry, partner: Partner, now: dt.datetime) 
         _SCHEMA: exported()[_SCHEMA].decode(),
         # The first comes twice, as it does after a crash of the consumer: it must be worked on once.
         "transfers.jsonl": "".join(encode_released(record).decode() + "\n" for record in (*samples, samples[0])),
-        "suppressions.jsonl": msgspec.json.encode(_notice(partner, samples[1], now)).decode() + "\n",
+        "suppressions.jsonl": encode_suppression(_notice(partner, samples[1], now)).decode() + "\n",
     }
 
 
@@ -75,19 +75,18 @@ def sample(partner: Partner, registry: Registry, number: int, now: dt.datetime) 
     )
 
 
-def _notice(partner: Partner, record: ReleasedRecord, now: dt.datetime) -> dict[str, Any]:
-    """A suppression notice (contract section 5a) that stops what the record allowed."""
-    hours = (partner.suppression.sla_hours if partner.suppression else None) or 0
-    stop = {"channels": "all", "purposes": "all", "cause": "withdrawal", "since": now}
-    return {
-        "notice_id": ids.decision_id("sample-suppressions", 0, 0, partner.party_id),
-        "prospect_id": record.prospect_id,
-        "party_id": partner.party_id,
-        "transfer_ids": [record.transfer_id],
-        "stopped": [stop],
-        "due_at": now + dt.timedelta(hours=hours),
-        "version": 1,
-    }
+def _notice(partner: Partner, record: ReleasedRecord, now: dt.datetime) -> SuppressionRecord:
+    """A suppression notice that stops what the record allowed."""
+    use = Use(
+        purpose=record.purpose,
+        channels=record.channels,
+        at=now,
+        use_before=record.obligations.use_before,
+        stop=Stop("withdrawal", now),
+    )
+    stopped = ServedParty(uses=(use,), transfer_ids=(record.transfer_id,), version=1)
+    hours = partner.suppression.sla_hours if partner.suppression else None
+    return suppression_of(record.prospect_id, partner.party_id, NEVER_SERVED, stopped, hours)
 
 
 def _filled(name: str, names: dict[str, str]) -> str:

@@ -6,8 +6,8 @@ from typing import Any, Final
 import yaml
 
 from transfer_gate.kafka.catalogue import catalogue
-from transfer_gate.model.registry import Partner, Registry
-from transfer_gate.model.topics import PartyPrincipal, Topics
+from transfer_gate.model.registry import SUPPRESSIONS_PREFIX, Partner, Registry
+from transfer_gate.model.topics import ACKNOWLEDGEMENTS_PREFIX, PartyPrincipal, Topics
 
 #: Name of the Strimzi cluster, as in deploy/kubernetes.
 CLUSTER: Final = "kafka"
@@ -16,13 +16,12 @@ _API: Final = "kafka.strimzi.io/v1"
 
 def suppression_topic(topics: Topics, partner: Partner) -> str:
     """The topic of what the partner must stop using (contract section 5a)."""
-    named = partner.suppression.topic if partner.suppression is not None else None
-    return f"{topics.prefix}{named or f'suppressions.{partner.party_id}'}"
+    return f"{topics.prefix}{partner.suppressions_topic() or f'{SUPPRESSIONS_PREFIX}{partner.party_id}'}"
 
 
 def acknowledgement_topic(topics: Topics, partner: Partner) -> str:
     """The topic of the partner's acknowledgements (contract section 5a)."""
-    return f"{topics.prefix}suppression-acks.{partner.party_id}"
+    return f"{topics.prefix}{ACKNOWLEDGEMENTS_PREFIX}{partner.party_id}"
 
 
 def group(partner: Partner, principal: PartyPrincipal = "partner") -> str:
@@ -38,23 +37,17 @@ def principals(partner: Partner) -> tuple[PartyPrincipal, ...]:
 
 
 def topic_manifests(topics: Topics, registry: Registry, partner: Partner, partitions: int, replication: int) -> str:
-    """A `KafkaTopic` each: the partner's of the catalogue, and the two of suppressions."""
+    """A `KafkaTopic` for each topic of the partner, with the settings of the catalogue."""
     own = {topic.name for topic in topics.of_party(partner)}
-    specs = catalogue(topics, registry, partitions=partitions, replication=replication)
-    wanted = [(spec.name, spec.partitions, dict(spec.configs)) for spec in specs if spec.name in own]
-    durable = {key: value for key, value in wanted[0][2].items() if key == "min.insync.replicas"}
     return _documents(
         {
             "apiVersion": _API,
             "kind": "KafkaTopic",
-            "metadata": {"name": topic, "labels": {"strimzi.io/cluster": CLUSTER}},
-            "spec": {"partitions": count, "replicas": replication, "config": configs},
+            "metadata": {"name": spec.name, "labels": {"strimzi.io/cluster": CLUSTER}},
+            "spec": {"partitions": spec.partitions, "replicas": replication, "config": dict(spec.configs)},
         }
-        for topic, count, configs in (
-            *wanted,
-            (suppression_topic(topics, partner), partitions, {"cleanup.policy": "compact"} | durable),
-            (acknowledgement_topic(topics, partner), partitions, {"cleanup.policy": "delete"} | durable),
-        )
+        for spec in catalogue(topics, registry, partitions=partitions, replication=replication)
+        if spec.name in own
     )
 
 
@@ -95,9 +88,6 @@ def rights(topics: Topics, partner: Partner, principal: PartyPrincipal) -> tuple
     listed = [*topics.of_party(partner)]
     reads = [topic.name for topic in listed if topic.reads == principal]
     writes = [topic.name for topic in listed if topic.writes == principal]
-    if principal == "partner":
-        reads.append(suppression_topic(topics, partner))
-        writes.append(acknowledgement_topic(topics, partner))
     return (
         *(("topic", name, "Read") for name in reads),
         *(("topic", name, "Write") for name in writes),

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from typing import Final
 
 from transfer_gate.model.consent import CallSlot, Consent
-from transfer_gate.model.decision import Obligations, PartnerDecision, Release
+from transfer_gate.model.decision import Ground, Obligations, PartnerDecision, Release
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import ProspectState
 from transfer_gate.model.stops import NO_STOPS, ContactStops
@@ -173,10 +173,11 @@ def _failed_one_by_one(tests: tuple[Test, ...], f: Facts, errors: list[str]) -> 
 class _Going:
     """What goes to the partner, gathered from the channels that answered to every rule."""
 
-    __slots__ = ("call_slots", "channels", "consumer_call", "natural_person", "notices", "use_before")
+    __slots__ = ("call_slots", "channels", "consumer_call", "grounds", "natural_person", "notices", "use_before")
 
     def __init__(self) -> None:
         self.channels: list[Channel] = []
+        self.grounds: list[tuple[list[Channel], str | None, str | None, str | None]] = []
         self.notices: list[NoticeFile | None] = []
         self.use_before = FAR_FUTURE
         self.natural_person = False
@@ -186,6 +187,7 @@ class _Going:
     def add(self, f: Facts) -> None:
         """Let the channel go that the facts look at."""
         self.channels.append(f.channel)
+        self._add_ground(f)
         if not self.notices or self.notices[-1] is not f.notice:
             self.notices.append(f.notice)
         ends = use_before(f)
@@ -197,6 +199,17 @@ class _Going:
             self.consumer_call = True
             if f.channel == "live_call" and f.basis == "consent" and f.consent is not None:
                 self.call_slots = f.consent.call_slots or None
+
+    def _add_ground(self, f: Facts) -> None:
+        record_id = f.consent.record_id if f.basis == "consent" and f.consent is not None else None
+        notice = f.notice.version if f.notice is not None else None
+        offer = f.event.offer_category if f.channel in CALLS else None
+        if self.grounds:
+            channels, last_record, last_notice, last_offer = self.grounds[-1]
+            if last_record == record_id and last_notice == notice and last_offer == offer:
+                channels.append(f.channel)
+                return
+        self.grounds.append(([f.channel], record_id, notice, offer))
 
     def release(self, f: Facts) -> Release:
         """The content of the record, at which the guard then looks."""
@@ -212,6 +225,7 @@ class _Going:
                 max_call_attempts=MAX_CALL_ATTEMPTS if self.consumer_call else None,
                 call_slots=self.call_slots,
             ),
+            grounds=tuple([Ground(tuple(each[0]), each[1], each[2], each[3]) for each in self.grounds]),
         )
 
 

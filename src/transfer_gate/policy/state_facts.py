@@ -186,11 +186,22 @@ def state_facts(view: RegistryView, state: ProspectState, horizon: dt.datetime) 
 
 
 def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[KeptConsent], tuple[Opposition, ...]]:
-    """The live records, and everything that counts as a withdrawal: the withdrawals and the refused records.
+    """The live records, and everything that counts as a withdrawal: the withdrawals and the refused records. An expired
+    or invalidated record is nothing.
+    """
+    live: list[KeptConsent] = []
+    withdrawals = state.withdrawals
+    for record in current_versions(state, horizon).values():
+        if record.state in ("given", "renewed"):
+            live.append(record)
+        elif record.state == "refused":
+            withdrawals += (as_withdrawal(record),)
+    return live, withdrawals
 
-    Of each record the version with the greatest (counted time, state, event id) counts; a `given` or `renewed` one
-    that is dated after `horizon` is left out, what takes away counts from its receipt. An expired or invalidated record
-    is nothing.
+
+def current_versions(state: ProspectState, horizon: dt.datetime) -> dict[str, KeptConsent]:
+    """By record id the version that counts: the one with the greatest (counted time, state, event id); a `given` or
+    `renewed` one that is dated after `horizon` is left out, what takes away counts from its receipt.
     """
     records: dict[str, KeptConsent] = {}
     for version in state.consents:
@@ -198,14 +209,7 @@ def current_records(state: ProspectState, horizon: dt.datetime) -> tuple[list[Ke
             known = records.get(version.record_id)
             if known is None or not _counts_less(version, known):
                 records[version.record_id] = version
-    live: list[KeptConsent] = []
-    withdrawals = state.withdrawals
-    for record in records.values():
-        if record.state in ("given", "renewed"):
-            live.append(record)
-        elif record.state == "refused":
-            withdrawals += (as_withdrawal(record),)
-    return live, withdrawals
+    return records
 
 
 def future_consents(state: ProspectState, horizon: dt.datetime) -> list[Consent]:

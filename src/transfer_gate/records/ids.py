@@ -39,6 +39,11 @@ def decision_id(topic: str, partition: int, offset: int, partner_id: str = "", a
     return _uuid5(f"decision:{topic}:{partition}:{offset}:{partner_id}{again}")
 
 
+def notice_id(content: bytes) -> str:
+    """Id of a record on a suppression topic, made of its content: a repetition has the same one."""
+    return _uuid5(f"notice:{content.decode()}")
+
+
 def imported_id(source: str, field: str, made_of: str) -> str:
     """Id that an import makes for a row: of the source system, the field, and what it is made of, as JSON."""
     return _uuid5(f"import:{source}:{field}:{made_of}")

@@ -14,8 +14,9 @@ from transfer_gate.model.state import EMPTY, FormerState, ProspectState, StateNu
 
 #: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
 #: A state without a number is of format 1. Those of format 1 and 2 are read as `FormerState`; one of format 3 lacks
-#: members only, those of a history that exceeded its bounds.
-STATE_FORMAT: Final = 4
+#: members only, those of a history that exceeded its bounds. Format 5 is 4 with served indexes beside the states
+#: (`records.served`): an older version would release without noting to whom.
+STATE_FORMAT: Final = 5
 _LATEST_FORMER: Final = 2
 
 #: 2000-01-01 and 3000-01-01 (UTC), ms since the epoch.

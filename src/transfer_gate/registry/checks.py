@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Notice, Partner, Registry
-from transfer_gate.model.topics import Topics
+from transfer_gate.model.reviewed import TOPIC_PATTERN
+from transfer_gate.model.topics import PartyTopicKind, Topics
 from transfer_gate.registry.diff import in_paris
 from transfer_gate.registry.yamlfile import Steps, did_you_mean, dotted
 
@@ -93,13 +94,24 @@ def _topic_errors(partners: Mapping[str, Partner]) -> Iterator[Problem]:
     for name, partner in sorted(partners.items()):
         for found in Topics().of_party(partner):
             topic, kind = found.name, found.kind
-            path = ("partners", name, "topic" if partner.topic and kind == "partner" else "party_id")
+            path = ("partners", name, *_names_topic(partner, kind))
             mine = f"the topic of {'' if kind == 'partner' else f'{kind} of '}partner {name}"
-            if topic in (".", "..") or topic.startswith("__"):
+            if not re.fullmatch(TOPIC_PATTERN, topic):
+                yield Problem(path, "must be 1 to 149 letters, digits, '.', '_' or '-'")
+            elif topic in (".", "..") or topic.startswith("__"):
                 yield Problem(path, f"topic {topic}: Kafka keeps this name for itself")
             elif (owner := taken.setdefault(_folded(topic), mine)) != mine:
                 what = f"topic {topic} is {owner} ('.' and '_' count as equal); each partner needs its own"
                 yield Problem(path, what)
+
+
+def _names_topic(partner: Partner, kind: PartyTopicKind) -> Steps:
+    """The field that names a topic of a partner."""
+    if kind == "partner" and partner.topic:
+        return ("topic",)
+    if kind == "suppressions" and partner.suppression is not None and partner.suppression.topic:
+        return ("suppression", "topic")
+    return ("party_id",)
 
 
 def _own_topics() -> Iterator[str]:

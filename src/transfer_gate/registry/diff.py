@@ -98,6 +98,7 @@ FIELDS: Final[dict[str, tuple[str, tuple[Reason, ...]]]] = {
     "policy.list_changes": ("when the list of partners changes", ("li-recipient-expected",)),
     "policy.minor_unknown_age": ("when the age is unknown", ("minor-consent",)),
     "policy.bloctel_max_age_days": ("days a Bloctel check is good for", ("phone-optout-bloctel",)),
+    "policy.recall_memory_days": ("days for which it is kept what a partner was served", ()),
     "policy.clock_skew_seconds": ("seconds a clock may be ahead", ("clock-sane",)),
     "policy.unidentified_ids": ("prospect ids that stand for nobody", ("prospect-unidentified",)),
     "policy.own_parties": ("own names of parties", _OPPOSED),

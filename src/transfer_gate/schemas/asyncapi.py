@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from transfer_gate.model.topics import Topics
-from transfer_gate.schemas.headers import Schema, release_headers
+from transfer_gate.schemas.headers import Schema, release_headers, suppression_headers
 from transfer_gate.schemas.records import VERSION
 
 #: https://www.asyncapi.com/docs/reference/specification/v3.0.0
@@ -72,6 +72,24 @@ def _channels(topics: Topics) -> Mapping[str, _Channel]:
             "delete",
             "The transfer_id.",
             _schema("delivery-report"),
+        ),
+        "suppressions": _Channel(
+            "suppressions.{party_id}",
+            "What one partner must stop using, as of now: in each record its whole stop state for a person. A "
+            "partner's file may name another topic (`suppression.topic`).",
+            ("send",),
+            "compact",
+            _PROSPECT,
+            _schema("suppression"),
+            suppression_headers(),
+        ),
+        "suppression-acks": _Channel(
+            "suppression-acks.{party_id}",
+            "What one partner did about the records of its suppression topic.",
+            (),
+            "delete",
+            _PROSPECT,
+            _schema("acknowledgement"),
         ),
         "quarantine": _Channel(
             topics.quarantine,

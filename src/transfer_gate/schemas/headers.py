@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from transfer_gate.records import quarantined, released, replay_requests
+from transfer_gate.records import quarantined, released, replay_requests, suppressions
 from transfer_gate.records.headers import REPLAY_ACTION, Header
 
 Schema: TypeAlias = dict[str, Any]
@@ -11,8 +11,12 @@ Schema: TypeAlias = dict[str, Any]
 
 def release_headers() -> Schema:
     """Headers of a record of a partner's topic."""
-    texts = {header.name: {"type": "string", "description": header.about} for header in released.HEADERS}
-    return {"type": "object", "properties": texts, "required": _required(released.HEADERS)}
+    return _plain(released.HEADERS)
+
+
+def suppression_headers() -> Schema:
+    """Headers of a record of a suppression topic."""
+    return _plain(suppressions.HEADERS)
 
 
 def quarantine_headers() -> Schema:
@@ -37,6 +41,11 @@ def replay_headers() -> Schema:
         "if": rewraps,
         "else": {"required": _required(quarantined.HEADERS)},
     }
+
+
+def _plain(headers: Iterable[Header]) -> Schema:
+    texts = {header.name: {"type": "string", "description": header.about} for header in headers}
+    return {"type": "object", "properties": texts, "required": _required(headers)}
 
 
 def _texts(headers: Iterable[Header]) -> Schema:

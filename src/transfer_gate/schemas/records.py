@@ -11,11 +11,13 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.terms import CHANNELS, REASONS
 from transfer_gate.model.transfer import Transfer
+from transfer_gate.records.acknowledgements import Acknowledgement
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
 from transfer_gate.records.deliveries import DeliveryReport
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
+from transfer_gate.records.suppressions import SuppressionRecord
 from transfer_gate.schemas.headers import Schema, quarantine_headers, replay_headers
 
 #: Version of the shapes: what a reader of version 1 can read stays version 1.
@@ -63,7 +65,11 @@ def _with_nulls(schema: Schema) -> Schema:
 
 
 def _released(name: str) -> Schema:
-    schema = _of_structs(name, ReleasedRecord)
+    return _closed(name, ReleasedRecord)
+
+
+def _closed(name: str, kind: Any) -> Schema:
+    schema = _of_structs(name, kind)
     for part in _parts(schema):
         if "properties" in part:
             part["additionalProperties"] = False
@@ -197,6 +203,8 @@ _BUILDERS: Final[Mapping[str, Callable[[str], Schema]]] = {
     "transfer": _transfer,
     "consent-event": _consent,
     "released-record": _released,
+    "suppression": lambda name: _closed(name, SuppressionRecord),
+    "acknowledgement": lambda name: _of_structs(name, Acknowledgement),
     "decision-record": _decision,
     "delivery-report": lambda name: _of_structs(name, DeliveryReport),
     "quarantine-headers": lambda name: _finished(name, quarantine_headers()),

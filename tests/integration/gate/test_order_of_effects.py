@@ -86,7 +86,7 @@ async def test_a_round_has_the_effects_on_a_broker_that_it_has_without_one(
 ) -> None:
     topics = Topics(namespace.topic_prefix, namespace.app_id)
     book = book_of(tmp_path, topics)
-    outputs = (book.changelog, book.ledger, book.quarantine, book.decisions, *book.partner_topics.values())
+    outputs = book.outputs
     await make_topics(bootstrap_servers, {topic: {} for topic in (*book.inputs, *outputs)}, 1)
 
     without = Heart(monkeypatch, book)

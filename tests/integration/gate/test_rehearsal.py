@@ -20,7 +20,6 @@ import pytest_asyncio
 from tests.support.clients import read_all
 from tests.support.processes import running
 from tests.support.stream_gate import StreamGate, json_of, open_gate
-from tests.support.topics import make_topics
 from tests.support.workers import PATIENCE
 from transfer_gate.model.transfer import INVENTED
 
@@ -53,9 +52,6 @@ async def rehearsing(bootstrap_servers: str, tmp_path_factory: pytest.TempPathFa
         ]
         policy.write_text("\n".join(raised), "utf-8")
         await asyncio.to_thread(place.apply_topics)
-        prefix = gate.topics.prefix
-        both: dict[str, dict[str, str]] = {f"{prefix}suppressions.{PARTY}": {}, f"{prefix}suppression-acks.{PARTY}": {}}
-        await make_topics(bootstrap_servers, both, 1)
         await gate.worker.terminate()
         await place.start_worker().until_ready()
         yield gate
@@ -152,23 +148,22 @@ async def test_the_consumer_of_the_kit_takes_each_transfer_once_through_a_kill_a
     for person in people[10:]:
         await ask(gate, person, address("invented@example.org"))
     await gate.settled()
-    notice = {
-        "notice_id": f"n-{who}", "prospect_id": people[0], "party_id": PARTY, "transfer_ids": [], "version": 1,
-        "stopped": [{"channels": "all", "purposes": "all", "cause": "withdrawal", "since": LONG_AGO}],
-        "due_at": LONG_AGO,
-    }  # fmt: skip
-    stops, key = f"{prefix}suppressions.{PARTY}", people[0].encode()
-    await gate.producer.send_and_wait(stops, orjson.dumps(notice), key=key)
+    withdrawal = gate.events.against("withdrawal", people[0], f"w-{who}")
+    await gate.send(gate.topics.consents, withdrawal, people[0].encode())
+    await gate.settled()
+    suppressions = f"{prefix}suppressions.{PARTY}"
+    (notice,) = [json_of(record) async for record in read_all(gate.place.bootstrap_servers, [suppressions], 2)]
+    assert (notice["prospect_id"], notice["version"], notice["stopped"][0]["cause"]) == (people[0], 1, "withdrawal")
     wanted = {body["transfer_id"] for body in await released(gate)}
     acks = f"{prefix}suppression-acks.{PARTY}"
     with consumer(gate, store, log) as process:
         await until(lambda: {row[0] for row in rows(store, taken)} == wanted, process, log)
         await until(lambda: bool(rows(store, "SELECT 1 FROM stops")), process, log)
         deadline = time.monotonic() + PATIENCE
-        while not (found := [json_of(r) async for r in read_all(gate.place.bootstrap_servers, [acks], 1)]):
+        while not (found := [json_of(r) async for r in read_all(gate.place.bootstrap_servers, [acks], 2)]):
             assert time.monotonic() < deadline, await asyncio.to_thread(log.read_text)
             await asyncio.sleep(0.1)
-    assert (found[0]["notice_id"], found[0]["state"]) == (f"n-{who}", "applied")
+    assert (found[0]["notice_id"], found[0]["state"]) == (notice["notice_id"], "applied")
     assert len(rows(store, taken)) == len(wanted), "no double"
 
     kit: dict[str, Any] = {"__name__": "kit"}
@@ -182,8 +177,10 @@ async def test_the_consumer_of_the_kit_takes_each_transfer_once_through_a_kill_a
         kit["stop"](opened, people[0], notice | {"version": 2, "stopped": []})
         kit["stop"](opened, people[0], notice)
         assert kit["usable"](opened, next(b for b in bodies if b["prospect_id"] == people[0]), "email"), "lifted stays"
-        erasure = [{"channels": "all", "purposes": "all", "cause": "erasure", "since": LONG_AGO}]
-        kit["stop"](opened, people[1], notice | {"stopped": erasure})
+        erasure = [{"cause": "erasure", "since": body["released_at"]}]
+        kit["stop"](opened, people[1], notice | {"stopped": erasure, "transfer_ids": []})
+        assert opened.execute("SELECT body FROM transfers WHERE prospect_id = ?", (people[1],)).fetchone() != (None,)
+        kit["stop"](opened, people[1], notice | {"stopped": erasure, "transfer_ids": [body["transfer_id"]]})
         assert not kit["take"](opened, body), "not taken again after an erasure"
         assert opened.execute("SELECT body FROM transfers WHERE prospect_id = ?", (people[1],)).fetchone() == (None,)
 

@@ -100,9 +100,9 @@ async def test_what_a_feed_brings_is_decided_and_committed_after_the_take_over(w
     effects = list(world.heart.effects)
     assert effects[:3] == ["begin", "keep [0] stopped []", "fence and restore"]
     assert "produce partner.acme p-1 email sms" in effects
-    assert effects[-3:] == ["commit", "table consent up to 1", "counted"]
+    assert effects[-3:] == ["commit", "table consent up to 2", "counted"]
     assert (world.feed.rejoined, world.gate.partitions, world.gate.ready) == (0, {}, False)
-    assert world.gate.restored(0) == 1
+    assert world.gate.restored(0) == 2
 
 
 async def test_a_commit_without_an_answer_ends_in_a_new_assignment_that_decides_the_same(world: World) -> None:

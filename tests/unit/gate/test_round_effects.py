@@ -3,6 +3,7 @@
 No Faust and no broker. tests/integration/gate/test_order_of_effects.py compares the real writer with the recording one.
 """
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from transfer_gate.gate.integrity.logs import HistoryLost
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.coordinator import Fenced, RecordRefused, RoundFailed
 from transfer_gate.observe import metrics
+from transfer_gate.policy import recall
 from transfer_gate.records import ids
 from transfer_gate.records.partitioner import MURMUR2, Placement
+from transfer_gate.records.suppressions import Stopped, decode_suppression
 
 #: Keys have a home in one of two partitions.
 TWO = Placement(MURMUR2, 2)
@@ -29,9 +32,10 @@ RELEASE = [
     "produce partner.acme p-1 email sms",
     "produce decisions p-1 attempt 1: email sms",
     "produce changelog p-1 state",
-    "note consents=1 transfers=1 strays=0; changelog=1 ledger=0",
+    "produce changelog p-1 served",
+    "note consents=1 transfers=1 strays=0; changelog=2 ledger=0",
     "commit",
-    "table consent up to 1",
+    "table consent up to 2",
     "counted",
 ]
 
@@ -254,6 +258,127 @@ async def test_an_event_that_can_not_be_read_is_copied_and_blocks_in_one_transac
     ]
 
 
+async def test_a_withdrawal_recalls_in_its_own_transaction_what_was_served_before(heart: Heart, book: Rulebook) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1", partners=("acme", "helios")))
+    await heart.round()
+    heart.bring(book.consents, heart.withdrawal("p-1"))
+    assert await heart.round() == [
+        "clock",
+        "fold consents 1",
+        "produce suppressions.acme p-1 version 1: withdrawal email sms",
+        "produce suppressions.helios p-1 version 1: withdrawal email sms",
+        "produce changelog p-1 state",
+        "produce changelog p-1 served",
+        "note consents=2 transfers=1 strays=0; changelog=5 ledger=0",
+        "commit",
+        "table consent up to 5",
+        "counted",
+    ]
+
+
+async def test_an_opposition_of_the_same_round_forbids_the_release_and_recalls_nothing(
+    heart: Heart, book: Rulebook
+) -> None:
+    heart.bring(book.consents, heart.consent("p-1"), heart.withdrawal("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    assert not [effect for effect in await heart.round() if "suppressions" in effect or "served" in effect]
+
+
+async def test_what_is_repeated_or_takes_away_nothing_more_recalls_nothing(heart: Heart, book: Rulebook) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    await heart.round()
+    heart.bring(book.consents, heart.withdrawal("p-1"), heart.withdrawal("p-1"), heart.objection("p-1"))
+    assert [effect for effect in await heart.round() if "suppressions" in effect] == [
+        "produce suppressions.acme p-1 version 1: withdrawal email sms"
+    ]
+
+
+async def test_a_later_release_lifts_what_it_covers_by_a_new_record(heart: Heart, book: Rulebook) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    await heart.round()
+    an_hour_ago = NOW - dt.timedelta(hours=1)
+    heart.bring(book.consents, heart.withdrawal("p-1", an_hour_ago), heart.consent_again("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1", "t-2", channels=("email",)))
+    assert [effect for effect in await heart.round() if "suppressions" in effect or "partner" in effect] == [
+        "produce suppressions.acme p-1 version 1: withdrawal email sms",
+        "produce suppressions.acme p-1 version 2: withdrawal sms",
+        "produce partner.acme p-1 email",
+    ]
+
+
+async def test_after_an_erasure_a_notice_names_ids_and_the_cause_alone(heart: Heart, book: Rulebook) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    await heart.round()
+    heart.bring(book.consents, heart.withdrawal("p-1"), heart.erasure("p-1"))
+    await heart.round()
+    topic = book.suppression_topics["acme"]
+    withdrawn, erased = (decode_suppression(each.value) for each in heart.recorder.written if each.topic == topic)
+    assert withdrawn is not None
+    assert erased is not None
+    assert erased.stopped == (Stopped(cause="erasure", since=NOW),)
+    assert erased.transfer_ids == withdrawn.transfer_ids == (ids.transfer_id("t", "acme"),)
+    assert (withdrawn.version, erased.version) == (1, 2)
+    assert withdrawn.notice_id != erased.notice_id
+    assert erased.due_at == NOW + dt.timedelta(hours=24)
+
+
+async def test_a_release_after_an_erasure_lifts_its_channels_and_what_came_before_is_still_to_be_erased(
+    heart: Heart, book: Rulebook
+) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    await heart.round()
+    heart.bring(book.consents, heart.erasure("p-1", NOW - dt.timedelta(hours=1)), heart.consent_again("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1", "t-2", channels=("email",)))
+    await heart.round()
+    topic = book.suppression_topics["acme"]
+    erased, lifted = (decode_suppression(each.value) for each in heart.recorder.written if each.topic == topic)
+    assert erased is not None
+    assert lifted is not None
+    assert [stopped.channels for stopped in (*erased.stopped, *lifted.stopped)] == [
+        (),
+        ("sms", "automated_call", "live_call", "postal"),
+    ]
+    assert erased.transfer_ids == lifted.transfer_ids == (ids.transfer_id("t", "acme"),)
+    assert (lifted.version, lifted.due_at) == (2, erased.due_at)
+
+
+async def test_a_commit_that_fails_leaves_no_notice_and_the_next_owner_writes_the_same(
+    heart: Heart, book: Rulebook
+) -> None:
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1"))
+    await heart.round()
+    withdrawal = heart.acknowledge(book.consents, heart.withdrawal("p-1"))
+    heart.recorder.fails["commit"] = RoundFailed("the coordinator does not answer")
+    heart.fetch(withdrawal)
+    with pytest.raises(RoundFailed):
+        await heart.round()
+    first = [effect for effect in heart.effects if "suppressions" in effect]
+    heart.effects.clear()
+    heart.recorder.fails.clear()
+    heart.take_over(heart.recorder.offsets)
+    heart.pass_markers(book.strays, 0)
+    heart.fetch(withdrawal)
+    assert first == [effect for effect in await heart.round() if "suppressions" in effect] != []
+
+
+async def test_where_too_many_parties_were_served_further_ones_are_quarantined(
+    monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook
+) -> None:
+    monkeypatch.setattr(recall, "MOST_PARTIES", 1)
+    heart.bring(book.consents, heart.consent("p-1"))
+    heart.bring(book.transfers, heart.transfer("p-1", partners=("acme", "helios")))
+    effects = await heart.round()
+    assert "produce partner.acme p-1 email sms" in effects
+    assert "produce decisions p-1 attempt 1: email:history-overflow sms:history-overflow" in effects
+    assert not [effect for effect in effects if "partner.helios" in effect]
+
+
 async def test_a_stray_goes_home_in_the_transaction_that_found_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -286,9 +411,11 @@ async def test_a_replay_is_a_fresh_decision_and_its_ledger_entry_is_in_the_same_
         "decide replay 0 knowing consents below 1",
         "produce partner.acme p-1 email sms",
         "produce decisions p-1 attempt 2: email sms",
+        "produce changelog p-1 served",
         "produce ledger replayed at 2",
-        "note consents=1 transfers=1 replay=1 strays=0; changelog=1 ledger=1",
+        "note consents=1 transfers=1 replay=1 strays=0; changelog=3 ledger=1",
         "commit",
+        "table consent up to 3",
         "table ledger up to 1",
         "counted",
     ]
@@ -415,9 +542,9 @@ def fail(heart: Heart, step: str) -> type[Exception]:
         ("watermark", 2),
         ("fold and decide", 3),
         ("produce", 4),
-        ("note", 7),
-        ("commit", 8),
-        ("fence", 8),
+        ("note", 8),
+        ("commit", 9),
+        ("fence", 9),
     ],
 )
 async def test_a_step_that_fails_leaves_nothing_behind_and_the_next_owner_does_the_same(

@@ -100,9 +100,11 @@ def test_the_first_partners_have_a_label_of_their_own_and_the_rest_share_one() -
 def nothing_decided() -> Iterator[None]:
     """The metrics of decisions are those of the process: nobody else's are in them, and none are left."""
     metrics.DECISIONS.clear()
+    metrics.NOTICES.clear()
     metrics.RESTORE_REMAINING.clear()
     yield
     metrics.DECISIONS.clear()
+    metrics.NOTICES.clear()
 
 
 @pytest.mark.usefixtures("nothing_decided")
@@ -116,6 +118,7 @@ def test_the_largest_registry_has_a_bounded_number_of_series() -> None:
         for partner in (*book.partner_topics, *invented, ""):
             work.outcomes[partner, outcome] += 1
         work.quarantined[outcome] += outcome != RELEASED
+    work.notices.update(list(book.partner_topics))
     meter.round(work, RoundRecords(), 0.1)
     topics = book.inputs
     snapshots = [

@@ -18,6 +18,7 @@ from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.model.topics import PartyTopicKind, Topics
 from transfer_gate.records import headers
+from transfer_gate.records.acknowledgements import Acknowledgement
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.decisions import DecisionRecord
@@ -25,6 +26,7 @@ from transfer_gate.records.deliveries import DeliveryReport
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
+from transfer_gate.records.suppressions import SuppressionRecord
 from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import load_registry
 from transfer_gate.registry.parse import parse_object
@@ -61,6 +63,8 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
     "transfer": lambda value: decode_transfer(msgspec.json.encode(value)),
     "consent-event": _consent,
     "released-record": _of_struct(ReleasedRecord),
+    "suppression": _of_struct(SuppressionRecord),
+    "acknowledgement": _of_struct(Acknowledgement),
     "decision-record": _of_struct(DecisionRecord),
     "ledger-entry": _of_struct(LedgerEntry),
     "audit-act": _of_struct(AuditEvent),
@@ -133,6 +137,7 @@ def test_an_invalid_example_is_refused_by_schema_and_code(path: Path) -> None:
 #: Records that the gate or its commands write.
 WRITTEN: Final[dict[str, type[msgspec.Struct]]] = {
     "released-record": ReleasedRecord,
+    "suppression": SuppressionRecord,
     "decision-record": DecisionRecord,
     "ledger-entry": LedgerEntry,
     "audit-act": AuditEvent,
