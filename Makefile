@@ -97,7 +97,7 @@ sbom: $(DEPLOY_VENV)/.ready ## what the image's Python packages are: dist/sbom.c
 lint: $(VENV)/.ready $(LINT_VENV)/.ready ## ruff and mypy --strict
 	$(LINT_BIN)/ruff check .
 	$(LINT_BIN)/ruff format --check .
-	$(LINT_BIN)/mypy --strict --python-executable $(BIN)/python src tests
+	$(LINT_BIN)/mypy --strict --python-executable $(BIN)/python src tests benchmarks
 
 format: $(LINT_VENV)/.ready ## let ruff write what it would complain about
 	$(LINT_BIN)/ruff check --fix .

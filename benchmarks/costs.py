@@ -21,6 +21,7 @@ from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Output, Outputs
 from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.recalls import Recalls
 from transfer_gate.gate.round import Round
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice, Tables
@@ -99,7 +100,8 @@ def main() -> None:
         RecordDecision("policy", transfer, decide(transfer, state, book.registry, now))
         for transfer, state in zip(decoded, states, strict=True)
     ]
-    outputs = Outputs(book, now, Keys(UNSEALED, Overlay(tables.consent), now.date()))
+    keys, recalls = Keys(UNSEALED, Overlay(tables.consent), now.date()), Recalls(book, tables.consent, now)
+    outputs = Outputs(book, now, keys, recalls)
     laid_out = [outputs.of(each, record, position) for each, record in zip(decided, transfers, strict=True)]
 
     def packed() -> Batches:

@@ -18,6 +18,7 @@ from transfer_gate.gate.inbox import Record
 from transfer_gate.gate.keys import Keys
 from transfer_gate.gate.outputs import Outputs
 from transfer_gate.gate.overlay import Overlay
+from transfer_gate.gate.recalls import Recalls
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.gate.table import MemorySlice
 from transfer_gate.model.state import EMPTY
@@ -122,8 +123,9 @@ def main() -> int:
         state = fold(state, decode_consent(json.dumps(event).encode(), b"p-000001"), offset)
     raw = json.dumps(TRANSFER).encode()
     now = dt.datetime(2026, 10, 5, 8, tzinfo=dt.UTC)
-    keys = Keys(UNSEALED, Overlay(MemorySlice()), now.date())
-    outputs = Outputs(Rulebook.of(Topics(), registry), now, keys)
+    book, table = Rulebook.of(Topics(), registry), MemorySlice()
+    keys, recalls = Keys(UNSEALED, Overlay(table), now.date()), Recalls(book, table, now)
+    outputs = Outputs(book, now, keys, recalls)
     record: Record = ConsumerRecord(
         "prospect-transfers", 0, 1, 0, 0, b"p-000001", raw, None, len(b"p-000001"), len(raw), ()
     )

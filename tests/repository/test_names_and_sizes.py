@@ -36,7 +36,6 @@ SHARED_MODULES: Final = {
     "records": "schemas of what `records` encodes",
     "registry": "its types; the package that reads them",
     "run": "what a package does, from start to end",
-    "served": "its type; its encoding",
     "service": "of two programs that answer on the metrics port",
     "state": "its type; its encoding",
     "topics": "their names; how they are made",

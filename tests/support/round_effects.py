@@ -33,7 +33,7 @@ from transfer_gate.records.ledger import decode_entry
 from transfer_gate.records.partitioner import ANYWHERE, Placement
 from transfer_gate.records.quarantined import decode_quarantined
 from transfer_gate.records.released import ReleasedRecord
-from transfer_gate.records.served import prospect_of
+from transfer_gate.records.state import prospect_of
 from transfer_gate.records.suppressions import SuppressionRecord
 from transfer_gate.registry import load_registry
 

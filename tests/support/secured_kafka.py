@@ -22,7 +22,7 @@ from tests.support.token_server import AUDIENCE, TokenServer
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.kafka.clients import client_options
 from transfer_gate.kafka.session import open_session
-from transfer_gate.local import kafka_config
+from transfer_gate.local import broker
 from transfer_gate.local.jars import cache_folder, kafka_jars, kafka_versions
 from transfer_gate.local.java import archive_flags, archive_folder, find_java
 from transfer_gate.local.loopback import LOOPBACK, free_port, is_free
@@ -167,7 +167,7 @@ class SecuredKafka:
         chain = b"".join(part.bytes() for part in server.cert_chain_pems)
         (self.folder / "server.pem").write_bytes(_private_key(server) + chain)
         (self.folder / "server.properties").write_text(self._properties(), encoding="ascii")
-        log = kafka_config.log_config(kafka_versions()[-1])
+        log = broker.log_config(kafka_versions()[-1])
         (self.folder / log.file).write_text(log.content, encoding="ascii")
         java, jars = find_java(), kafka_jars()
         use_archive, _ = archive_flags(archive_folder(java, jars, cache_folder()))
@@ -226,8 +226,8 @@ class SecuredKafka:
         login = "org.apache.kafka.common.security.scram.ScramLoginModule"
         settings = {
             "process.roles": "broker,controller",
-            "node.id": str(kafka_config.NODE_ID),
-            "controller.quorum.voters": f"{kafka_config.NODE_ID}@{controller}",
+            "node.id": str(broker.NODE_ID),
+            "controller.quorum.voters": f"{broker.NODE_ID}@{controller}",
             "controller.listener.names": "CONTROLLER",
             "listeners": f"SCRAM://{scram},MUTUAL://{mutual},CONTROLLER://{controller}{more}",
             "advertised.listeners": f"SCRAM://{scram},MUTUAL://{mutual}{more}",
@@ -247,7 +247,7 @@ class SecuredKafka:
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             # ANONYMOUS is who comes by the controller's listener, which no client knows: the broker itself.
             "super.users": f"User:{ADMIN};User:ANONYMOUS",
-            "log.dirs": kafka_config.LOG_DIR,
+            "log.dirs": broker.LOG_DIR,
             **(_of_tokens(self._tokens) if self._tokens else {}),
             **_SMALL,
         }

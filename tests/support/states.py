@@ -5,8 +5,7 @@ from tests.support.workers import Installation
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.policy.fold import fold, fold_unreadable
 from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.served import prospect_of
-from transfer_gate.records.state import encode_state, received_at
+from transfer_gate.records.state import encode_state, prospect_of, received_at
 
 #: Partition and key of a prospect to the bytes of its state.
 States = dict[tuple[int, bytes], bytes]

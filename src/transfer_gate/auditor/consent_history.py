@@ -22,8 +22,7 @@ from transfer_gate.kafka.spans import SpanReader
 from transfer_gate.model.state import Bounds, OneState, ProspectState, States
 from transfer_gate.records import headers as names
 from transfer_gate.records.consents import ConsentFold
-from transfer_gate.records.partitioner import stray_offset
-from transfer_gate.records.placements import UNGROWN, Placements
+from transfer_gate.records.partitioner import UNGROWN, Placements, stray_offset
 from transfer_gate.records.state import decode_state, received_at
 
 #: `timestamp_type` of a record whose time is the broker's own, not the producer's.

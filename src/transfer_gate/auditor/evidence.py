@@ -20,8 +20,7 @@ from transfer_gate.records.cloudevents import is_structured
 from transfer_gate.records.consents import ConsentFold
 from transfer_gate.records.decisions import DecisionRecord, decode_decision
 from transfer_gate.records.input_json import UnreadableRecord
-from transfer_gate.records.partitioner import stray_offset
-from transfer_gate.records.placements import Placements
+from transfer_gate.records.partitioner import Placements, stray_offset
 from transfer_gate.records.state import received_at
 from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.settings import Settings

@@ -33,7 +33,7 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.observe import metrics
 from transfer_gate.observe.health import serve_health
 from transfer_gate.observe.metrics import AUDIT_RECORDS, AUDITOR
-from transfer_gate.records.placements import Placements
+from transfer_gate.records.partitioner import Placements
 from transfer_gate.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from transfer_gate.doctor.finding import Finding
+from transfer_gate.doctor.local_checks import Finding
 from transfer_gate.kafka.cluster import ClockReading, Cluster, FoundTopic
 from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topics import Difference, Survey, survey

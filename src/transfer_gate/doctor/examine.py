@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from transfer_gate.doctor import cluster_checks, identity, local_checks
 from transfer_gate.doctor.cluster_checks import strays
-from transfer_gate.doctor.finding import Finding
+from transfer_gate.doctor.local_checks import Finding
 from transfer_gate.errors import BrokerUnavailable
 from transfer_gate.gate.rulebook import Rulebook
 from transfer_gate.kafka.access import AccessDenied

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from transfer_gate.doctor.finding import Finding
+from transfer_gate.doctor.local_checks import Finding
 from transfer_gate.errors import BrokerUnavailable, GateError
 from transfer_gate.gate.integrity.commit_note import note_of, read_note
 from transfer_gate.gate.integrity.identity import partitions_changed, require_order

@@ -7,15 +7,28 @@ import shutil
 import stat
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from transfer_gate.doctor.finding import Finding
+from msgspec import Struct
+
 from transfer_gate.errors import InvalidInput
 from transfer_gate.model.registry import Registry
 from transfer_gate.policy.written import is_compiled
 from transfer_gate.records.sealing import load_master_keys
 from transfer_gate.registry import inspect
 from transfer_gate.settings import PREFIX, Settings
+
+Status = Literal["ok", "warn", "FAIL"]
+
+
+class Finding(Struct, frozen=True):
+    """What was looked at, how it is, what was found, and what to do (empty when nothing is to be done)."""
+
+    check: str
+    status: Status
+    found: str
+    do: str = ""
+
 
 _LIBRARIES: Final = ("faust-streaming", "aiokafka", "msgspec", "orjson", "pydantic")
 #: Free space under which a rocksdb state soon can't be written, and under which it is worth a look. Bytes.

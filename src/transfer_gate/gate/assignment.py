@@ -19,7 +19,7 @@ from transfer_gate.gate.takeover import NOTHING_TAKEN, STOPS, TakenOver
 from transfer_gate.kafka.coordinator import Fenced, RoundFailed
 from transfer_gate.kafka.unpacking import Look
 from transfer_gate.observe import metrics
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from transfer_gate.model.decision import PartnerDecision
 from transfer_gate.model.registry import Registry
 from transfer_gate.model.terms import Channel, Reason
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 from transfer_gate.policy.decide import decide_by
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.forms import is_unidentified

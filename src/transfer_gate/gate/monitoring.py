@@ -20,8 +20,8 @@ from transfer_gate.kafka.coordinator import Committed
 from transfer_gate.kafka.watermarks import Watermarks
 from transfer_gate.model.terms import RuleId
 from transfer_gate.observe import metrics
+from transfer_gate.observe.logs import summary
 from transfer_gate.observe.metrics import NONE, TIMELY_SECONDS, UNKNOWN, partner_labels
-from transfer_gate.observe.tracebacks import summary
 from transfer_gate.policy.decide import DEFINITIONS
 
 ASK_SECONDS: Final = 5.0

@@ -25,7 +25,7 @@ from transfer_gate.kafka.access import AccessDenied
 from transfer_gate.kafka.batches import Batches
 from transfer_gate.kafka.coordinator import RoundFailed
 from transfer_gate.kafka.produce import Place, Written
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 from transfer_gate.records.commit_notes import CommitNote
 from transfer_gate.records.sealing import UNSEALED, Sealing
 

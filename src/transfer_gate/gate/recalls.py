@@ -20,7 +20,7 @@ from transfer_gate.policy.recall import Served, forget, has_room, serve, take_aw
 from transfer_gate.policy.state_facts import state_facts
 from transfer_gate.policy.view import view_of
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.served import decode_served, encode_served, prospect_of, served_key
+from transfer_gate.records.state import decode_served, encode_served, prospect_of, served_key
 from transfer_gate.records.suppressions import WRITTEN_HEADERS, encode_suppression, suppression_of
 
 #: One record to write: topic, key, value, headers.

@@ -16,11 +16,10 @@ from msgspec.structs import replace
 
 from transfer_gate.gate.table import Slice, Tables
 from transfer_gate.model.state import EMPTY, ProspectState
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 from transfer_gate.policy.recall import served_before
 from transfer_gate.records.sealing import is_key_of_day, owner_of_day
-from transfer_gate.records.served import decode_served, prospect_of
-from transfer_gate.records.state import decode_state
+from transfer_gate.records.state import decode_served, decode_state, prospect_of
 
 _DAY_MS: Final = 86_400_000
 #: A retention of a hundred years is one without limit; beyond some more, dates end.

@@ -23,8 +23,7 @@ from transfer_gate.records.ledger import newest_of
 from transfer_gate.records.partitioner import known_at
 from transfer_gate.records.quarantined import MalformedHeaders, decode_quarantined
 from transfer_gate.records.sealing import is_key_of_day
-from transfer_gate.records.served import decode_served, encode_served, prospect_of
-from transfer_gate.records.state import decode_state, encode_state
+from transfer_gate.records.state import decode_served, decode_state, encode_served, encode_state, prospect_of
 
 #: States and entries of one transaction.
 TOGETHER: Final = 500

@@ -18,7 +18,7 @@ import msgspec
 from transfer_gate.errors import InvalidInput
 from transfer_gate.imports.mapping import ImportMapping
 from transfer_gate.imports.readers import Row
-from transfer_gate.records.json_names import names_twice
+from transfer_gate.records.input_json import names_twice
 
 Format = Literal["csv", "jsonl", "parquet"]
 

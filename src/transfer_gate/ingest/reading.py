@@ -18,7 +18,7 @@ from transfer_gate.imports.readers import Cells, Read, Readers, Rejection, word_
 from transfer_gate.ingest.source import ITEM, WHOLE_BODY, Regulation, Source
 from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.ids import imported_id
-from transfer_gate.records.json_names import names_twice
+from transfer_gate.records.input_json import names_twice
 
 #: Most entries of one list of events: each may make records.
 MOST_ITEMS: Final = 1000

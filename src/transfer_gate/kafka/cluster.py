@@ -30,7 +30,7 @@ from transfer_gate.kafka.requests import (
     not_described,
     operations_of,
 )
-from transfer_gate.records.placements import Placements, earlier_of
+from transfer_gate.records.partitioner import Placements, earlier_of
 from transfer_gate.settings import Settings
 
 #: How long one request may take, and how long new topics may take to get their leaders.

@@ -18,7 +18,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from transfer_gate.kafka.requests import TopicIds
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 
 logger = logging.getLogger(__name__)
 

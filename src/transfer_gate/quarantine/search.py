@@ -25,7 +25,7 @@ from transfer_gate.records.ledger import (
     newest_of,
     state_of,
 )
-from transfer_gate.records.placements import Placements
+from transfer_gate.records.partitioner import Placements
 from transfer_gate.records.quarantined import MalformedHeaders, Quarantined, decode_quarantined
 from transfer_gate.records.sealing import owner_of
 

@@ -13,8 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from transfer_gate.records.headers import CONTENT_TYPE, Headers
-from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord
-from transfer_gate.records.json_names import names_twice
+from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, names_twice
 
 STRUCTURED: Final = b"application/cloudevents+json"
 #: Headers that declare it, for an envelope that comes without headers: from a file.

@@ -14,8 +14,14 @@ from transfer_gate.policy.fold import erases, fold, fold_unreadable, without_key
 from transfer_gate.records.cloudevents import NotAnEnvelope, body_of, is_structured
 from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, reason_of, without_nulls
-from transfer_gate.records.json_names import names_twice, quotes_of_consent
+from transfer_gate.records.input_json import (
+    NAMED_TWICE,
+    UnreadableRecord,
+    names_twice,
+    quotes_of_consent,
+    reason_of,
+    without_nulls,
+)
 from transfer_gate.records.partitioner import beside_stray, is_stray_name
 
 _CONSENT: Final = msgspec.json.Decoder[ConsentEvent](ConsentEvent)

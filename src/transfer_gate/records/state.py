@@ -1,7 +1,11 @@
-"""The folded state of a prospect as bytes: the value of the consent changelog, JSON that an operator can read.
+"""The state of a prospect as bytes: values of the consent changelog, JSON that an operator can read. The folded
+consents stand under the record key, the served index beside them, under a key of its own.
 
-Its first member is the number of its format. A program must not read a state of a later format than its own: it would
-write it back without what it does not know, and a withdrawal may be among that.
+The first member of a state is the number of its format. A program must not read a state of a later format than its own:
+it would write it back without what it does not know, and a withdrawal may be among that.
+
+Both stand in one topic: so one restore brings both, and they move together to another partition. The index is apart
+from the state: so a release does not write the history of a person anew.
 """
 
 import datetime as dt
@@ -10,12 +14,13 @@ from typing import Final
 import msgspec
 
 from transfer_gate.errors import GateError
+from transfer_gate.model.served import NOBODY_SERVED, ServedIndex, ServedParty
 from transfer_gate.model.state import EMPTY, FormerState, ProspectState, StateNumber
 
 #: What this version writes. Every change of `ProspectState` that an older reader would lose needs the next number.
 #: A state without a number is of format 1. Those of format 1 and 2 are read as `FormerState`; one of format 3 lacks
 #: members only, those of a history that exceeded its bounds. Format 5 is 4 with served indexes beside the states
-#: (`records.served`): an older version would release without noting to whom.
+#: (`served_key`): an older version would release without noting to whom.
 STATE_FORMAT: Final = 5
 _LATEST_FORMER: Final = 2
 
@@ -23,9 +28,13 @@ _LATEST_FORMER: Final = 2
 _FIRST_MS: Final = 946_684_800_000
 _LAST_MS: Final = 32_503_680_000_000
 
+#: How the key of a served index begins. No prospect has it: it is not UTF-8.
+SERVED: Final = b"\xffserved-"
+
 _DECODER: Final = msgspec.json.Decoder(ProspectState)
 _FORMER: Final = msgspec.json.Decoder(FormerState)
-# Sorts proofs: the same events give the same bytes.
+_SERVED: Final = msgspec.json.Decoder(ServedIndex)
+# Sorts proofs and parties: the same events give the same bytes.
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 _BEGIN: Final = b'{"format":%d' % STATE_FORMAT
 # The comma ends the number: a state of format 20 begins like one of format 2.
@@ -75,3 +84,23 @@ def received_at(timestamp_ms: int) -> dt.datetime | None:
     the years 2000 to 2999: a broker whose clock is that wrong dates nothing.
     """
     return dt.datetime.fromtimestamp(timestamp_ms / 1000, dt.UTC) if _FIRST_MS <= timestamp_ms < _LAST_MS else None
+
+
+def served_key(prospect: bytes) -> bytes:
+    """Under which key of the consent table the served index of a prospect (record key) lies."""
+    return SERVED + prospect
+
+
+def prospect_of(key: bytes) -> bytes | None:
+    """Whose served index lies under this key of the consent table; None of every other key."""
+    return key[len(SERVED) :] if key.startswith(SERVED) else None
+
+
+def encode_served(parties: dict[str, ServedParty]) -> bytes | None:
+    """Write what each party was served; None where that is nothing."""
+    return _encode(ServedIndex(parties=parties)) if parties else None
+
+
+def decode_served(raw: bytes | None) -> ServedIndex:
+    """Read an index; no bytes is the empty one. Raises msgspec.DecodeError when the changelog is damaged."""
+    return NOBODY_SERVED if raw is None else _SERVED.decode(raw)

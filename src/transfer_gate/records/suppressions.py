@@ -1,10 +1,12 @@
-"""What a partner must stop using, as of now: the records of its suppression topic (contract section 5a)."""
+"""What a partner must stop using, as of now, and what it did about that: the records of its suppression topic, and of
+its acknowledgements (contract section 5a).
+"""
 
 import datetime as dt
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from transfer_gate.model.served import Cause, ServedParty
 from transfer_gate.model.terms import CHANNELS, Channel, Identifier, Instant, PartyId, Token
@@ -91,4 +93,29 @@ def decode_suppression(raw: bytes | None) -> SuppressionRecord | None:
     try:
         return _DECODER.decode(raw or b"")
     except msgspec.DecodeError:
+        return None
+
+
+AcknowledgedState = Literal["received", "applied", "unknown", "refused"]
+
+
+class Acknowledgement(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """`received`: it will be applied; `applied`: done; `unknown`: the partner does not have the person; `refused`: with
+    the reason in `detail`. Its key is the `prospect_id` of the notice.
+    """
+
+    notice_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    state: AcknowledgedState
+    at: Instant
+    detail: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+_ACKNOWLEDGEMENT: Final = msgspec.json.Decoder(Acknowledgement)
+
+
+def decode_acknowledgement(raw: bytes | None) -> Acknowledgement | None:
+    """Read an acknowledgement; None when it can't be read."""
+    try:
+        return _ACKNOWLEDGEMENT.decode(raw or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None

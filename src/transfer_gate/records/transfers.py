@@ -8,8 +8,15 @@ from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.cloudevents import NotAnEnvelope, body_of, is_structured
 from transfer_gate.records.forms import fault_in
 from transfer_gate.records.headers import Headers
-from transfer_gate.records.input_json import NAMED_TWICE, UnreadableRecord, is_json, reason_of, without_nulls
-from transfer_gate.records.json_names import names_twice, quotes_of_transfer
+from transfer_gate.records.input_json import (
+    NAMED_TWICE,
+    UnreadableRecord,
+    is_json,
+    names_twice,
+    quotes_of_transfer,
+    reason_of,
+    without_nulls,
+)
 
 _TRANSFER: Final = msgspec.json.Decoder(Transfer)
 

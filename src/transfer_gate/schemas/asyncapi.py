@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from transfer_gate.model.topics import Topics
-from transfer_gate.schemas.headers import Schema, release_headers, suppression_headers
-from transfer_gate.schemas.records import VERSION
+from transfer_gate.schemas.records import VERSION, Schema, release_headers, suppression_headers
 
 #: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 SPECIFICATION: Final = "3.0.0"

@@ -1,8 +1,10 @@
-"""JSON Schemas (2020-12) of everything that others read or write, generated from the code that reads and writes it."""
+"""JSON Schemas (2020-12) of everything that others read or write, generated from the code that reads and writes it;
+each header as the text that its bytes are in UTF-8.
+"""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from pydantic import BaseModel
@@ -11,15 +13,16 @@ from transfer_gate.model.consent import ConsentEvent
 from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.terms import CHANNELS, REASONS
 from transfer_gate.model.transfer import Transfer
-from transfer_gate.records.acknowledgements import Acknowledgement
+from transfer_gate.records import quarantined, released, replay_requests, suppressions
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.decisions import ANY_CHANNEL, DecisionRecord
 from transfer_gate.records.deliveries import DeliveryReport
+from transfer_gate.records.headers import REPLAY_ACTION, Header
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
-from transfer_gate.records.suppressions import SuppressionRecord
-from transfer_gate.schemas.headers import Schema, quarantine_headers, replay_headers
+from transfer_gate.records.suppressions import Acknowledgement, SuppressionRecord
 
+Schema: TypeAlias = dict[str, Any]
 #: Version of the shapes: what a reader of version 1 can read stays version 1.
 VERSION: Final = "v1"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -250,3 +253,50 @@ def _parts(schema: Any) -> Iterator[Schema]:
     elif isinstance(schema, list):
         for value in schema:
             yield from _parts(value)
+
+
+def release_headers() -> Schema:
+    """Headers of a record of a partner's topic."""
+    return _plain(released.HEADERS)
+
+
+def suppression_headers() -> Schema:
+    """Headers of a record of a suppression topic."""
+    return _plain(suppressions.HEADERS)
+
+
+def quarantine_headers() -> Schema:
+    """Headers of a record of the quarantine topic."""
+    return {
+        "title": "QuarantineHeaders",
+        "description": "The gate's headers of a quarantined record, beside the inbound headers of its source.",
+        "type": "object",
+        "properties": _texts(quarantined.HEADERS),
+        "required": _required(quarantined.HEADERS),
+    }
+
+
+def replay_headers() -> Schema:
+    """Headers of a record of the replay topic: those of the quarantine record that is sent back, and what is asked."""
+    rewraps = {"properties": {REPLAY_ACTION: {"const": "rewrap"}}, "required": [REPLAY_ACTION]}
+    return {
+        "title": "ReplayHeaders",
+        "description": "Headers of a record sent back to the gate, beside the inbound headers of its source.",
+        "type": "object",
+        "properties": _texts((*quarantined.HEADERS, *replay_requests.HEADERS)),
+        "if": rewraps,
+        "else": {"required": _required(quarantined.HEADERS)},
+    }
+
+
+def _plain(headers: Iterable[Header]) -> Schema:
+    texts = {header.name: {"type": "string", "description": header.about} for header in headers}
+    return {"type": "object", "properties": texts, "required": _required(headers)}
+
+
+def _texts(headers: Iterable[Header]) -> Schema:
+    return {header.name: {"description": header.about, "type": "string", **header.schema} for header in headers}
+
+
+def _required(headers: Iterable[Header]) -> list[str]:
+    return [header.name for header in headers if not header.optional]

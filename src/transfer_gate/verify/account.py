@@ -19,7 +19,7 @@ from transfer_gate.model.registry import Registry
 from transfer_gate.model.state import SealingKey
 from transfer_gate.records import headers as names
 from transfer_gate.records.headers import PREFIX, SOURCE_TOPIC, Headers
-from transfer_gate.records.placements import UNGROWN, Placements, TopicPlacements
+from transfer_gate.records.partitioner import UNGROWN, Placements, TopicPlacements
 from transfer_gate.records.quarantined import Opener, decode_quarantined
 from transfer_gate.records.sealing import MasterKeys, SealError, is_key_of_day, load_master_keys
 from transfer_gate.settings import Settings

@@ -19,7 +19,7 @@ from transfer_gate.records import headers as names
 from transfer_gate.records.consents import is_readable
 from transfer_gate.records.forms import is_unidentified
 from transfer_gate.records.headers import PREFIX, Headers
-from transfer_gate.records.placements import EVERYWHERE, TopicPlacements
+from transfer_gate.records.partitioner import EVERYWHERE, TopicPlacements
 from transfer_gate.records.quarantined import Reference
 from transfer_gate.records.sealing import LONGEST_KEY
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer

@@ -16,7 +16,7 @@ from tests.support.registry import write_registry
 from tests.support.stream_gate import StreamGate
 from tests.support.topics import admin_of
 from tests.support.workers import Installation
-from transfer_gate.local import kafka_config
+from transfer_gate.local import broker as local_broker
 
 #: Whatever they answer: on an empty cluster most of them refuse.
 COMMANDS: Final = (
@@ -58,7 +58,7 @@ async def ask_for(bootstrap_servers: str, topic: str) -> None:
 async def test_no_command_and_no_worker_makes_a_topic_by_asking_for_it(
     fresh_kafka: FreshKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(kafka_config._BROKER, "auto.create.topics.enable", "true")
+    monkeypatch.setitem(local_broker._BROKER, "auto.create.topics.enable", "true")
     broker = await asyncio.to_thread(fresh_kafka)
     servers = broker.bootstrap_servers
     await ask_for(servers, "asked-for")  # this broker does make topics

@@ -15,9 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.conftest import KAFKA_VERSION, FreshKafka, Namespace
 from transfer_gate.errors import BrokerUnavailable, InvalidInput
+from transfer_gate.local.broker import BrokerRecord
 from transfer_gate.local.jars import kafka_versions
 from transfer_gate.local.kafka import LocalKafka
-from transfer_gate.local.kafka_config import BrokerRecord
 from transfer_gate.local.loopback import answers, free_port
 
 

@@ -17,8 +17,7 @@ from transfer_gate.policy.fold import fold, fold_unreadable, join
 from transfer_gate.quarantine.search import Destinations
 from transfer_gate.records.commit_notes import CommitNote, LogIdentity, Placed
 from transfer_gate.records.ledger import LedgerEntry, State, decode_entry, encode_entry, newest_of
-from transfer_gate.records.partitioner import Placement, known_at, place_known_as, stray_offset
-from transfer_gate.records.placements import Placements, earlier_of
+from transfer_gate.records.partitioner import Placement, Placements, earlier_of, known_at, place_known_as, stray_offset
 
 NOW = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 IN = "prospect-transfers"

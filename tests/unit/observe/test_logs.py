@@ -15,8 +15,16 @@ from transfer_gate.errors import GateError
 from transfer_gate.gate.faust.fetching import FetchThread
 from transfer_gate.gate.faust.hooks import BatchConsumer, ConsentTable, GateApp
 from transfer_gate.kafka.coordinator import RoundFailed
-from transfer_gate.observe.logs import EVERY_SECONDS, FIELDS, MOST_KINDS, QUIET, RateLimit, configure_logs
-from transfer_gate.observe.tracebacks import summary, traceback_of
+from transfer_gate.observe.logs import (
+    EVERY_SECONDS,
+    FIELDS,
+    MOST_KINDS,
+    QUIET,
+    RateLimit,
+    configure_logs,
+    summary,
+    traceback_of,
+)
 from transfer_gate.records.transfers import SchemaInvalid
 
 PERSONAL = "claire@courriel.example"

@@ -28,7 +28,7 @@ from transfer_gate.quarantine.search import (
 from transfer_gate.quarantine.unreadable import looks_like, nameable
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import OPEN, SUPERSEDED, LedgerEntry, LedgerIndex, State, encode_entry, state_of
-from transfer_gate.records.placements import UNGROWN
+from transfer_gate.records.partitioner import UNGROWN
 from transfer_gate.records.quarantined import Quarantined, decode_quarantined
 from transfer_gate.records.sealing import MasterKeys, load_master_keys
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.property.scenarios import CLEAN, CONSENT
 from transfer_gate.model.consent import Objection, Scope
 from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.json_names import names_twice
+from transfer_gate.records.input_json import names_twice
 from transfer_gate.records.transfers import SchemaInvalid, Undecodable, decode_transfer
 
 TRANSFER: dict[str, Any] = CLEAN["transfer"]

@@ -21,7 +21,7 @@ from transfer_gate.model.consent import (
 )
 from transfer_gate.model.transfer import Transfer
 from transfer_gate.records.consents import Unreadable, decode_consent
-from transfer_gate.records.json_names import quotes_of_consent, quotes_of_transfer
+from transfer_gate.records.input_json import quotes_of_consent, quotes_of_transfer
 from transfer_gate.records.transfers import Undecodable, decode_transfer
 
 AT: Final = "2026-05-01T00:00:00Z"

@@ -18,7 +18,6 @@ from transfer_gate.model.registry import Notice, Partner, Policy
 from transfer_gate.model.reviewed import Reviewed
 from transfer_gate.model.topics import PartyTopicKind, Topics
 from transfer_gate.records import headers
-from transfer_gate.records.acknowledgements import Acknowledgement
 from transfer_gate.records.audit_events import AuditEvent
 from transfer_gate.records.consents import decode_consent
 from transfer_gate.records.decisions import DecisionRecord
@@ -26,7 +25,7 @@ from transfer_gate.records.deliveries import DeliveryReport
 from transfer_gate.records.input_json import UnreadableRecord
 from transfer_gate.records.ledger import LedgerEntry
 from transfer_gate.records.released import ReleasedRecord
-from transfer_gate.records.suppressions import SuppressionRecord
+from transfer_gate.records.suppressions import Acknowledgement, SuppressionRecord
 from transfer_gate.records.transfers import decode_transfer
 from transfer_gate.registry import load_registry
 from transfer_gate.registry.parse import parse_object

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transfer_gate.gate.integrity.identity import FIRST_LIVES, TopicLives
 from transfer_gate.records import headers, ids
 from transfer_gate.records.ledger import LedgerEntry, encode_entry
-from transfer_gate.records.placements import EVERYWHERE, Placements, TopicPlacements
+from transfer_gate.records.partitioner import EVERYWHERE, Placements, TopicPlacements
 from transfer_gate.verify.chains import ReplayLedger
 from transfer_gate.verify.inputs import Inputs, UnreadableConsents
 from transfer_gate.verify.outcomes import Outcomes

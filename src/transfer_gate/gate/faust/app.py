@@ -16,7 +16,7 @@ from transfer_gate.gate.members import Published
 from transfer_gate.gate.memory import fetch_bytes
 from transfer_gate.kafka.access import DENIED, denied
 from transfer_gate.kafka.clients import client_options
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 from transfer_gate.settings import Settings
 
 #: Most records of one look at the fetched ones, over all partitions.

@@ -21,7 +21,7 @@ from transfer_gate.kafka.coordinator import PartitionStops, RoundFailed
 from transfer_gate.kafka.requests import TopicIds
 from transfer_gate.kafka.session import open_session
 from transfer_gate.kafka.topic_watch import Identities, TopicWatch, identities_of
-from transfer_gate.observe.tracebacks import summary
+from transfer_gate.observe.logs import summary
 from transfer_gate.records.commit_notes import LogIdentity
 from transfer_gate.settings import Settings
 
