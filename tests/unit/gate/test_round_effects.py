@@ -367,6 +367,7 @@ async def test_a_commit_that_fails_leaves_no_notice_and_the_next_owner_writes_th
     assert first == [effect for effect in await heart.round() if "suppressions" in effect] != []
 
 
+@pytest.mark.interpreted
 async def test_where_too_many_parties_were_served_further_ones_are_quarantined(
     monkeypatch: pytest.MonkeyPatch, heart: Heart, book: Rulebook
 ) -> None:
